@@ -1,0 +1,56 @@
+"""Quotas for LLM calls, inside the app that makes them.
+
+    quota = Quota("memory://", limits=["$50/month", "600 requests/minute"])
+    app.add_middleware(QuotaMiddleware, quota=quota)
+"""
+
+from .context import Identity
+from .core.limits import Limit
+from .core.prices import Price
+from .core.usage import Usage
+from .errors import (
+    AlreadyExists,
+    ApiError,
+    AuthenticationError,
+    ConfigurationError,
+    InvalidKeyFormat,
+    LimitSyntaxError,
+    NotFound,
+    PermissionDenied,
+    QuotaExceeded,
+    QuotawareError,
+    RateLimitExceeded,
+    StoreError,
+    StoreUnavailable,
+)
+from .inbound.denials import denial_of
+from .inbound.middleware import QuotaMiddleware
+from .quota import Quota
+from .stores.opening import register_store
+from .usage import UsageRecord
+
+__all__ = [
+    "AlreadyExists",
+    "ApiError",
+    "AuthenticationError",
+    "ConfigurationError",
+    "Identity",
+    "InvalidKeyFormat",
+    "Limit",
+    "LimitSyntaxError",
+    "NotFound",
+    "PermissionDenied",
+    "Price",
+    "Quota",
+    "QuotaExceeded",
+    "QuotaMiddleware",
+    "QuotawareError",
+    "RateLimitExceeded",
+    "StoreError",
+    "StoreUnavailable",
+    "Usage",
+    "UsageRecord",
+    "denial_of",
+    "register_store",
+]
+__version__ = "0.1.0"

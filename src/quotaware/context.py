@@ -1,0 +1,103 @@
+"""Who is calling now: the binding that travels with a request, in a context variable.
+
+The inbound edge and `quota.acting_as` set it, the outbound edges read it. A context variable is copied into tasks and
+worker threads that a request starts, and never seen by another request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import ApiError
+
+DENIED_HEADER = "quotaware-denied"
+"""Marks a synthetic answer as ours; its value is the denial's request id."""
+DENIALS = 100
+"""Denials that one request remembers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a call: an organization's node (a key, or a project that the host named), and on whose behalf.
+
+    org, node   the narrowest node whose limits and permissions bear; those above it bear too
+    end_user    the host app's own customer, if the host named one
+    tags        free text pairs for the record
+    digest      SHA-256 of the key that was presented, which the key's document must carry
+    """
+
+    org: str
+    node: str
+    end_user: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the host says is calling: what its `identify` answers. A plain text answer is the end user.
+
+    project    id of a quotaware project, or None (the simple way, or as `unattributed` says)
+    end_user   the host app's own customer
+    tags       free text pairs for the record
+    key        SHA-256 of a quotaware key instead of a project; set by quotaware itself
+    """
+
+    project: str | None = None
+    end_user: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
+
+
+class Binding:
+    """One request's (or one `acting_as` block's) standing.
+
+    meter    whose the calls are: the part of a Quota that the outbound edges drive
+    caller   who makes them: looked up already, or as named; None: nobody was identified
+    refusal  the error that a call of this request is answered with, where credentials were no good
+    holding  reservations under way: id → the counters that they hold, so that a request never waits for itself
+    cost     nano-dollars settled so far; calls: how many were admitted
+    denials  errors that calls of this request were answered with, by the id in the answer's header
+    policy   the newest admitted call's policy, for the RateLimit headers
+    """
+
+    __slots__ = ("caller", "calls", "cost", "denials", "holding", "meter", "policy", "refusal")
+
+    def __init__(self, meter: Any, caller: Caller | Identity | None, refusal: ApiError | None = None) -> None:
+        self.meter = meter
+        self.caller = caller
+        self.refusal = refusal
+        self.holding: dict[str, frozenset[str]] = {}
+        self.cost = 0
+        self.calls = 0
+        self.denials: dict[str, ApiError] = {}
+        self.policy: Any = None
+
+    def denied(self, request_id: str, error: ApiError) -> None:
+        """Remembers (the newest hundred of) what calls of this request were answered with."""
+        self.denials[request_id] = error
+        while len(self.denials) > DENIALS:
+            del self.denials[next(iter(self.denials))]
+
+
+_binding: ContextVar[Binding | None] = ContextVar("quotaware_binding", default=None)
+
+
+def current() -> Binding | None:
+    """The binding of the running context, if there is one."""
+    return _binding.get()
+
+
+@contextmanager
+def bound(binding: Binding | None) -> Iterator[None]:
+    """Binds it for the block, in this context."""
+    token = _binding.set(binding)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # closed in another context (a generator's end): that one is over anyway
+            _binding.reset(token)

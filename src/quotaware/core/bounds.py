@@ -1,0 +1,246 @@
+"""The bound of a call before it is made: the most that it can take and cost, and what it is expected to use.
+
+A tokenizer per model would be exact, slow, and wrong for the next model: counts of bytes and parts, which the
+formats take from the body, are bounded by ratios instead. What a token costs is left to the prices.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from .prices import Price
+
+BoundMode = Literal["calibrated", "strict"]
+
+USUAL_OUTPUT = 1024
+"""Tokens that a choice is expected to take where nothing is known of the model's answers yet."""
+
+UNKNOWN_OUTPUT = 128_000
+"""The longest answer of a model of which nothing is known, not even its context window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One LLM request as it stands on the wire, read by its format; no text of it is kept.
+
+    provider      id of the provider as genai-prices spells it (`openai`, `anthropic`, …), or None: priced by
+                  the model's name alone
+    operation     chat, embeddings, count_tokens, …; `unknown` for a POST on a known host that no format reads
+    model         as the body names it; None where the operation has none
+    stream        whether a streamed answer was asked for
+    cap           output tokens that the call allows each choice, None where it names no cap
+    choices       answers asked for (`n`), at least 1
+    text          UTF-8 bytes of everything in the body that the model reads as text, tools included
+    wide          how many of these bytes belong to non-ASCII characters
+    parts         messages and other separators that cost a few tokens each
+    tools         tools that the call describes: providers add instructions of their own for them
+    media         upper bound in tokens of images, audio and documents whose size the body shows
+    opaque        input that the body does not show at all (ids of files, server-held history, URLs of images,
+                  what a tool that the provider runs itself brings in)
+    cache_write   whether the provider may bill a write to its cache: False where it writes only when asked,
+                  and the body does not ask
+    audio         whether audio goes in or is asked for
+    generates     whether the operation has output tokens at all
+    free          whether the operation costs nothing (listings, token counts)
+    """
+
+    provider: str | None
+    operation: str
+    model: str | None
+    stream: bool = False
+    cap: int | None = None
+    choices: int = 1
+    text: int = 0
+    wide: int = 0
+    parts: int = 0
+    tools: int = 0
+    media: int = 0
+    opaque: bool = False
+    cache_write: bool = True
+    audio: bool = False
+    generates: bool = True
+    free: bool = False
+
+
+# The longest answer, in tokens, as the model pages state it: developers.openai.com/api/docs/models,
+# platform.claude.com/docs/en/models, ai.google.dev/gemini-api/docs/models and
+# api-docs.deepseek.com/quick_start/pricing. The longest family that leads a name counts; a `*` takes any
+# version after it.
+_LONGEST = {
+    "chatgpt-4o": 16_384,
+    "codex-mini": 100_000,
+    "gpt-3.5-turbo": 4_096,
+    "gpt-3.5-turbo-16k": 16_385,
+    "gpt-35-turbo": 4_096,
+    "gpt-35-turbo-16k": 16_385,
+    "gpt-4": 8_192,
+    "gpt-4-32k": 32_768,
+    "gpt-4-turbo": 4_096,
+    "gpt-4.1": 32_768,
+    "gpt-4.5": 16_384,
+    "gpt-4o": 16_384,
+    "gpt-4o-64k": 65_536,
+    "gpt-5*": 128_000,
+    "gpt-5-pro": 272_000,
+    "gpt-6*": 128_000,
+    "gpt-oss": 131_072,
+    "o1": 100_000,
+    "o1-mini": 65_536,
+    "o1-preview": 32_768,
+    "o3": 100_000,
+    "o4-mini": 100_000,
+    "claude*": 128_000,
+    "claude-2*": 4_096,
+    "claude-3-haiku": 4_096,
+    "claude-3-opus": 4_096,
+    "claude-3-sonnet": 4_096,
+    "claude-3-5": 8_192,
+    "claude-3.5": 8_192,
+    "claude-haiku-4-5": 64_000,
+    "claude-haiku-4.5": 64_000,
+    "claude-opus-4-0": 32_000,
+    "claude-opus-4-1": 32_000,
+    "claude-opus-4-2025*": 32_000,
+    "claude-opus-4.1": 32_000,
+    "claude-opus-4-5": 64_000,
+    "claude-opus-4.5": 64_000,
+    "claude-sonnet-4-0": 64_000,
+    "claude-sonnet-4-2025*": 64_000,
+    "claude-sonnet-4-5": 64_000,
+    "claude-sonnet-4.5": 64_000,
+    "gemini-1.5*": 8_192,
+    "gemini-2.0*": 8_192,
+    "gemini-2.0-flash-thinking": 65_536,
+    "gemini-2.5*": 65_536,
+    "gemini-3*": 65_536,
+    "deepseek*": 393_216,
+}
+_BY_LENGTH = sorted(_LONGEST, key=len, reverse=True)
+_FAMILY = re.compile(
+    r"(?:^|[/.:])(?:"
+    + "|".join(
+        f"({re.escape(name.rstrip('*'))}){'' if name.endswith('*') else '(?![a-z0-9.])'}"
+        for name in _BY_LENGTH
+    )
+    + ")"
+)
+
+
+class _Added(NamedTuple):
+    """Tokens that a provider adds: to every call, to one that describes tools, and for each tool."""
+
+    always: int
+    tools: int
+    tool: int
+
+
+class _Counting(NamedTuple):
+    """How bytes become tokens: (tokens, bytes) of ASCII and of other text, tokens a part, what is added."""
+
+    ascii: tuple[int, int]
+    wide: tuple[int, int]
+    part: int
+    claude: _Added
+    other: _Added
+
+    def tokens(self, call: Call) -> int:
+        added = self.claude if call.model and "claude" in call.model.lower() else self.other
+        return (
+            _ratio(call.text - call.wide, *self.ascii)
+            + _ratio(call.wide, *self.wide)
+            + call.parts * self.part
+            + call.media
+            + added.always
+            + (added.tools + call.tools * added.tool if call.tools else 0)
+        )
+
+
+# Measured on recorded calls whose provider said what it counted; Claude's instructions for tools take about
+# 500 tokens, those for a schema of the answer about 100. A token is never less than a byte.
+_BOUNDS: dict[BoundMode, _Counting] = {
+    "strict": _Counting((1, 1), (1, 1), 16, _Added(256, 640, 64), _Added(64, 64, 32)),
+    "calibrated": _Counting((2, 5), (2, 3), 8, _Added(128, 512, 32), _Added(8, 24, 8)),
+}
+_LIKELY = _Counting((5, 21), (2, 5), 4, _Added(12, 480, 24), _Added(4, 10, 0))
+
+
+def max_output(model: str | None, context: int | None = None) -> int:
+    """The longest answer of a model in tokens, never below the true one.
+
+    A dated name, one led by a provider's and one of a fine-tuned model (`ft:…`) is its family's. A model of
+    no known family can answer as long as `context`, its context window, is, or 128,000 tokens.
+    """
+    longest = _family_output(model[:256].lower()) if model else None
+    return longest or context or UNKNOWN_OUTPUT
+
+
+def input_bound(call: Call, mode: BoundMode) -> int:
+    """The most tokens that the input shown in the body can be.
+
+    strict       one token a byte: never below the real count
+    calibrated   at or above the real count of at least 99 of 100 calls; dense text (bare digits, base64) is
+                 where it can be below
+
+    What is `opaque` is not in it: whether such a call may go is the caller's to decide.
+    """
+    return _BOUNDS[mode].tokens(call)
+
+
+def estimate_input(call: Call) -> int:
+    """The likeliest count of input tokens: what a call is charged whose input nobody reported."""
+    return _LIKELY.tokens(call)
+
+
+def output_bound(call: Call, longest: int) -> int:
+    """The most output tokens over all choices, each as long as the call's own cap, else as `longest`.
+
+    `longest` is the cap that is written into the body, or the model's maximum. A cap that the call names
+    counts as named, since a newer model may answer longer than is known here.
+    """
+    return (longest if call.cap is None else call.cap) * call.choices if call.generates else 0
+
+
+def expected_tokens(call: Call, input_expected: int, usual_output: int | None, cap: int | None) -> int:
+    """What a limit on tokens reserves: the input as estimated, and the output as usual.
+
+    `usual_output` is what the caller has seen a call of this kind take, all choices together; without it each
+    choice is expected to take 1,024. `cap` bounds each choice, None: not at all.
+    """
+    if not call.generates:
+        return input_expected
+    usual = USUAL_OUTPUT * call.choices if usual_output is None else usual_output
+    return input_expected + (usual if cap is None else min(usual, cap * call.choices))
+
+
+def worst_cost(price: Price, call: Call, input_tokens: int, output_tokens: int) -> int:
+    """The most that the call can cost within these bounds, in nano-dollars; 0 where it is free."""
+    if call.free:
+        return 0
+    return price.worst(input_tokens, output_tokens, cache_write=call.cache_write, audio=call.audio)
+
+
+def affordable_cap(price: Price, call: Call, input_tokens: int, budget: int, longest: int) -> int:
+    """The largest cap of each choice, at most `longest`, that `budget` nano-dollars pay for, input included.
+
+    0 where not even its input fits. Exact: one token more would not fit, or be more than `longest`.
+    """
+
+    def cost(cap: int) -> int:
+        return worst_cost(price, call, input_tokens, cap * call.choices)
+
+    return max(0, bisect_right(range(longest + 1), budget, key=cost) - 1)
+
+
+@lru_cache(maxsize=4096)
+def _family_output(model: str) -> int | None:
+    family = _FAMILY.search(model)
+    return _LONGEST[_BY_LENGTH[family.lastindex - 1]] if family and family.lastindex else None
+
+
+def _ratio(count: int, tokens: int, per: int) -> int:
+    """`count` bytes at `tokens` for `per` bytes, rounded up."""
+    return -(-count * tokens // per)

@@ -1,0 +1,61 @@
+"""What a finished call is charged: exactly what was reported, else what was seen, else an estimate.
+
+Zero means zero: an error answer costs nothing, and so does a call whose provider reports nothing used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .bounds import Call, estimate_input
+from .prices import Price
+from .usage import Quality, Usage, suspect
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """usage and its quality; cost in nano-dollars; suspect: the report could not be true, the bound is charged."""
+
+    usage: Usage
+    quality: Quality
+    cost: int
+    suspect: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call ended.
+
+    status  HTTP status of the answer, 0 where there was none
+    sent    whether the request may have reached the provider
+    usage   what the provider reported, if it did
+    seen    output tokens that were seen go by
+    done    whether the answer came whole
+    """
+
+    status: int
+    sent: bool = True
+    usage: Usage | None = None
+    seen: int = 0
+    done: bool = True
+
+
+def charge(call: Call, price: Price | None, most_input: int, most_output: int, outcome: Outcome) -> Charge:
+    """The charge for a call whose bound was `most_input` and `most_output` tokens."""
+    if not outcome.sent or outcome.status >= 300 or call.free:
+        return Charge(outcome.usage if call.free and outcome.usage else Usage(), "exact", 0)
+    usage, quality, doubtful = _known(call, most_input, most_output, outcome)
+    return Charge(usage, quality, price.cost(usage) if price else 0, doubtful)
+
+
+def _known(call: Call, most_input: int, most_output: int, outcome: Outcome) -> tuple[Usage, Quality, bool]:
+    usage = outcome.usage
+    if usage is None:
+        seen = min(outcome.seen, most_output) if most_output else outcome.seen
+        quality: Quality = "estimated" if outcome.done else "partial"
+        return Usage(input=min(estimate_input(call), most_input), output=seen), quality, False
+    if suspect(usage, most_input, max(most_output, 1)):
+        return Usage(input=most_input, output=most_output), "estimated", True
+    if outcome.done:
+        return usage, "exact", False
+    return replace(usage, output=max(usage.output, outcome.seen)), "partial", False

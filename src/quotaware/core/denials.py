@@ -1,0 +1,118 @@
+"""A denial: why a call may not go, in the words and figures of the management contract.
+
+Source of the shape: the contract's error table (`quota_exceeded`, `rate_limit_exceeded`). Where several limits are in
+the way, the one that frees last gives type and figures, and all stand in `limits`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from ..errors import ApiError, QuotaExceeded, RateLimitExceeded
+from .ledger import Over
+from .limits import Limit
+from .money import format_usd, to_usd
+
+HELD_RETRY_S = 1
+"""What is told to wait where only calls under way are in the way: nobody knows when they end."""
+RETRY_MAX_S = 86_400
+"""A longer wait is told as `reset_date` only, never as a `Retry-After` that a client would sleep through."""
+
+_ADJECTIVE = {
+    "second": "Per-second",
+    "minute": "Per-minute",
+    "hour": "Hourly",
+    "day": "Daily",
+    "week": "Weekly",
+    "month": "Monthly",
+    "quarter": "Quarterly",
+    "year": "Yearly",
+    "life": "Total",
+}
+_SHORT = {"second": "s", "minute": "min"}
+
+
+class InTheWay(NamedTuple):
+    """A limit that a call does not fit, and whose it is."""
+
+    over: Over
+    limit: Limit
+    node: str
+    kind: str
+    name: str
+
+
+def iso(ms: int) -> str:
+    """RFC 3339 in UTC with a Z; milliseconds only where there are any."""
+    text = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return text.replace(".000Z", "Z")
+
+
+def seconds_until(ms: int, now: int) -> int:
+    """Whole seconds, rounded up, at least 1."""
+    return max(1, -(-(ms - now) // 1000))
+
+
+def denial(reasons: Sequence[InTheWay], now: int) -> ApiError:
+    """The error for a call that `reasons` (at least one) are in the way of, at `now` ms."""
+    worst = max(reasons, key=lambda reason: _frees(reason.over, now))
+    over, limit = worst.over, worst.limit
+    fields: dict[str, Any] = {"limits": [_figures(reason) for reason in reasons]}
+    wait = HELD_RETRY_S if over.waits else over.fits_at and seconds_until(over.fits_at, now)
+    retry_after = wait if wait is not None and wait <= RETRY_MAX_S else None
+    if limit.metric == "cost":
+        fields |= {
+            "current_usage_usd": float(to_usd(over.used)),
+            "limit_usd": float(to_usd(over.cap)),
+            "reset_date": iso(over.fits_at) if over.fits_at else None,
+        }
+        return QuotaExceeded(_message(worst), fields=fields, retry_after=retry_after)
+    fields["retry_after_seconds"] = retry_after
+    return RateLimitExceeded(_message(worst), fields=fields, retry_after=retry_after)
+
+
+def _frees(over: Over, now: int) -> float:
+    if over.waits:
+        return now
+    return over.fits_at if over.fits_at is not None else float("inf")
+
+
+def _message(reason: InTheWay) -> str:
+    limit, cap = reason.limit, reason.over.cap
+    models = f" for {limit.models}" if limit.models else ""
+    whose = f" for {reason.kind} '{reason.name}'"
+    if limit.per == "end_user":
+        whose = f" for an end user of {reason.kind} '{reason.name}'"
+    if limit.metric == "cost":
+        unit = limit.window.unit if limit.window else "life"
+        return f"{_ADJECTIVE[unit]} budget of {format_usd(cap)}{models} exceeded{whose}"
+    if limit.window is None:
+        return f"Concurrency limit of {cap}{models} exceeded"
+    unit = limit.window.unit
+    counted = "req" if limit.metric == "requests" else "tokens"
+    return f"Rate limit of {cap} {counted}/{_SHORT.get(unit, unit)}{models} exceeded"
+
+
+def _figures(reason: InTheWay) -> dict[str, Any]:
+    over = reason.over
+    money = reason.limit.metric == "cost"
+    figures = {
+        name: float(to_usd(value)) if money else value
+        for name, value in (
+            ("limit", over.cap),
+            ("used", over.used),
+            ("held", over.held),
+            ("asked", over.asked),
+        )
+    }
+    return {
+        "rule": str(reason.limit),
+        "on": reason.node,
+        "kind": reason.kind,
+        "name": reason.name,
+        "metric": reason.limit.metric,
+        **figures,
+        "resets_at": iso(over.fits_at) if over.fits_at else None,
+    }

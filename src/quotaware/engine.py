@@ -1,0 +1,382 @@
+"""One call's life, from admission to settlement: no transport, no wire format.
+
+`Engine.admit` decides whether a call may go and reserves the most that it can cost; the `Admission` it answers is
+settled once, by whoever saw the call end. Logic that waits is written once, as steps that sync and async code drive
+(`stores/thread.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter as Tally
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+from cachetools import LRUCache
+
+from .admission import Admission, Attempt, Bound
+from .context import Binding, Caller, Identity
+from .core import bounds
+from .core.bounds import BoundMode, Call
+from .core.denials import InTheWay, denial
+from .core.ledger import NOTHING, Amounts, Answer, Op, Over, Settle
+from .core.limits import matches
+from .core.permissions import allows
+from .core.prices import Price, PriceBook
+from .core.usage import Usage
+from .errors import (
+    ApiError,
+    AuthenticationError,
+    NotFound,
+    PermissionDenied,
+    QuotaExceeded,
+    StoreError,
+    StoreUnavailable,
+)
+from .stores.protocol import Clock
+from .stores.thread import Steps, StoreThread
+from .tenancy.directory import UNREAD, Directory
+from .tenancy.nodes import Path
+from .tenancy.plans import Policy, compile_policy
+from .waiting import WaitingRoom
+
+T = TypeVar("T")
+logger = logging.getLogger("quotaware")
+
+HIDDEN_INPUT = 8192
+"""Tokens allowed for input that a body does not show, until such calls of the model have been seen."""
+SHARE = 4
+"""A cap that is written takes at most this part of what is left, so that several calls fit side by side."""
+NOBODY = Caller("unattributed", "unattributed")
+"""The caller under whom calls of nobody are recorded where they are allowed; nothing limits it."""
+LOOKUP_TRIPS = 5
+"""Trips to the store that one look-up in the tree may take, each within its deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How calls are decided; each is an argument of `Quota`, documented there."""
+
+    unattributed: str = "deny"
+    unknown_model: Literal["deny"] | Price = "deny"
+    default_output: int | None = None
+    bound: BoundMode = "calibrated"
+    tight: Literal["cap", "clamp", "deny"] = "cap"
+    clamp_min: int = 256
+    settle_wait: float = 5.0
+    max_waiters: int = 4096
+    on_expiry: Literal["input", "full", "none"] = "input"
+    shadow: bool = False
+
+    @property
+    def project(self) -> str | None:
+        """The project that unattributed calls fall to, if one was named."""
+        head, _, project = self.unattributed.partition(":")
+        return project if head == "project" else None
+
+
+class Engine:
+    """Decides, reserves and settles for all calls of a Quota in this process."""
+
+    def __init__(
+        self, thread: StoreThread, directory: Directory, prices: PriceBook, settings: Settings, clock: Clock
+    ) -> None:
+        self.settings = settings
+        self.directory = directory
+        self.thread = thread
+        thread.told = self.told
+        self.prices = prices
+        self.clock = clock
+        self.tally: Tally[str] = Tally()
+        self.simple: Caller | None = None
+        self._prepare: Callable[[], None] | None = None
+        self.room = WaitingRoom(settings.max_waiters)
+        self.policies: LRUCache[tuple[str, str, str | None, str | None], Policy] = LRUCache(4096)
+        self._totals: LRUCache[str, tuple[int, int]] = LRUCache(16384)
+        self._hidden: LRUCache[tuple[str, str | None], int] = LRUCache(4096)
+        self._usual: LRUCache[tuple[str, str | None], float] = LRUCache(4096)
+        self.ahead = 0  # how far the store's clock is ahead of ours, ms
+
+    def prepare_with(self, work: Callable[[], None]) -> None:
+        """Blocking work to do once, before the first call is decided."""
+        self._prepare = work
+
+    def prepared(self) -> Steps[None]:
+        """Sees to it that the work of `prepare_with` is done."""
+        if self._prepare is not None:
+            yield from self._call(self._prepare)
+            self._prepare = None
+
+    def now(self) -> int:
+        """The store's time as far as this process knows it, ms."""
+        return self.clock() + self.ahead
+
+    def told(self, org: str, answer: Answer, ops: list[Op]) -> None:
+        """Hears of every answer of the store: totals, and what was let go."""
+        self._totals.update(answer.totals)
+        if len(self.room):
+            for op in ops:
+                if isinstance(op, Settle):
+                    self.room.moved([counter.key for counter, _ in op.plan.lines])
+
+    # who
+
+    def path(self, org: str, node: str, within: int | None = None) -> Steps[Path]:
+        """The documents from a node up to its organization, from memory (if at most `within` ms old) or the store.
+        Raises `NotFound`, `StoreError`.
+        """
+        found = self.directory.peek(org, node, within)
+        if found is None:
+            found = yield from self.reread(org, node)
+        return found
+
+    def reread(self, org: str, node: str) -> Steps[Path]:
+        """The same, as it stands in the store now."""
+        return (yield from self._call(lambda: self.directory.load(org, node)))
+
+    def resolve(self, identity: Identity) -> Steps[Caller | ApiError]:
+        """Looks up where a named key or project stands. Raises `StoreError`."""
+        yield from self.prepared()
+        if identity.key is not None:
+            digest = identity.key
+            place = self.directory.peek_key(digest)
+            if place is UNREAD:
+                place = yield from self._call(lambda: self.directory.load_key(digest))
+            if place is None:
+                return AuthenticationError()
+            return Caller(place.org, place.key, identity.end_user, identity.tags, digest)
+        project = identity.project or self.settings.project
+        if project is None:
+            caller = self._nobody()
+            if isinstance(caller, ApiError):
+                return caller
+            return replace(caller, end_user=identity.end_user, tags=identity.tags)
+        org = yield from self._call(lambda: self.directory.locate(project))
+        if org is None:
+            return PermissionDenied(f"There is no project '{project}'", code="unattributed")
+        return Caller(org, project, identity.end_user, identity.tags)
+
+    def _call(self, work: Callable[[], T]) -> Steps[T]:
+        ticket = self.thread.call(work)
+        yield ticket, self.thread.deadline * LOOKUP_TRIPS
+        if not ticket.done:
+            raise StoreError("the store did not answer in time")
+        return ticket.value()
+
+    def standing(self, path: Path, caller: Caller) -> ApiError | None:
+        """Why nothing on this path may act right now, if so: a dead key, a disabled node."""
+        key = path.key
+        if caller.digest is not None and (key is None or key.digest != caller.digest):
+            return AuthenticationError()
+        if key is not None and (key.revoked or (key.expires_at is not None and key.expires_at <= self.now())):
+            return AuthenticationError()
+        for node in path.nodes:
+            if node.stopped is not None:
+                return QuotaExceeded(
+                    f"{node.kind.capitalize()} '{node.name}' is stopped by its threshold {node.stopped}",
+                    code="stopped",
+                )
+            if not node.enabled:
+                return PermissionDenied(
+                    f"{node.kind.capitalize()} '{node.name}' is disabled", code="disabled"
+                )
+        return None
+
+    # may it go
+
+    def admit(self, call: Call, binding: Binding, *, may_wait: bool) -> Steps[Admission | ApiError]:
+        """Decides a call: an `Admission` that must be settled, or the error to answer it with.
+
+        `may_wait` False where this thread must not wait for other calls (a sync call on a loop's own thread).
+        Shadow mode answers an Admission in any case but a store that is away.
+        """
+        try:
+            yield from self.prepared()
+            outcome = yield from self._admit(call, binding, may_wait)
+        except StoreError as error:
+            logger.warning("a call was refused because the store is away: %s", error)
+            outcome = StoreUnavailable("The quota store did not answer; try again", retry_after=1)
+        self.tally["denied" if isinstance(outcome, ApiError) else "admitted"] += 1
+        return outcome
+
+    def _admit(self, call: Call, binding: Binding, may_wait: bool) -> Steps[Admission | ApiError]:
+        caller = binding.caller
+        if isinstance(caller, Identity) or caller is None:
+            resolved = yield from self.resolve(caller or Identity())
+            if isinstance(resolved, ApiError):
+                if not self.settings.shadow:
+                    return binding.refusal or resolved
+                resolved = NOBODY
+            caller = binding.caller = resolved
+        path = Path(caller.org, 0, ())
+        if caller is not NOBODY and caller.org != NOBODY.org:
+            try:
+                path = yield from self.path(caller.org, caller.node)
+            except NotFound:
+                return AuthenticationError()
+        attempt = Attempt(self, call, binding, caller, path, may_wait and self.settings.settle_wait > 0)
+        return (yield from attempt.run())
+
+    def _nobody(self) -> Caller | ApiError:
+        """Who stands for a call that nobody was identified for."""
+        policy = self.settings.unattributed
+        if self.simple is not None:
+            return self.simple
+        if policy == "allow":
+            return NOBODY
+        return PermissionDenied(
+            "This LLM call belongs to nobody: no quotaware key and no identify() named a caller. Bind one with "
+            "quota.acting_as(...), or set Quota(unattributed='allow') or Quota(unattributed='project:<id>')",
+            code="unattributed",
+        )
+
+    def permitted(self, call: Call, path: Path, caller: Caller) -> ApiError | None:
+        """Whether key and tree let this operation and model through."""
+        if refusal := self.standing(path, caller):
+            return refusal
+        key = path.key
+        if key is not None:
+            if path.project is None:
+                return PermissionDenied(
+                    f"Key '{key.id}' is not on a project; calls are made with a project's key",
+                    code="project_required",
+                )
+            wanted = f"{_PERMISSION.get(call.operation, call.operation)}:create"
+            if not call.free and not allows(key.permissions, wanted):
+                return PermissionDenied(f"API key does not have '{wanted}' permission")
+        for node in path.nodes:
+            if (
+                node.models
+                and call.model is not None
+                and not any(matches(p, call.model) for p in node.models)
+            ):
+                return PermissionDenied(
+                    f"Model '{call.model}' is not allowed for {node.kind} '{node.name}'",
+                    code="model_not_allowed",
+                )
+            if node.models and call.model is None and not call.free:
+                return PermissionDenied(
+                    f"{node.kind.capitalize()} '{node.name}' allows certain models only, and this endpoint names none",
+                    code="model_ambiguous",
+                )
+        return None
+
+    def policy(self, path: Path, call: Call, caller: Caller) -> Policy:
+        """The compiled policy of a path for a model and end user, in the windows of now."""
+        key = (path.org, path.nodes[0].id if path.nodes else "", call.model, caller.end_user)
+        policy = self.policies.get(key)
+        now = self.now()
+        if policy is None or policy.plan.rev < path.rev or (policy.until and now >= policy.until):
+            policy = compile_policy(path, call.model, caller.end_user, now)
+            self.policies[key] = policy
+        return policy
+
+    def price(self, call: Call, policy: Policy) -> Price | ApiError | None:
+        """The price in force. None: free, or no cost limit bears on a model without a price."""
+        if call.free:
+            return None
+        found = self.prices.find(call.provider, call.model, self.now()) if call.model is not None else None
+        if found is not None:
+            return found
+        if isinstance(self.settings.unknown_model, Price):
+            return self.settings.unknown_model
+        if not policy.budgets:
+            return None
+        what = f"model '{call.model}'" if call.model is not None else "this endpoint"
+        return PermissionDenied(
+            f"No price is known for {what}, and a cost limit bears on the call. Add one: "
+            "Quota(prices={'<model>': {'input': <USD per million tokens>, 'output': …}}), or set unknown_model",
+            code="price_unknown",
+        )
+
+    def bound(self, call: Call, price: Price | None, policy: Policy, left: int | None) -> Bound:
+        """The bound of a call where `left` nano-dollars are left on the tightest budget (None: no budget)."""
+        settings = self.settings
+        org = policy.plan.org
+        most_input = bounds.input_bound(call, settings.bound)
+        if call.opaque:
+            most_input += self._hidden.get((org, call.model), HIDDEN_INPUT)
+        context = self.prices.context_window(call.provider, call.model) if call.model is not None else None
+        longest = bounds.max_output(call.model, context)
+        final = call
+        if call.generates and call.cap is None and settings.default_output is not None:
+            final = replace(call, cap=settings.default_output)
+        output = bounds.output_bound(final, longest)
+        cost = _worst(price, call, most_input, output)
+        if left is not None and price is not None and call.generates and not settings.shadow:
+            named = call.cap is not None
+            allowance = left if named else left // SHARE
+            if cost > allowance and settings.tight in _CUTS[named]:
+                fits = bounds.affordable_cap(price, call, most_input, allowance, final.cap or longest)
+                final = replace(call, cap=max(fits, min(settings.clamp_min, final.cap or longest)))
+                output = bounds.output_bound(final, longest)
+                cost = _worst(price, call, most_input, output)
+        usual = self._usual.get((org, call.model))
+        tokens = bounds.expected_tokens(
+            final,
+            bounds.estimate_input(call),
+            None if usual is None else round(usual),
+            output // call.choices,
+        )
+        hold: Amounts = (tokens, cost, 1)
+        cap = final.cap if final.cap != call.cap else None
+        return Bound(most_input, output, hold, self._on_expiry(price, call, most_input, hold), cap)
+
+    def _on_expiry(self, price: Price | None, call: Call, most_input: int, hold: Amounts) -> Amounts:
+        mode = "full" if self.settings.bound == "strict" else self.settings.on_expiry
+        if mode == "none":
+            return NOTHING
+        if mode == "full":
+            return (hold[0], hold[1], 0)
+        return (min(most_input, hold[0]), min(_worst(price, call, most_input, 0), hold[1]), 0)
+
+    def left(self, policy: Policy) -> int | None:
+        """What the tightest budget has left, as of the last answer seen, nano-dollars; None without a budget."""
+        if not policy.budgets:
+            return None
+        left = []
+        for key, cap in policy.budgets:
+            used, held = self._totals.get(key, (0, 0))
+            left.append(max(0, cap - used - held))
+        return min(left)
+
+    def note_totals(self, over: tuple[Over, ...]) -> None:
+        """Keeps the figures of a denial, so that the next bound is made from them."""
+        for entry in over:
+            self._totals[entry.counter] = (entry.used, entry.held)
+
+    def explain(self, over: tuple[Over, ...], policy: Policy) -> ApiError:
+        """The error for a denied reserve."""
+        reasons = []
+        for entry in over:
+            meaning = policy.caps.get((entry.counter, entry.cap))
+            if entry.hard and meaning is not None:
+                node = meaning.node
+                reasons.append(InTheWay(entry, meaning.limit, node.id, node.kind, node.name or node.id))
+        return denial(reasons, self.now())
+
+    def totals(self, key: str) -> tuple[int, int]:
+        """(used, held) of a counter as of the last answer seen."""
+        return self._totals.get(key, (0, 0))
+
+    def learn(self, call: Call, policy: Policy, usage: Usage, most_input: int) -> None:
+        """Keeps what calls of a model usually take: token rates reserve the expected, and input that a body does
+        not show is allowed for as it was before.
+        """
+        key = (policy.plan.org, call.model)
+        if call.generates:
+            usual = self._usual.get(key)
+            self._usual[key] = usage.output if usual is None else usual + (usage.output - usual) / 8
+        if call.opaque:
+            allowed = self._hidden.get(key, HIDDEN_INPUT)
+            self._hidden[key] = max(HIDDEN_INPUT, allowed * 7 // 8, allowed + usage.input - most_input)
+
+
+_PERMISSION = {"unknown": "chat"}
+_CUTS = {False: ("cap", "clamp"), True: ("clamp",)}
+"""Under which settings a cap is written for a call that names none (False), or lowered for one that does (True)."""
+
+
+def _worst(price: Price | None, call: Call, most_input: int, output: int) -> int:
+    return bounds.worst_cost(price, call, most_input, output) if price else 0

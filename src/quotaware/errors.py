@@ -1,0 +1,196 @@
+"""Every error of quotaware, once, with its HTTP status and its shape on the wire.
+
+    QuotawareError
+    ├── ConfigurationError(ValueError)   wrong at set-up: names the field and the way out
+    │   └── LimitSyntaxError             a limit text that cannot be read
+    ├── StoreError                       the store did not answer, or answered nonsense
+    ├── Conflict                         another writer changed the tree first
+    └── ApiError                         what a caller is told; has status, type, code, fields
+        ├── InvalidKeyFormat 401 · AmbiguousCredentials 400 · AuthenticationError 401
+        ├── PermissionDenied 403
+        ├── QuotaExceeded 429 · RateLimitExceeded 429
+        ├── NotFound 404 · AlreadyExists 409 · InvalidRequest 422 · BodyTooLarge 413
+        └── StoreUnavailable 503
+
+An `ApiError` is a value as much as an exception: a denied HTTP call is answered with it and raises
+nothing; `quota.call(...)` and the Python face raise it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class QuotawareError(Exception):
+    """Base of everything that quotaware raises on purpose."""
+
+
+class ConfigurationError(QuotawareError, ValueError):
+    """Something given at set-up cannot be used.
+
+    `field` names what was wrong (an argument, a part of a limit text, a setting).
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class LimitSyntaxError(ConfigurationError):
+    """A limit text that `Limit.parse` cannot read; `text` is the whole of it, `word` the part in question."""
+
+    def __init__(self, text: str, word: str, message: str) -> None:
+        super().__init__("limit", f"{message} (in {text!r})")
+        self.text = text
+        self.word = word
+
+
+class StoreError(QuotawareError):
+    """The store did not answer within its deadline, or its answer cannot be used."""
+
+
+class Conflict(QuotawareError):
+    """The tree was changed by another writer since it was read; read it again and repeat."""
+
+
+class ApiError(QuotawareError):
+    """What a caller is told, in the one shape of the management contract.
+
+    status       HTTP status
+    type         the class of error, one of the contract's (`quota_exceeded`, `permission_denied`, …)
+    code         the exact reason, from a closed list
+    message      for a person
+    fields       what else stands in the body (`limit_usd`, `reset_date`, `limits`, …), JSON values only
+    retry_after  whole seconds until a repeat can succeed, or None where waiting does not help
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "internal_error"
+    default_code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        fields: Mapping[str, Any] | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.fields: dict[str, Any] = dict(fields or {})
+        self.retry_after = retry_after
+
+    def body(self, request_id: str | None = None) -> dict[str, Any]:
+        """The JSON body: `{"error": {"type", "message", "code", …fields, "request_id"}}`."""
+        error: dict[str, Any] = {"type": self.type, "message": self.message, "code": self.code, **self.fields}
+        if request_id is not None:
+            error["request_id"] = request_id
+        return {"error": error}
+
+    def headers(self) -> dict[str, str]:
+        """Response headers that belong to the error: `Retry-After` where waiting helps."""
+        return {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+
+
+class InvalidKeyFormat(ApiError):
+    """401: the key is not even well formed; answered without touching the store."""
+
+    status = 401
+    type = "invalid_request"
+    default_code = "invalid_key_format"
+
+    def __init__(self, message: str = "Invalid API key format", **more: Any) -> None:
+        super().__init__(message, **more)
+
+
+class AmbiguousCredentials(ApiError):
+    """400: two different credentials, or the same header twice."""
+
+    status = 400
+    type = "invalid_request"
+    default_code = "ambiguous_credentials"
+
+    def __init__(self, message: str = "Ambiguous credentials", **more: Any) -> None:
+        super().__init__(message, **more)
+
+
+class AuthenticationError(ApiError):
+    """401: unknown, expired or revoked key; one message for all three."""
+
+    status = 401
+    type = "authentication_error"
+    default_code = "invalid_api_key"
+
+    def __init__(self, message: str = "Invalid API key", **more: Any) -> None:
+        super().__init__(message, **more)
+
+
+class PermissionDenied(ApiError):
+    """403. Codes: `missing_permission`, `model_not_allowed`, `model_ambiguous`, `address_not_allowed`,
+    `endpoint_not_allowed`, `disabled`, `unattributed`, `price_unknown`, `input_unbounded`, `project_required`.
+    """
+
+    status = 403
+    type = "permission_denied"
+    default_code = "missing_permission"
+
+
+class QuotaExceeded(ApiError):
+    """429: a cost limit, or a project stopped by a threshold. Fields: `current_usage_usd`, `limit_usd`,
+    `reset_date`, `limits`.
+    """
+
+    status = 429
+    type = "quota_exceeded"
+    default_code = "budget_exceeded"
+
+
+class RateLimitExceeded(ApiError):
+    """429: a limit on requests, tokens or concurrency. Fields: `retry_after_seconds`, `limits`."""
+
+    status = 429
+    type = "rate_limit_exceeded"
+    default_code = "rate_limit_exceeded"
+
+
+class NotFound(ApiError):
+    """404: no such thing below the caller's organization."""
+
+    status = 404
+    type = "not_found"
+    default_code = "not_found"
+
+
+class AlreadyExists(ApiError):
+    """409: the name or id is taken."""
+
+    status = 409
+    type = "conflict"
+    default_code = "already_exists"
+
+
+class BodyTooLarge(ApiError):
+    """413: the body is over the bound."""
+
+    status = 413
+    type = "invalid_request"
+    default_code = "body_too_large"
+
+
+class InvalidRequest(ApiError):
+    """422: `fields["errors"]` names each bad field."""
+
+    status = 422
+    type = "invalid_request"
+    default_code = "invalid_request"
+
+
+class StoreUnavailable(ApiError):
+    """503: cannot tell, which is not the same as over the limit."""
+
+    status = 503
+    type = "store_unavailable"
+    default_code = "store_unavailable"

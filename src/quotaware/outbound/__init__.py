@@ -1,0 +1,1 @@
+"""The HTTP edges: every LLM call of the process, seen on its way out."""

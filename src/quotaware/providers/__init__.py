@@ -1,0 +1,1 @@
+"""Wire formats: which call is this, what did it use. One file a format, found by URL."""

@@ -1,0 +1,154 @@
+"""Request bodies: read strictly, changed in a few members with every other byte left as it was.
+
+Two readers of one body must not come to different answers, so what could be read in two ways is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .base import Unreadable
+
+BEARING = frozenset(
+    {"model", "max_tokens", "max_completion_tokens", "n", "stream", "stream_options", "messages", "input"}
+)
+"""Members that a format decides by: none may stand twice, nor in capitals (some readers ignore case)."""
+
+MODEL_MAX = 512
+"""Characters of the longest model name that is read."""
+
+NUMBER_MAX = 2**53
+"""The largest whole number that every JSON reader reads alike."""
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """The JSON object that a request body is. Raises `Unreadable` saying why it is none.
+
+    Refused are what is not JSON in UTF-8, NaN and infinities (1e999 too), nesting past the interpreter's
+    bound, and `BEARING` members that can be read in two ways (`model_ambiguous` where it is the model).
+    """
+    members: list[tuple[str, Any]] = []
+
+    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal members
+        members = pairs  # of the outermost object in the end, since it is the last to be complete
+        return dict(pairs)
+
+    try:
+        parsed = json.loads(
+            body.decode(), object_pairs_hook=keep, parse_float=_finite, parse_constant=_no_number
+        )
+    except Unreadable:
+        raise
+    except RecursionError:
+        raise Unreadable("the body is nested too deeply") from None
+    except ValueError as error:
+        raise Unreadable(f"the body is not JSON in UTF-8: {error}") from None
+    if not isinstance(parsed, dict):
+        raise Unreadable("the body is not a JSON object")
+    _refuse_doubles(members)
+    return parsed
+
+
+def edit(body: bytes, parsed: Mapping[str, Any], changes: Mapping[str, Any]) -> bytes:
+    """The body with `changes` made to its members; `parsed` is what `parse` read from it.
+
+    A member that is there is replaced where it stands, a new one is put before the closing brace.
+    """
+    text = body.decode()
+    for begin, end, name in reversed(list(_members(text)) if changes.keys() & parsed.keys() else []):
+        if name in changes:
+            text = text[:begin] + _written(changes[name]) + text[end:]
+    added = [f"{_written(name)}:{_written(value)}" for name, value in changes.items() if name not in parsed]
+    if added:
+        close = text.rindex("}")
+        text = text[:close] + ("," if parsed else "") + ",".join(added) + text[close:]
+    return text.encode()
+
+
+def model_name(body: Mapping[str, Any]) -> str:
+    """The model that a body names. Raises `Unreadable` where it names none that can be judged."""
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise Unreadable("model: a name is required, as a string")
+    if len(model) > MODEL_MAX or not model.isprintable():
+        raise Unreadable(f"model: a name has at most {MODEL_MAX} characters, all of them printable")
+    return model
+
+
+def whole(body: Mapping[str, Any], name: str, least: int = 0) -> int | None:
+    """A whole number in a body, None where it is absent or null. Raises `Unreadable` for anything else."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= NUMBER_MAX:
+        raise Unreadable(f"{name}: a whole number of at least {least} is required")
+    return value
+
+
+def flag(body: Mapping[str, Any], name: str) -> bool:
+    """A yes or no in a body, no where it is absent or null. Raises `Unreadable` for anything else."""
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise Unreadable(f"{name}: true or false is required")
+    return bool(value)
+
+
+def items(body: Mapping[str, Any], name: str) -> list[Any]:
+    """A list that a body must have. Raises `Unreadable` where it has none."""
+    value = body.get(name)
+    if not isinstance(value, list):
+        raise Unreadable(f"{name}: a list is required")
+    return value
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise Unreadable(f"the body holds {number[:32]}, which is no finite number")
+    return value
+
+
+def _no_number(name: str) -> float:
+    raise Unreadable(f"the body holds {name}, which is not JSON")
+
+
+def _refuse_doubles(members: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for name, _ in members:
+        folded = name.casefold()
+        if folded in BEARING and (folded in seen or name != folded):
+            raise Unreadable(
+                f"{folded}: stands twice in the body, or in letters that not every reader takes for it",
+                "model_ambiguous" if folded == "model" else "body_unreadable",
+            )
+        seen.add(folded)
+
+
+def _members(text: str) -> Iterator[tuple[int, int, str]]:
+    """Where the value of each member of the outermost object begins and ends in a body, and its name."""
+    read = json.JSONDecoder().raw_decode
+    at = _after_space(text, text.index("{") + 1)
+    while text[at] == '"':
+        name, at = read(text, at)
+        begin = _after_space(text, _after_space(text, at) + 1)
+        _, at = read(text, begin)
+        yield begin, at, name
+        at = _after_space(text, at)
+        if text[at] == ",":
+            at = _after_space(text, at + 1)
+
+
+def _after_space(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _written(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)

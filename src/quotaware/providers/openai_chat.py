@@ -1,0 +1,288 @@
+"""OpenAI's chat completions, as JSON and as a stream, and the many compatible servers that speak the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.bounds import Call
+from ..core.usage import Usage, count
+from ..errors import ApiError
+from . import jsontext
+from .base import Report, StreamReader, Unreadable
+from .sse import EventReader, message, payload
+from .text import Tally, decoded_size, delta_size, member, seen_tokens
+
+_CAPS = ("max_completion_tokens", "max_tokens")
+_OUTSIDE = ("web_search_options", "search_parameters", "plugins")  # bring in what the body does not show
+_OWN_TOOLS = (None, "function", "custom")  # run by the app; any other kind runs on the provider's side
+# Reasoning models of these refuse `max_tokens`; compatible servers often know nothing else.
+_NAMES_NEW_CAP = frozenset({"openai", "azure"})
+
+# The most tokens of one image, (detail "low", any other), by the beginning of the model's name. From OpenAI's
+# guide "Images and vision": a base and up to eight tiles, or up to 1,536 patches times a factor. Where the
+# name says nothing, 16,384: no model known to us takes more for one image.
+_IMAGE_TOKENS: tuple[tuple[str, tuple[int, int]], ...] = (
+    ("gpt-4o-mini", (2_833, 2_833 + 8 * 5_667)),
+    ("gpt-4o", (85, 85 + 8 * 170)),
+    ("chatgpt-4o", (85, 85 + 8 * 170)),
+    ("gpt-4-turbo", (85, 85 + 8 * 170)),
+    ("gpt-4.1-mini", (2_489, 2_489)),
+    ("gpt-4.1-nano", (3_779, 3_779)),
+    ("gpt-4.1", (85, 85 + 8 * 170)),
+    ("gpt-5-mini", (2_489, 2_489)),
+    ("gpt-5-nano", (3_779, 3_779)),
+    ("o4-mini", (2_642, 2_642)),
+    ("o1", (75, 75 + 8 * 150)),
+    ("o3", (75, 75 + 8 * 150)),
+    ("", (16_384, 16_384)),
+)
+
+# Bytes of sound that make a token at the most: 32 tokens a second (OpenAI counts 10, Gemini 32) at the lowest
+# rate of the container: 8-bit sound at 8 kHz, MP3 at 8 kbit/s, and Opus at 4 kbit/s for all others.
+_AUDIO_BYTES_PER_TOKEN = {"wav": 250, "mp3": 31}
+_OTHER_AUDIO_BYTES_PER_TOKEN = 16
+
+DOCUMENT_LEAST = 5_000
+"""The most tokens of a document of one page, text and picture; a longer one counts by its bytes."""
+
+
+class OpenAIChat:
+    """`openai.chat`: POST …/chat/completions.
+
+    `asks`: whether the server knows `stream_options`; one that does not reports usage in every stream anyway.
+    """
+
+    name = "openai.chat"
+    operation = "chat"
+
+    def __init__(self, *, asks: bool = True) -> None:
+        self._asks = asks
+
+    def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
+        """See `Format.read`.
+
+        Where both caps are named the larger bears: which of them a server obeys is not for us to know, and
+        the bound must hold either way.
+        """
+        model = jsontext.model_name(body)
+        _refuse_fallbacks(body, model)
+        tally = Tally()
+        for entry in jsontext.items(body, "messages"):
+            _add_message(tally, entry, model)
+        tally.add_tools(body.get("tools"))
+        tally.add_tools(body.get("functions"))
+        if body.get("response_format") is not None:
+            tally.add_json(body["response_format"])
+        tally.add_strings(member(body.get("prediction"), "content"))
+        caps = [cap for name in _CAPS if (cap := jsontext.whole(body, name)) is not None]
+        return Call(
+            provider=provider,
+            operation=self.operation,
+            model=model,
+            stream=jsontext.flag(body, "stream"),
+            cap=max(caps, default=None),
+            choices=max(jsontext.whole(body, name, least=1) or 1 for name in ("n", "best_of")),
+            text=tally.text,
+            wide=tally.wide,
+            parts=tally.parts,
+            media=tally.media,
+            opaque=tally.opaque or any(body.get(name) for name in _OUTSIDE) or _runs_tools(body.get("tools")),
+            audio=tally.audio or body.get("audio") is not None,
+            tools=tally.tools,
+        )
+
+    def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
+        """See `Format.cap`: the caps that the body names are lowered; where it names none, one is set."""
+        named = {name: min(cap, tokens) for name in _CAPS if (cap := jsontext.whole(body, name)) is not None}
+        return named or {_CAPS[0] if provider in _NAMES_NEW_CAP else _CAPS[1]: tokens}
+
+    def ask_usage(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Format.ask_usage`."""
+        options = body.get("stream_options") or {}
+        if not self._asks or body.get("stream") is not True or not isinstance(options, dict):
+            return {}
+        if options.get("include_usage") is True:
+            return {}
+        return {"stream_options": {**options, "include_usage": True}}
+
+    def answer(self, body: object) -> Report:
+        """See `Format.answer`."""
+        return whole_answer(body, chat_usage)
+
+    def stream(self, hide: bool) -> StreamReader:
+        """See `Format.stream`."""
+        return EventReader(_ChatAnswer(), hide)
+
+    def refusal(self, error: ApiError) -> dict[str, Any]:
+        """See `Format.refusal`."""
+        return openai_refusal(error)
+
+
+def openai_refusal(error: ApiError) -> dict[str, Any]:
+    """An error as OpenAI's API writes it: the SDK reads `message`, `type`, `code` and `param` of it."""
+    return {"error": {"param": None, **error.body()["error"]}}
+
+
+def whole_answer(body: object, usage: Callable[[object], Usage | None]) -> Report:
+    """What a whole answer in OpenAI's shape says; `usage` reads its `usage` member."""
+    model = member(body, "model")
+    return Report(model if isinstance(model, str) else None, usage(member(body, "usage")), done=True)
+
+
+def chat_usage(usage: object) -> Usage | None:
+    """The tokens in a `usage` object, in OpenAI's names and those of compatible servers.
+
+    None where input and output are not both told, each by itself or by the total. Numbers are answered as
+    they are reported, negative ones too.
+    """
+    input_, output, total = (
+        count(member(usage, name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")
+    )
+    if input_ is None and output is not None and total is not None:
+        input_ = total - output
+    if output is None and input_ is not None and total is not None:
+        output = total - input_
+    if input_ is None or output is None:
+        return None
+    sent, made = member(usage, "prompt_tokens_details"), member(usage, "completion_tokens_details")
+    return Usage(
+        input=input_,
+        output=output,
+        cache_read=_first(
+            member(sent, "cached_tokens"),
+            member(usage, "prompt_cache_hit_tokens"),
+            member(usage, "cached_tokens"),
+        ),
+        cache_write=_first(member(sent, "cache_write_tokens")),
+        reasoning=_first(member(made, "reasoning_tokens")),
+        audio_input=_first(member(sent, "audio_tokens")),
+        audio_output=_first(member(made, "audio_tokens")),
+    )
+
+
+_MODEL = re.compile(rb'"model"\s*:\s*"[^"]')
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_DONE_MAX = 64  # bytes of an event that can be the last one
+
+
+@dataclass(slots=True)
+class _ChatAnswer:
+    """A streamed answer. It is done at `[DONE]`, or at the usage that follows all text."""
+
+    model: str | None = None
+    usage: Usage | None = None
+    deltas: int = 0
+    size: int = 0
+    done: bool = False
+
+    def take(self, event: bytes) -> bool:
+        """See `sse.Answer.take`; ours is the chunk that has no choices and the usage."""
+        if size := delta_size(event):
+            self.deltas += 1
+            self.size += size
+            self.done = False
+        if self.model is None and _MODEL.search(event):
+            model = message(event).get("model")
+            self.model = model if isinstance(model, str) and model else None
+        if b'"usage"' in event and _USAGE.search(event):
+            return self._take_usage(message(event))
+        if len(event) < _DONE_MAX and b"[DONE]" in event and payload(event).strip() == b"[DONE]":
+            self.done = True
+        return False
+
+    def report(self) -> Report:
+        """See `sse.Answer.report`."""
+        return Report(self.model, self.usage, seen_tokens(self.deltas, self.size), self.done)
+
+    def _take_usage(self, chunk: dict[str, Any]) -> bool:
+        reported = chunk.get("usage") or member(chunk.get("x_groq"), "usage")
+        self.usage = chat_usage(reported) or self.usage
+        alone = chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
+        self.done = self.done or (alone and self.usage is not None)
+        return alone
+
+
+def _first(*reported: object) -> int:
+    return next((number for value in reported if (number := count(value)) is not None), 0)
+
+
+def _refuse_fallbacks(body: Mapping[str, Any], model: str) -> None:
+    others = body.get("models")
+    if isinstance(others, list) and any(other != model for other in others):
+        raise Unreadable("models: names others beside the model, any of which may answer", "model_ambiguous")
+
+
+def _runs_tools(tools: object) -> bool:
+    return isinstance(tools, list) and any(member(tool, "type") not in _OWN_TOOLS for tool in tools)
+
+
+def _add_message(tally: Tally, entry: object, model: str) -> None:
+    tally.parts += 1
+    content = member(entry, "content")
+    if not isinstance(entry, dict) or not isinstance(content, list):
+        tally.add_strings(entry)
+    else:
+        tally.add_strings({name: value for name, value in entry.items() if name != "content"})
+        for part in content:
+            _add_part(tally, part, model)
+    if member(entry, "audio") is not None:  # an earlier answer in sound, which the server keeps
+        tally.opaque = tally.audio = True
+
+
+def _add_part(tally: Tally, part: object, model: str) -> None:
+    tally.parts += 1
+    kind = member(part, "type")
+    read = _PARTS.get(kind) if isinstance(kind, str) else None
+    if not isinstance(part, dict) or kind in _TEXT_PARTS:
+        tally.add_strings(part)
+    elif read is None:  # unknown to us: what is written in it, and perhaps what that stands for
+        tally.add_strings(part)
+        tally.opaque = True
+    else:
+        read(tally, part.get(kind), model)
+
+
+def _add_image(tally: Tally, image: object, model: str) -> None:
+    url = image if isinstance(image, str) else member(image, "url")
+    if not isinstance(url, str) or not url.startswith("data:"):
+        tally.opaque = True
+        return
+    name = model.rpartition("/")[2].removeprefix("ft:")
+    low, high = next(most for beginning, most in _IMAGE_TOKENS if name.startswith(beginning))
+    tally.media += low if member(image, "detail") == "low" else high
+
+
+def _add_audio(tally: Tally, audio: object, _: str) -> None:
+    data, container = member(audio, "data"), member(audio, "format")
+    tally.audio = True
+    if not isinstance(data, str) or not isinstance(container, str):
+        tally.opaque = True
+        return
+    rate = _AUDIO_BYTES_PER_TOKEN.get(container, _OTHER_AUDIO_BYTES_PER_TOKEN)
+    tally.media += decoded_size(data) // rate + 1
+
+
+def _add_file(tally: Tally, file: object, _: str) -> None:
+    data = member(file, "file_data")
+    tally.add_strings(member(file, "filename"))
+    if isinstance(data, str) and not data.startswith(("http:", "https:")):
+        tally.media += max(decoded_size(data), DOCUMENT_LEAST)
+    else:
+        tally.opaque = True
+
+
+def _add_document(tally: Tally, document: object, model: str) -> None:
+    url = document if isinstance(document, str) else member(document, "url")
+    _add_file(tally, {"file_data": url}, model)
+
+
+_TEXT_PARTS = ("text", "refusal", "thinking")
+_PARTS: dict[str, Callable[[Tally, object, str], None]] = {
+    "image_url": _add_image,
+    "input_audio": _add_audio,
+    "file": _add_file,
+    "document_url": _add_document,
+}

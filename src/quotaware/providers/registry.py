@@ -1,0 +1,202 @@
+"""Which request is a call, whose and in which format: by method, host and path alone.
+
+A format joins by its own file and one line in `_FORMATS`, a provider by one line in `_PROVIDERS` and one for
+each of its hosts in `_HOSTS`. Providers are named as genai-prices names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from ..errors import ConfigurationError
+from .anthropic_messages import AnthropicCountTokens, AnthropicMessages
+from .base import Format, Route
+from .openai_chat import OpenAIChat
+from .openai_embeddings import OpenAIEmbeddings
+
+NO_HOSTS: Mapping[str, str | None] = MappingProxyType({})
+"""No host is decided otherwise than by the table."""
+
+
+class _Reads(NamedTuple):
+    suffix: str  # of the URL's path
+    format: Format | None  # None: known to be free, not read
+    operation: str
+    needs: str  # the member that a body of this format has beside `model`
+    of: tuple[type, ...] = (list,)  # and what it is
+    free: bool = False
+
+
+_CHAT = _Reads("/chat/completions", OpenAIChat(), "chat", "messages")
+# It answers 422 to `stream_options`, and reports usage in every stream.
+_MISTRAL_CHAT = _Reads("/chat/completions", OpenAIChat(asks=False), "chat", "messages")
+_EMBEDDINGS = _Reads("/embeddings", OpenAIEmbeddings(), "embeddings", "input", (str, list))
+_INPUT_TOKENS = _Reads("/responses/input_tokens", None, "input_tokens", "input", free=True)
+_MESSAGES = _Reads("/messages", AnthropicMessages(), "chat", "messages")
+_COUNT_TOKENS = _Reads(
+    "/messages/count_tokens", AnthropicCountTokens(), "count_tokens", "messages", (list,), True
+)
+
+_FORMATS = (_CHAT, _EMBEDDINGS, _MESSAGES, _COUNT_TOKENS)
+_NEEDS = {reads.format.name: (reads.needs, reads.of) for reads in _FORMATS if reads.format}
+
+_OPENAI = (_CHAT, _EMBEDDINGS, _INPUT_TOKENS)
+_ANTHROPIC = (_MESSAGES, _COUNT_TOKENS)
+_COMPATIBLE = (_CHAT, _EMBEDDINGS, _MESSAGES, _COUNT_TOKENS)
+
+# One host before many providers, each by the first segment of the path (`/together/v1/…`).
+_HUGGINGFACE = "router.huggingface.co"
+_HUGGINGFACE_PROVIDERS = (
+    "cerebras",
+    "fireworks-ai",
+    "groq",
+    "hyperbolic",
+    "nebius",
+    "novita",
+    "nscale",
+    "ovhcloud",
+    "publicai",
+    "sambanova",
+    "together",
+)
+
+_PROVIDERS: dict[str, tuple[_Reads, ...]] = {
+    "openai": _OPENAI,
+    "anthropic": _ANTHROPIC,
+    "azure": _OPENAI,
+    "mistral": (_MISTRAL_CHAT, _EMBEDDINGS),
+    "avian": _COMPATIBLE,
+    "cerebras": _COMPATIBLE,
+    "deepseek": _COMPATIBLE,
+    "fireworks": _COMPATIBLE,
+    "groq": _COMPATIBLE,
+    "moonshotai": _COMPATIBLE,
+    "novita": _COMPATIBLE,
+    "openrouter": _COMPATIBLE,
+    "ovhcloud": _COMPATIBLE,
+    "perplexity": _COMPATIBLE,
+    "together": _COMPATIBLE,
+    "voyageai": (_EMBEDDINGS,),
+    "x-ai": _COMPATIBLE,
+    "zai": _COMPATIBLE,
+    **{f"huggingface_{name}": _COMPATIBLE for name in _HUGGINGFACE_PROVIDERS},
+}
+
+_HOSTS: dict[str, str] = {
+    "api.openai.com": "openai",
+    "api.anthropic.com": "anthropic",
+    "api.avian.io": "avian",
+    "api.cerebras.ai": "cerebras",
+    "api.deepseek.com": "deepseek",
+    "api.fireworks.ai": "fireworks",
+    "api.groq.com": "groq",
+    "api.mistral.ai": "mistral",
+    "api.moonshot.ai": "moonshotai",
+    "api.moonshot.cn": "moonshotai",
+    "api.novita.ai": "novita",
+    "openrouter.ai": "openrouter",
+    "api.openrouter.ai": "openrouter",
+    "oai.endpoints.kepler.ai.cloud.ovh.net": "ovhcloud",
+    "api.perplexity.ai": "perplexity",
+    "api.together.xyz": "together",
+    "api.together.ai": "together",
+    "api.voyageai.com": "voyageai",
+    "api.x.ai": "x-ai",
+    "api.z.ai": "zai",
+}
+
+# Hosts by the end of their names: regions and tenants.
+_DOMAINS: tuple[tuple[str, str], ...] = (
+    (".api.openai.com", "openai"),
+    (".openai.azure.com", "azure"),
+    (".api.x.ai", "x-ai"),
+)
+
+
+def find(method: str, host: str, path: str, hosts: Mapping[str, str | None] = NO_HOSTS) -> Route | None:
+    """The route of a request; None for what is no call.
+
+    `hosts`, as `check_hosts` answers it, decides over the table. Only a POST is a call. On a known host any
+    POST has a route, without a format where none reads it; elsewhere only what ends like a format's path has
+    one, and `plausible` has the last word once its body is parsed.
+    """
+    if method != "POST" and method.upper() != "POST":
+        return None
+    name = _bare(host)
+    path = path.partition("?")[0].rstrip("/")
+    if name in hosts:
+        decided = hosts[name]
+        table = _TABLES[decided] if decided is not None else None
+        return table and table.route(path)
+    table = _known(name, path)
+    if table is not None:
+        return table.route(path)
+    return _STRANGERS.routed(path) if path.endswith(_SUFFIXES) else None
+
+
+def plausible(route: Route, body: Mapping[str, Any]) -> bool:
+    """Whether a parsed body belongs to its route: on a host nobody knows, the path's end alone says little.
+
+    It does where it has a string `model` and what the format needs beside it.
+    """
+    if route.provider is not None or route.format is None:
+        return True
+    needs, kinds = _NEEDS[route.format.name]
+    model = body.get("model")
+    return isinstance(model, str) and model != "" and isinstance(body.get(needs), kinds)
+
+
+def check_hosts(hosts: Mapping[str, str | None]) -> dict[str, str | None]:
+    """The hosts a user decides over, as `find` takes them: name → provider, or None for never a call.
+
+    Raises `ConfigurationError` for a provider that is not known, naming those that are.
+    """
+    for host, provider in hosts.items():
+        if provider is not None and provider not in _PROVIDERS:
+            known = ", ".join(sorted(_PROVIDERS))
+            raise ConfigurationError("hosts", f"{host!r} is given to {provider!r}; known are None, {known}")
+    return {_bare(host): provider for host, provider in hosts.items()}
+
+
+class _Table(NamedTuple):
+    """The routes of one provider, made once."""
+
+    routes: tuple[tuple[str, Route], ...]
+    unknown: Route
+
+    def routed(self, path: str) -> Route | None:
+        return next((route for suffix, route in self.routes if path.endswith(suffix)), None)
+
+    def route(self, path: str) -> Route:
+        return self.routed(path) or self.unknown
+
+
+def _table(provider: str | None, formats: tuple[_Reads, ...]) -> _Table:
+    routes = ((reads.suffix, Route(provider, reads.format, reads.operation, reads.free)) for reads in formats)
+    return _Table(tuple(routes), Route(provider, None, "unknown"))
+
+
+_TABLES = {provider: _table(provider, formats) for provider, formats in _PROVIDERS.items()}
+_KNOWN = {host: _TABLES[provider] for host, provider in _HOSTS.items()}
+_ENDS = tuple(end for end, _ in _DOMAINS)
+_STRANGERS = _table(None, _FORMATS)
+_SUFFIXES = tuple(reads.suffix for reads in _FORMATS)
+
+
+def _known(name: str, path: str) -> _Table | None:
+    if name == _HUGGINGFACE:
+        return _TABLES.get(f"huggingface_{path[1:].partition('/')[0]}", _STRANGERS)
+    if name.endswith(_ENDS):
+        return next(_TABLES[provider] for end, provider in _DOMAINS if name.endswith(end))
+    return _KNOWN.get(name)
+
+
+def _bare(host: str) -> str:
+    """A host's name without its port and trailing dot, in small letters."""
+    name = host.lower()
+    head, _, port = name.rpartition(":")
+    if port.isdigit() and (":" not in head or head.endswith("]")):
+        name = head or name
+    return name.removesuffix(".")

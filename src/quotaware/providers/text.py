@@ -1,0 +1,104 @@
+"""Counts text on its way to a model and back, in bytes; what a byte is worth is for others to say."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from .base import Unreadable
+
+BYTES_PER_TOKEN = 4
+"""Of text in most languages at least so many bytes make a token, so that a count by it is a lower bound."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a request carries for the model, added up while its body is walked; the fields are `Call`'s."""
+
+    text: int = 0
+    wide: int = 0
+    parts: int = 0
+    media: int = 0
+    tools: int = 0
+    opaque: bool = False
+    audio: bool = False
+    cache_write: bool = False
+
+    def add(self, text: str) -> None:
+        """Adds one piece of text."""
+        if text.isascii():
+            self.text += len(text)
+            return
+        size = len(text.encode("utf-8", "surrogatepass"))
+        self.text += size
+        self.wide += size - len(text.encode("ascii", "ignore"))
+
+    def add_strings(self, value: object) -> None:
+        """Adds every string in a JSON value, whatever its shape; names of members are not counted."""
+        waiting = [value]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, str):
+                self.add(value)
+            elif isinstance(value, list):
+                waiting.extend(value)
+            elif isinstance(value, dict):
+                self.cache_write = self.cache_write or "cache_control" in value
+                waiting.extend(value.values())
+
+    def add_json(self, value: object) -> None:
+        """Adds a JSON value as it is written, names and punctuation included: a schema, a tool."""
+        try:
+            written = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        except RecursionError:
+            raise Unreadable("the body is nested too deeply") from None
+        self.cache_write = self.cache_write or '"cache_control"' in written
+        self.add(written)
+
+    def add_tools(self, tools: object) -> None:
+        """Adds the definitions of tools."""
+        if isinstance(tools, list):
+            self.tools += len(tools)
+            self.parts += len(tools)
+            self.add_json(tools)
+
+
+def decoded_size(encoded: str) -> int:
+    """Bytes that a base64 text, with or without a `data:` head, stands for; rounded up."""
+    return (len(encoded) - encoded.find(",") - 1) * 3 // 4 + 1
+
+
+# The members of a delta that carry text. A value may be cut; an escape in it that is cut does not count yet.
+_TEXT = re.compile(
+    rb'"(content|text|reasoning|reasoning_content|thinking|refusal|arguments|partial_json|transcript)"'
+    rb'\s*:\s*"((?:[^"\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+)'
+)
+_ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
+
+
+def delta_size(event: bytes) -> int:
+    """Bytes of text that the delta of a streamed event carries, found without parsing it.
+
+    Servers say the same text twice under different names, so the name with the most text counts alone. Of the
+    beginnings of one event, a longer one never counts less.
+    """
+    start = event.find(b'"delta"')
+    if start < 0:
+        return 0
+    sizes: dict[bytes, int] = {}
+    for name, value in _TEXT.findall(event, start):
+        size = len(_ESCAPE.sub(b".", value) if b"\\" in value else value)
+        sizes[name] = sizes.get(name, 0) + size
+    return max(sizes.values()) if sizes else 0
+
+
+def seen_tokens(deltas: int, size: int) -> int:
+    """Output tokens that went by at least: one for each delta with text, one for `BYTES_PER_TOKEN` bytes."""
+    return max(deltas, -(-size // BYTES_PER_TOKEN))
+
+
+def member(value: object, name: str) -> Any:
+    """A member of what should be a JSON object; None where it is none or has no such member."""
+    return value.get(name) if isinstance(value, dict) else None

@@ -1,0 +1,385 @@
+"""Quota: what a host app makes and holds. It puts the parts together and decides nothing itself."""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import os
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Literal
+
+import anyio.to_thread
+
+from .context import Binding, Caller, Identity, bound
+from .core.bounds import BoundMode, Call
+from .core.limits import Limit
+from .core.money import count
+from .core.prices import Price, PriceBook, UsdPerMillion
+from .core.windows import zone
+from .engine import NOBODY, Engine, Settings
+from .errors import ConfigurationError, InvalidKeyFormat
+from .inbound.edge import Edge, Identify
+from .outbound.httpx import AsyncMeteredTransport, MeteredTransport, hook, metered
+from .outbound.manual import ManualCall
+from .outbound.meter import Meter
+from .stores.memory import system_clock
+from .stores.opening import open_store
+from .stores.protocol import Clock, Store
+from .stores.thread import LeaseTerms, StoreThread
+from .tenancy import keys
+from .tenancy.directory import Directory
+from .tenancy.tree import SIMPLE_ORG, SIMPLE_PROJECT, Bootstrap, Tenancy
+from .usage import UsageLog, UsageRecord
+
+_CHOICES = {
+    "bound": ("calibrated", "strict"),
+    "tight": ("cap", "clamp", "deny"),
+    "on_expiry": ("input", "full", "none"),
+}
+
+
+class Quota:
+    """Quotas for the LLM calls of this process.
+
+    store           where counters, keys and records are kept: a URL (`memory://`) or a `Store`
+    limits          the simple way: limits (`"$50/month"`, `"20 requests/minute per end_user"`) on the one project that
+                    every call then belongs to; without it, callers come by keys or `identify`
+    identify        the host's own word on who calls: takes the ASGI scope, answers the end user as text, an `Identity`
+                    or None; sync or async
+    time_zone       IANA zone whose midnight begins a day and a month (with `limits`; else the organization's own)
+    unattributed    a call that nobody was identified for: "deny", "allow" or "project:<id>"
+    prices          USD per million tokens by model name or pattern, over the maintained list:
+                    `{"my-model": {"input": 2, "output": 8}}`
+    unknown_model   a model without a price, where a cost limit bears on it: "deny", or the price to take
+    default_output  output cap (tokens) written into calls that name none
+    bound           "calibrated", or "strict": one token a byte, and nothing that the body does not show
+    tight           where money is tight: "cap" writes a cap where a call names none, "clamp" also lowers one that it
+                    names, "deny" changes no body
+    clamp_min       no cap (tokens) is written below this
+    settle_wait     seconds that a call waits for what others hold; 0: never
+    max_waiters     calls that may wait so at once
+    on_expiry       what a reservation whose process died is charged: its bounded "input", "full", "none"
+    shadow          decide and record everything, refuse nothing; also QUOTAWARE_SHADOW=1
+    hosts           what a host speaks (`{"llm.internal": "openai"}`), or None where its traffic is no call
+    key_ttl         seconds that a host route without LLM calls trusts what it knows of a key
+    lease           seconds that a reservation lives at a time; extended while bytes moved within `idle_max`, at most
+                    `call_max` in all
+    deadline        seconds that one trip to the store may take
+    clock           ms since the epoch, for tests
+
+    Raises `ConfigurationError`, which names the argument and the way out.
+    """
+
+    def __init__(
+        self,
+        store: str | Store = "memory://",
+        *,
+        limits: Iterable[str | Limit] | None = None,
+        identify: Identify | None = None,
+        time_zone: str = "UTC",
+        unattributed: str = "deny",
+        prices: Mapping[str, Price | UsdPerMillion] | None = None,
+        unknown_model: Literal["deny"] | Price | UsdPerMillion = "deny",
+        default_output: int | None = None,
+        bound: BoundMode = "calibrated",
+        tight: Literal["cap", "clamp", "deny"] = "cap",
+        clamp_min: int = 256,
+        settle_wait: float = 5.0,
+        max_waiters: int = 4096,
+        on_expiry: Literal["input", "full", "none"] = "input",
+        shadow: bool = False,
+        hosts: Mapping[str, str | None] | None = None,
+        key_ttl: float = 5.0,
+        lease: float = 60.0,
+        idle_max: float = 600.0,
+        call_max: float = 3600.0,
+        deadline: float = 1.0,
+        clock: Clock = system_clock,
+    ) -> None:
+        for name, value in (("bound", bound), ("tight", tight), ("on_expiry", on_expiry)):
+            if value not in _CHOICES[name]:
+                raise ConfigurationError(name, f"{value!r} is none of {', '.join(_CHOICES[name])}")
+        if unattributed not in {"deny", "allow"} and not unattributed.startswith("project:"):
+            raise ConfigurationError("unattributed", f"{unattributed!r} is none of deny, allow, project:<id>")
+        zone(time_zone)
+        settings = Settings(
+            unattributed=unattributed,
+            unknown_model=_price(unknown_model),
+            default_output=None if default_output is None else count(default_output, "default_output"),
+            bound=bound,
+            tight=tight,
+            clamp_min=count(clamp_min, "clamp_min"),
+            settle_wait=_seconds("settle_wait", settle_wait) / 1000,
+            max_waiters=count(max_waiters, "max_waiters"),
+            on_expiry=on_expiry,
+            shadow=shadow or os.environ.get("QUOTAWARE_SHADOW", "") not in {"", "0"},
+        )
+        self._clock = clock
+        self._limits = None if limits is None else _limits(limits)
+        self._zone = time_zone
+        self.store: Store = open_store(store, clock) if isinstance(store, str) else store
+        terms = LeaseTerms(
+            _seconds("lease", lease), _seconds("idle_max", idle_max), _seconds("call_max", call_max)
+        )
+        directory = Directory(self.store, clock)
+        self._thread = StoreThread(self.store, clock, terms, deadline)
+        self.engine = Engine(self._thread, directory, PriceBook(prices), settings, clock)
+        self.engine.prepare_with(self._prepare)
+        if self._limits is not None:
+            self.engine.simple = Caller(SIMPLE_ORG, SIMPLE_PROJECT)
+        self.meter = Meter(self.engine, hosts or {})
+        self.edge = Edge(self.engine, self.meter, self.instrument, identify, _seconds("key_ttl", key_ttl))
+        self.blocking = Blocking(self, Tenancy(self.store, directory, clock), UsageLog(self.store))
+        self.tenancy: Any = _Awaited(self, self.blocking._tenancy)
+        self.usage = AwaitedUsage(self)
+        _open.add(self)
+
+    def _prepare(self) -> None:
+        self.store.hello()
+        if self._limits is not None:
+            self.blocking._tenancy.ensure_simple(self._limits, self._zone)
+
+    # seeing calls
+
+    def instrument(self) -> None:
+        """Meters every client of httpx and httpx2 in this process, whenever it was made."""
+        self.engine.prices.find("openai", "gpt-4.1", self._clock())  # the list loads now, not in a request
+        hook.add(self.meter)
+
+    def uninstrument(self) -> None:
+        """Undoes `instrument`."""
+        hook.remove(self.meter)
+
+    def transport(self, inner: Any) -> AsyncMeteredTransport:
+        """A metered async transport over `inner`, for `AsyncClient(transport=…)` of httpx or httpx2."""
+        return AsyncMeteredTransport(self.meter, inner)
+
+    def sync_transport(self, inner: Any) -> MeteredTransport:
+        """A metered sync transport over `inner`, for `Client(transport=…)` of httpx or httpx2."""
+        return MeteredTransport(self.meter, inner)
+
+    def metered(self, client: Any) -> Any:
+        """Makes an existing HTTP client, or an SDK client that carries one, metered, and answers it."""
+        return metered(self.meter, client)
+
+    # who calls, outside a request
+
+    def acting_as(
+        self,
+        *,
+        key: str | None = None,
+        project: str | None = None,
+        end_user: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Acting:
+        """Calls in the block are made by this key or project; `with` and `async with`.
+
+        Raises `InvalidKeyFormat`, `ConfigurationError`.
+        """
+        if key is not None and project is not None:
+            raise ConfigurationError("project", "a key says its project already; give one of the two")
+        if key is not None and not keys.well_formed(key):
+            raise InvalidKeyFormat
+        digest = None if key is None else keys.digest(key)
+        return Acting(Binding(self.meter, Identity(project, end_user, tags or {}, digest)))
+
+    def call(
+        self,
+        *,
+        provider: str | None,
+        model: str,
+        operation: str = "chat",
+        input: int = 0,
+        max_output: int | None = None,
+    ) -> ManualCall:
+        """A call that is not HTTP: at most `input` tokens in and `max_output` out; `with` and `async with`."""
+        call = Call(
+            provider, operation, model, cap=max_output, media=count(input, "input"), generates=max_output != 0
+        )
+        return ManualCall(self.meter, call)
+
+    # life
+
+    def bootstrap(self, organization: str = "default") -> Bootstrap:
+        """First start: makes the organization and its admin key, and answers `.organization_id` and `.key`.
+
+        Called again, by a restart or by another worker at the same moment, it answers the same organization and
+        `key` None. Blocks, since it is called at import.
+        """
+        self.store.hello()
+        return self.blocking._tenancy.bootstrap(organization)
+
+    async def start(self) -> None:
+        """Opens the store now instead of at the first use. Raises `StoreError`."""
+        await self._run(self._prepare)
+
+    def flush(self, timeout: float = 1.0) -> bool:
+        """Waits (seconds) until all that was settled so far is in the store; whether it is."""
+        return self._thread.flush(timeout)
+
+    def close(self, timeout: float = 1.0) -> bool:
+        """Uninstruments, flushes and closes the store; whether everything had reached it."""
+        self.uninstrument()
+        _open.discard(self)
+        return self._thread.close(timeout)
+
+    async def aclose(self) -> None:
+        """The same, awaited."""
+        await anyio.to_thread.run_sync(self.close)
+
+    async def __aenter__(self) -> Quota:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        await self.aclose()
+
+    def tend(self) -> None:
+        """Extends the leases of calls under way and ends those that are over; runs by itself every third of a lease."""
+        self._thread.tend()
+
+    @property
+    def stats(self) -> Mapping[str, int]:
+        """Counts of this process: admitted, denied, would_deny, unreadable, …"""
+        return dict(self.engine.tally)
+
+    async def _run(self, work: Callable[[], Any]) -> Any:
+        return work() if self._thread.inline else await anyio.to_thread.run_sync(work)
+
+
+_open: weakref.WeakSet[Quota] = weakref.WeakSet()
+
+
+@atexit.register
+def _flush_all() -> None:
+    for quota in list(_open):
+        quota.flush()
+
+
+class Acting:
+    """The block of `Quota.acting_as`."""
+
+    def __init__(self, binding: Binding) -> None:
+        self.binding = binding
+        self._block: AbstractContextManager[None] | None = None
+
+    def __enter__(self) -> Binding:
+        self._block = bound(self.binding)
+        self._block.__enter__()
+        return self.binding
+
+    def __exit__(self, *exc: Any) -> None:
+        if self._block is not None:
+            self._block.__exit__(*exc)
+
+    async def __aenter__(self) -> Binding:
+        return self.__enter__()
+
+    async def __aexit__(self, *exc: Any) -> None:
+        self.__exit__(*exc)
+
+
+class Blocking:
+    """The Python face for sync code: `quota.blocking.tenancy`, `quota.blocking.usage`."""
+
+    def __init__(self, quota: Quota, tenancy: Tenancy, usage: UsageLog) -> None:
+        self._quota = weakref.proxy(quota)
+        self._tenancy = tenancy
+        self._usage = usage
+
+    @property
+    def tenancy(self) -> Tenancy:
+        """Makes and changes the tree."""
+        return self._tenancy
+
+    def records(self, **narrow: Any) -> Iterator[UsageRecord]:
+        """Usage records, oldest first; `organization`, `project`, `key`, `end_user`, `since`, `until` narrow them."""
+        self._quota.flush()
+        organization = narrow.pop("organization", None)
+        for org in [organization] if organization else self._organizations(narrow.get("project")):
+            yield from self._usage.records(org, **narrow)
+
+    def _organizations(self, project: str | None) -> Iterator[str]:
+        engine = self._quota.engine
+        if project is not None:
+            home = engine.directory.locate(project)
+            yield from [home] if home else []
+            return
+        after = ""
+        while orgs := self._quota.store.orgs(after, 100):
+            yield from orgs
+            after = orgs[-1]
+        yield NOBODY.org
+
+
+class AwaitedUsage:
+    """The Python face of what was used: `quota.usage.records(...)`."""
+
+    def __init__(self, quota: Quota) -> None:
+        self._quota = weakref.proxy(quota)
+
+    async def records(
+        self,
+        *,
+        organization: str | None = None,
+        project: str | None = None,
+        key: str | None = None,
+        end_user: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> AsyncIterator[UsageRecord]:
+        """Usage records, oldest first, narrowed by what is given; calls admitted in [since, until)."""
+        rows = self._quota.blocking.records(
+            organization=organization, project=project, key=key, end_user=end_user, since=since, until=until
+        )
+        while page := await self._quota._run(lambda: _page(rows)):
+            for record in page:
+                yield record
+
+
+def _page(rows: Iterator[UsageRecord]) -> list[UsageRecord]:
+    return [record for record, _ in zip(rows, range(1000), strict=False)]
+
+
+class _Awaited:
+    """The awaited face of blocking methods: each runs off the event loop."""
+
+    def __init__(self, quota: Quota, inner: object) -> None:
+        self._quota = weakref.proxy(quota)
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._inner, name)
+        if name.startswith("_") or not inspect.ismethod(method):
+            raise AttributeError(name)
+
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            return await self._quota._run(lambda: method(*args, **kwargs))
+
+        awaited.__name__ = name
+        awaited.__doc__ = method.__doc__
+        return awaited
+
+
+def _limits(limits: Iterable[str | Limit]) -> list[Limit]:
+    if isinstance(limits, str | Limit):
+        raise ConfigurationError("limits", f"is a list of limits: limits=[{str(limits)!r}]")
+    return [limit if isinstance(limit, Limit) else Limit.parse(limit) for limit in limits]
+
+
+def _price(price: Literal["deny"] | Price | UsdPerMillion) -> Literal["deny"] | Price:
+    if price == "deny" or isinstance(price, Price):
+        return price
+    if isinstance(price, Mapping):
+        return Price.per_million(**price)
+    raise ConfigurationError("unknown_model", f"{price!r} is neither 'deny' nor a price")
+
+
+def _seconds(name: str, value: float) -> Any:
+    """Seconds as whole ms."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e10:
+        raise ConfigurationError(name, f"{value!r} is no number of seconds")
+    return round(value * 1000)

@@ -1,0 +1,1 @@
+"""Stores keep counters, reservations, records and the tenancy tree; found by URL."""

@@ -1,0 +1,289 @@
+"""The memory store: the kernel over dicts under one lock, called inline. For tests, and for one process.
+
+Everything is bounded: the ends of reservations are remembered up to `remember` (older ids are then refused),
+records up to `records`, counters until their window is over.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import islice
+from threading import Lock
+
+from ..core.ledger import (
+    REMEMBER_MS,
+    Answer,
+    Extend,
+    Op,
+    Plan,
+    Reserve,
+    Row,
+    View,
+    decide,
+    id_time,
+    totals,
+)
+from ..errors import Conflict, StoreError
+from .protocol import Change, Clock, Doc
+
+SWEEP = 8
+"""Counters looked at for removal in one batch."""
+DUE = 32
+"""Ended leases named in one answer."""
+
+
+def system_clock() -> int:
+    """The operating system's time in ms since the epoch, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class _Organization:
+    """One organization's state. `leases` and `sweeps` are heaps by time, their entries checked when they come up."""
+
+    def __init__(self, records: int) -> None:
+        self.view = View()
+        self.leases: list[tuple[int, str]] = []
+        self.sweeps: list[tuple[int, str, int]] = []
+        self.rows: deque[Row] = deque(maxlen=records)
+        self.docs: dict[str, Doc] = {}
+        self.names: dict[tuple[str, str, str], str] = {}
+        self.audit: deque[tuple[int, str]] = deque(maxlen=records)
+        self.once: dict[str, tuple[str, int]] = {}
+
+
+class MemoryStore:
+    """Counters, reservations, records and documents of this process, gone with it.
+
+    clock     ms since the epoch; time never runs back inside
+    records   rows kept an organization; remember: ends of reservations kept an organization
+    """
+
+    def __init__(
+        self, clock: Clock = system_clock, *, records: int = 100_000, remember: int = 100_000
+    ) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._orgs: dict[str, _Organization] = {}
+        self._links: dict[str, tuple[str, str]] = {}
+        self._records = records
+        self._remember = remember
+        self._closed = False
+
+    def hello(self) -> int:
+        return self._clock()
+
+    def lane(self, org: str) -> Hashable | None:
+        return None
+
+    def close(self) -> None:
+        self._closed = True
+
+    # what happens
+
+    def apply(self, work: Mapping[str, Sequence[Op]], deadline: float) -> Mapping[str, Answer | StoreError]:
+        with self._lock:
+            return {org: self._batch(self._of(org), ops) for org, ops in work.items()}
+
+    def _batch(self, state: _Organization, ops: Sequence[Op]) -> Answer:
+        view = state.view
+        view.now = max(view.now, self._clock())
+        view.horizon = max(view.horizon, view.now - REMEMBER_MS)
+        known = len(view.cells)
+        results = decide(view, ops)
+        for op, result in zip(ops, results, strict=True):
+            if result.verdict == "done" and isinstance(op, Reserve | Extend) and op.id in view.open:
+                heapq.heappush(state.leases, (view.open[op.id].lease_end, op.id))
+        if len(view.cells) > known:
+            self._plan_sweeps(state, ops)
+        events = len(view.fired)
+        view.fired.clear()
+        state.rows.extend(view.rows)
+        view.rows.clear()
+        self._sweep(state)
+        self._forget(view)
+        return Answer(view.now, view.rev, results, totals(view, ops), self._due(state), events)
+
+    def _due(self, state: _Organization) -> list[tuple[str, Plan]]:
+        view = state.view
+        due: dict[str, Plan] = {}
+        while state.leases and state.leases[0][0] <= view.now and len(due) < DUE:
+            end, id = heapq.heappop(state.leases)
+            held = view.open.get(id)
+            if held is not None and held.lease_end <= end:
+                due[id] = held.plan
+        for id in due:  # named again until somebody has settled them
+            heapq.heappush(state.leases, (view.open[id].lease_end, id))
+        return list(due.items())
+
+    def _plan_sweeps(self, state: _Organization, ops: Sequence[Op]) -> None:
+        for op in ops:
+            for counter, _ in op.plan.lines:
+                cell = state.view.cells.get(counter.key)
+                if cell is not None and not cell.swept:
+                    cell.swept = True
+                    end = state.view.now + counter.span if counter.span else counter.keep
+                    if end > 0:
+                        heapq.heappush(state.sweeps, (end, counter.key, counter.span))
+
+    def _sweep(self, state: _Organization) -> None:
+        view = state.view
+        for _ in range(SWEEP):
+            if not state.sweeps or state.sweeps[0][0] > view.now:
+                return
+            _, key, span = heapq.heappop(state.sweeps)
+            cell = view.cells.get(key)
+            if cell is None:
+                continue
+            last = cell.ring[-1][1] + span if cell.ring else 0
+            if last > view.now:
+                heapq.heappush(state.sweeps, (last, key, span))
+            else:
+                del view.cells[key]
+
+    def _forget(self, view: View) -> None:
+        while len(view.ended) > self._remember:
+            oldest = next(iter(view.ended))
+            del view.ended[oldest]
+            view.horizon = max(view.horizon, id_time(oldest) + 1)
+
+    # the tree
+
+    def link(self, digest: str, org: str, key: str) -> None:
+        with self._lock:
+            self._check()
+            self._links[digest] = (org, key)
+
+    def unlink(self, digest: str) -> None:
+        with self._lock:
+            self._check()
+            self._links.pop(digest, None)
+
+    def find(self, digest: str) -> tuple[str, str] | None:
+        with self._lock:
+            self._check()
+            return self._links.get(digest)
+
+    def orgs(self, after: str, limit: int) -> list[str]:
+        with self._lock:
+            self._check()
+            ids = sorted(org for org, state in self._orgs.items() if state.docs)
+            start = bisect_right(ids, after)
+            return ids[start : start + limit]
+
+    def read(self, org: str, ids: Sequence[str]) -> tuple[int, list[Doc | None]]:
+        with self._lock:
+            self._check()
+            state = self._orgs.get(org)
+            if state is None:
+                return 0, [None] * len(ids)
+            return state.view.rev, [self._doc(state, id) for id in ids]
+
+    def children(
+        self, org: str, kind: str, parent: str, name: str | None, after: str, limit: int
+    ) -> list[Doc]:
+        with self._lock:
+            self._check()
+            state = self._orgs.get(org)
+            if state is None:
+                return []
+            if parent and name is not None:
+                named = state.names.get((kind, parent, name))
+                found = [named] if named is not None and named > after else []
+            else:
+                found = sorted(
+                    id
+                    for id, doc in state.docs.items()
+                    if doc.kind == kind
+                    and (not parent or doc.parent == parent)
+                    and (name is None or doc.name == name)
+                    and id > after
+                )
+            return [doc for id in islice(found, limit) if (doc := self._doc(state, id)) is not None]
+
+    def commit(self, org: str, change: Change) -> int:
+        with self._lock:
+            state = self._of(org)
+            view = state.view
+            if view.rev != change.expect:
+                raise Conflict(f"organization {org} is at revision {view.rev}, not {change.expect}")
+            _check_names(state, change)
+            view.rev += 1
+            for id in change.drop:
+                _unname(state, state.docs.pop(id, None))
+                view.stops.pop(id, None)
+                view.revs[id] = view.rev
+            for doc in change.put:
+                _unname(state, state.docs.get(doc.id))
+                state.docs[doc.id] = doc._replace(rev=view.rev)
+                if doc.name is not None:
+                    state.names[doc.kind, doc.parent, doc.name] = doc.id
+                view.revs[doc.id] = view.rev
+            for id in change.resume:
+                view.stops.pop(id, None)
+                view.revs[id] = view.rev
+            if change.audit:
+                state.audit.append((view.rev, change.audit))
+            return view.rev
+
+    def audit(self, org: str, after: int, limit: int) -> list[tuple[int, str]]:
+        with self._lock:
+            self._check()
+            state = self._orgs.get(org)
+            return list(islice((row for row in state.audit if row[0] > after), limit)) if state else []
+
+    def once(self, org: str, name: str, value: str, ttl: int, expect: str | None = None) -> str:
+        with self._lock:
+            state = self._of(org)
+            now = max(state.view.now, self._clock())
+            standing, until = state.once.get(name, ("", 0))
+            if until > now and standing != expect:
+                return standing
+            state.once = {key: entry for key, entry in state.once.items() if entry[1] > now}
+            state.once[name] = (value, now + ttl)
+            return value
+
+    # what happened
+
+    def records(self, org: str, since: int, until: int, after: str, limit: int) -> list[Row]:
+        with self._lock:
+            self._check()
+            state = self._orgs.get(org)
+            if state is None:
+                return []
+            found = [row for row in state.rows if since <= row.at < until and row.id > after]
+        found.sort(key=lambda row: (row.id, row.part))
+        while limit < len(found) and found[limit].part:  # a call and its correction stand on one page
+            limit += 1
+        return found[:limit]
+
+    def _check(self) -> None:
+        if self._closed:
+            raise StoreError("the memory store is closed")
+
+    def _of(self, org: str) -> _Organization:
+        self._check()
+        state = self._orgs.get(org)
+        if state is None:
+            state = self._orgs[org] = _Organization(self._records)
+        return state
+
+    def _doc(self, state: _Organization, id: str) -> Doc | None:
+        doc = state.docs.get(id)
+        return doc and doc._replace(rev=state.view.revs[id], stopped=state.view.stops.get(id))
+
+
+def _check_names(state: _Organization, change: Change) -> None:
+    for doc in change.put:
+        if doc.name is not None:
+            other = state.names.get((doc.kind, doc.parent, doc.name), doc.id)
+            if other != doc.id and other not in change.drop:
+                raise Conflict(f"there is a {doc.kind} named {doc.name!r} already")
+
+
+def _unname(state: _Organization, doc: Doc | None) -> None:
+    if doc is not None and doc.name is not None:
+        state.names.pop((doc.kind, doc.parent, doc.name), None)

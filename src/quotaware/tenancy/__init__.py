@@ -1,0 +1,1 @@
+"""The tree of organization, team, project and key, and what it says of a caller."""

@@ -1,0 +1,167 @@
+"""Where a key or project stands, from memory: what is asked for every call.
+
+Looks never wait; loads read the store. What a look answers may be out of date, and that is safe: a reserve
+carries the path's revision and ids, and the store names those that changed since (`Result.stale`); whoever
+trusts a path without a reserve says for how long. A key's digest only leads to its document, which is the
+truth. Deciding what a caller may do is left to others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from threading import Lock
+from typing import Final, Literal, NamedTuple
+
+from cachetools import LRUCache, TTLCache
+
+from ..errors import NotFound, StoreError
+from ..stores.protocol import Clock, Doc, Store
+from .keys import is_id
+from .nodes import KINDS, Path, from_doc
+
+UNKNOWN_MS = 60_000
+"""How long a digest that the store did not know is taken for unknown without asking again."""
+
+
+class KeyPlace(NamedTuple):
+    """Where a key's document lies."""
+
+    org: str
+    key: str
+
+
+class _Look(Enum):
+    UNREAD = "not looked up yet"
+
+
+UNREAD: Final = _Look.UNREAD
+"""What `peek_key` answers for a digest that has not been looked up yet."""
+
+
+class Directory:
+    """Paths and key digests, thread-safe and bounded: `size` each of paths, known and unknown digests."""
+
+    def __init__(self, store: Store, clock: Clock, size: int = 10_000) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = Lock()
+        self._paths: LRUCache[tuple[str, str], tuple[Path, int]] = LRUCache(size)
+        self._places: LRUCache[str, KeyPlace] = LRUCache(size)
+        self._homes: LRUCache[str, str] = LRUCache(size)
+        self._unknown: TTLCache[str, None] = TTLCache(size, UNKNOWN_MS, timer=clock)
+
+    def peek_key(self, digest: str) -> KeyPlace | Literal[_Look.UNREAD] | None:
+        """Where the key with this SHA-256 lies; None where there is none; UNREAD where `load_key` is due."""
+        with self._lock:
+            place = self._places.get(digest)
+            if place is not None:
+                return place
+            return None if digest in self._unknown else UNREAD
+
+    def load_key(self, digest: str) -> KeyPlace | None:
+        """Asks the store where the key lies. Blocks; raises StoreError."""
+        found = self._store.find(digest)
+        if found is not None:
+            return self.learn_key(digest, *found)
+        with self._lock:
+            place = self._places.get(digest)  # one that was learned while the store was asked
+            if place is None:
+                self._unknown[digest] = None
+            return place
+
+    def learn_key(self, digest: str, org: str, key: str) -> KeyPlace:
+        """Takes note of a key that was just linked, or found."""
+        place = KeyPlace(org, key)
+        with self._lock:
+            self._unknown.pop(digest, None)
+            self._places[digest] = place
+        return place
+
+    def forget_key(self, digest: str) -> None:
+        """Lets go of what is known of a digest."""
+        with self._lock:
+            self._places.pop(digest, None)
+
+    def peek(self, org: str, node_id: str, within: int | None = None) -> Path | None:
+        """The path as last loaded, if it is here; with `within`, only if that was at most so many ms ago."""
+        with self._lock:
+            entry = self._paths.get((org, node_id))
+        if entry is None:
+            return None
+        path, at = entry
+        return path if within is None or 0 <= self._clock() - at <= within else None
+
+    def load(self, org: str, node_id: str) -> Path:
+        """Reads the node and all above it, in one trip where the way up is known.
+
+        Blocks; raises NotFound where the node or one above it is missing, StoreError.
+        """
+        at = self._clock()
+        known = self.peek(org, node_id)
+        path = self._reread(known) if known else None
+        try:
+            path = path or self._climb(org, node_id)
+        except NotFound:
+            self.forget(org, node_id)
+            raise
+        with self._lock:
+            newest = self._paths.get((org, node_id))
+            if newest is not None and newest[0].rev > path.rev:
+                return newest[0]
+            self._paths[org, node_id] = path, at
+        return path
+
+    def locate(self, node_id: str) -> str | None:
+        """The organization that a node stands in, or None. Blocks; raises StoreError."""
+        with self._lock:
+            known = self._homes.get(node_id)
+        if known is not None or not is_id(node_id):
+            return known
+        after = ""
+        while orgs := self._store.orgs(after, 100):
+            for org in orgs:
+                _, (doc,) = self._store.read(org, (node_id,))
+                if doc is not None:
+                    with self._lock:
+                        self._homes[node_id] = org
+                    return org
+            after = orgs[-1]
+        return None
+
+    def forget(self, org: str, node_id: str) -> None:
+        """Lets go of a path, so that the next look has to load it."""
+        with self._lock:
+            self._paths.pop((org, node_id), None)
+
+    def _reread(self, known: Path) -> Path | None:
+        """The same path as it is now; None where it no longer leads up that way."""
+        rev, docs = self._store.read(known.org, known.ids)
+        found = [doc for doc in docs if doc is not None]
+        if [(doc.id, doc.parent) for doc in found] != [(node.id, node.parent) for node in known.nodes]:
+            return None
+        return _path(known.org, rev, found)
+
+    def _climb(self, org: str, node_id: str) -> Path:
+        revs: list[int] = []
+        docs: list[Doc] = []
+        above = node_id
+        while above or not docs:
+            if len(docs) == len(KINDS):
+                raise StoreError(f"the way up from {node_id} does not end")
+            rev, (doc,) = self._store.read(org, (above,)) if is_id(above) else (0, [None])
+            if doc is None:
+                raise missing("node", above)
+            revs.append(rev)
+            docs.append(doc)
+            above = doc.parent
+        return _path(org, min(revs), docs)
+
+
+def missing(what: str, id: str) -> NotFound:
+    """The error for an id or name that is not there."""
+    return NotFound(f"There is no {what} '{str(id)[:100]}' in this organization")
+
+
+def _path(org: str, rev: int, docs: Sequence[Doc]) -> Path:
+    return Path(org, rev, tuple(map(from_doc, docs)))

@@ -1,0 +1,135 @@
+"""What finished calls left: usage records, read back from the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Literal
+
+from .core.ledger import Row
+from .core.money import to_usd
+from .core.usage import Quality, Usage
+from .stores.protocol import Store
+
+PAGE = 1000
+FOREVER_MS = 1 << 53
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRecord:
+    """One finished call, or (`correction`) the difference to an earlier charge of the call with the same id.
+
+    id            the reservation's id; time-ordered
+    at            when the call was admitted; duration_ms until it was settled
+    project, team, key, end_user, tags   whose it was
+    provider, operation   where it went
+    model         as the answer names it, else as it was asked for; requested_model: as it was asked for
+    usage         tokens, and its `quality`: exact, partial, estimated, unsettled
+    cost          nano-dollars, at the price in force when the call was made; `cost_usd` the same in dollars
+    reserved      nano-dollars that were held for it
+    status        HTTP status of the answer, 0 where none came
+    flags         overrun (cost more than was reserved), suspect (the report could not be true), unpriced
+    would_deny    limits (or reasons) that refused it, had they not been in shadow
+    """
+
+    id: str
+    at: datetime
+    duration_ms: int
+    organization: str
+    project: str | None
+    team: str | None
+    key: str | None
+    end_user: str | None
+    tags: Mapping[str, str]
+    provider: str | None
+    operation: str
+    model: str | None
+    requested_model: str | None
+    usage: Usage
+    quality: Quality
+    cost: int
+    reserved: int
+    status: int
+    stream: bool = False
+    flags: frozenset[str] = frozenset()
+    would_deny: tuple[str, ...] = ()
+    correction: bool = False
+
+    @property
+    def cost_usd(self) -> Decimal:
+        """The cost in dollars, exact."""
+        return to_usd(self.cost)
+
+
+class UsageLog:
+    """Reads usage records of an organization. Blocking; `quota.usage` is its awaited face."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def records(
+        self,
+        organization: str,
+        *,
+        project: str | None = None,
+        key: str | None = None,
+        end_user: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[UsageRecord]:
+        """Records of calls admitted in [since, until), oldest first, narrowed by what is given."""
+        wanted = {"project": project, "key": key, "end_user": end_user}
+        after = ""
+        while True:
+            rows = self._store.records(organization, _ms(since, 0), _ms(until, FOREVER_MS), after, PAGE)
+            for row in rows:
+                record = _record(organization, row)
+                if all(value is None or getattr(record, name) == value for name, value in wanted.items()):
+                    yield record
+            if len(rows) < PAGE:
+                return
+            after = rows[-1].id
+
+
+def _ms(moment: datetime | None, otherwise: int) -> int:
+    return otherwise if moment is None else int(moment.timestamp() * 1000)
+
+
+def _record(organization: str, row: Row) -> UsageRecord:
+    about = json.loads(row.about) if row.about else {}
+    outcome = json.loads(row.outcome)
+    expired = row.how == "expired"
+    usage = Usage(**outcome.get("usage", {})) if not expired else Usage(input=row.real[0])
+    quality: Quality = "unsettled" if expired else outcome.get("quality", "exact")
+    flags: dict[str, Literal[True] | None] = {
+        "overrun": row.overrun or None,
+        "suspect": outcome.get("suspect"),
+        "unpriced": outcome.get("unpriced"),
+    }
+    return UsageRecord(
+        id=row.id,
+        at=datetime.fromtimestamp(row.at / 1000, UTC),
+        duration_ms=outcome.get("ms", row.settled_at - row.at),
+        organization=organization,
+        project=about.get("project"),
+        team=about.get("team"),
+        key=about.get("key"),
+        end_user=about.get("end_user"),
+        tags=about.get("tags", {}),
+        provider=about.get("provider"),
+        operation=about.get("operation", "unknown"),
+        model=outcome.get("model") or about.get("model"),
+        requested_model=about.get("model"),
+        usage=usage,
+        quality=quality,
+        cost=row.real[1],
+        reserved=row.hold[1],
+        status=outcome.get("status", 0),
+        stream=bool(about.get("stream")),
+        flags=frozenset(name for name, is_set in flags.items() if is_set),
+        would_deny=tuple(outcome.get("would_deny", ())),
+        correction=row.part > 0,
+    )

@@ -1,0 +1,160 @@
+"""Whatever comes over the wire: an answer, or `Unreadable`, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quotaware.core.bounds import Call
+from quotaware.providers.anthropic_messages import AnthropicCountTokens, AnthropicMessages
+from quotaware.providers.base import Format, Report, Unreadable
+from quotaware.providers.jsontext import parse
+from quotaware.providers.openai_chat import OpenAIChat
+from quotaware.providers.openai_embeddings import OpenAIEmbeddings
+
+FORMATS: list[Format] = [OpenAIChat(), OpenAIEmbeddings(), AnthropicMessages(), AnthropicCountTokens()]
+STREAMING: list[Format] = [FORMATS[0], FORMATS[2]]
+NAMES = [
+    *("model", "models", "messages", "input", "max_tokens", "n", "stream", "stream_options", "include_usage"),
+    *(
+        "role",
+        "content",
+        "type",
+        "text",
+        "image_url",
+        "url",
+        "detail",
+        "input_audio",
+        "data",
+        "format",
+        "file",
+    ),
+    *("file_data", "tools", "functions", "system", "source", "thinking", "budget_tokens", "usage", "choices"),
+    *(
+        "prompt_tokens",
+        "completion_tokens",
+        "prompt_tokens_details",
+        "input_tokens",
+        "output_tokens",
+        "delta",
+    ),
+    *("cache_creation", "message", "x_groq", "cache_control", "audio", "prediction", "container"),
+]
+WORDS = [
+    *NAMES,
+    "image",
+    "document",
+    "base64",
+    "data:image/png;base64,AA",
+    "http://a",
+    "message_start",
+    "message_delta",
+    "message_stop",
+]
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 9)
+    | st.floats()
+    | st.sampled_from(WORDS)
+    | st.text(max_size=3)
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=12,
+)
+OBJECTS = st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=6)
+SHAPED = st.builds(
+    lambda members, content, system: {
+        "model": "m",
+        "input": content,
+        "messages": [{"role": "user", "content": content}],
+        "system": system,
+        **members,
+    },
+    OBJECTS,
+    VALUES,
+    VALUES,
+)
+SNIPPETS = [
+    b"data: ",
+    b"\n",
+    b"\n\n",
+    b"\r",
+    b"event: message_start",
+    b"[DONE]",
+    b'{"delta":{"content":"',
+    b'"}}',
+    b'{"usage":{',
+    b'"usage":{}',
+    b"\\u12",
+    b"\xff",
+    b"content_block_delta",
+    b'{"type":"message_delta"}',
+]
+STREAMS = st.lists(
+    st.sampled_from(SNIPPETS)
+    | st.binary(max_size=4)
+    | OBJECTS.map(lambda value: b"data: " + json.dumps(value).encode() + b"\n\n"),
+    max_size=12,
+)
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+@given(body=OBJECTS | SHAPED)
+@settings(deadline=None, max_examples=100)
+def test_a_request_is_read_or_unreadable(form: Format, body: dict[str, Any]) -> None:
+    try:
+        call = form.read("openai", body)
+    except Unreadable:
+        return
+    assert isinstance(call, Call)
+    assert min(call.text, call.wide, call.parts, call.media, call.tools) >= 0
+    assert call.choices >= 1
+    changed = {**body, **form.cap("openai", body, 300), **form.ask_usage(body)}
+    assert (form.read("openai", changed).cap or 0) <= 300
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+@given(body=VALUES | OBJECTS)
+@settings(deadline=None, max_examples=60)
+def test_an_answer_of_any_shape_is_reported(form: Format, body: object) -> None:
+    assert isinstance(form.answer(body), Report)
+
+
+@pytest.mark.parametrize("form", STREAMING, ids=lambda form: form.name)
+@given(chunks=STREAMS, hide=st.booleans())
+@settings(deadline=None, max_examples=100)
+def test_a_stream_of_any_bytes_is_passed_on_and_never_counts_backwards(
+    form: Format, chunks: list[bytes], hide: bool
+) -> None:
+    reader, passed, seen = form.stream(hide), b"", 0
+    for chunk in chunks:
+        passed += reader.feed(chunk)
+        assert reader.report().seen >= seen
+        seen = reader.report().seen
+    passed += reader.flush()
+    assert reader.report().seen == seen
+    assert hide or passed == b"".join(chunks)
+    once = form.stream(hide)
+    assert once.feed(b"".join(chunks)) + once.flush() == passed
+    assert once.report() == reader.report()
+
+
+def test_a_schema_that_is_nested_too_deeply_is_unreadable() -> None:
+    """S6: what could be parsed but not written again; the walk over messages has no such bound."""
+    deep: Any = "x"
+    for _ in range(50_000):
+        deep = [deep]
+    body = {"model": "m", "messages": [{"role": "user", "content": deep}], "input": [deep], "tools": [deep]}
+    for form in STREAMING:
+        with pytest.raises(Unreadable, match="nested"):
+            form.read(None, body)
+        assert form.read(None, {**body, "tools": None}).text >= 5
+    with pytest.raises(Unreadable):
+        parse(b'{"tools":' + b"[" * 50_000)
