@@ -7,16 +7,17 @@ affordable, waits for what others hold. `Admission` is what a call that may go c
 from __future__ import annotations
 
 import json
-import os
+import logging
 import random
 import time
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
-from .context import Binding, Caller
+from .context import NOBODY, Binding, Caller
 from .core.bounds import Call
 from .core.charges import Outcome, charge
-from .core.ledger import COST, NOTHING, Amounts, Over, Peek, Plan, Reserve, Result, Settle
+from .core.ledger import COST, NOTHING, Amounts, Peek, Plan, Reserve, Result, Settle
 from .core.prices import Price
 from .errors import ApiError, PermissionDenied, QuotaExceeded, StoreError, StoreUnavailable
 from .stores.thread import Lease, Steps
@@ -26,6 +27,8 @@ from .waiting import Waiter
 
 if TYPE_CHECKING:
     from .engine import Engine
+
+logger = logging.getLogger("quotaware")
 
 RELOADS = 3
 """How often one call reads a changed policy anew before it gives up."""
@@ -48,49 +51,50 @@ class Bound:
 _random = random.SystemRandom()
 
 
-def new_id(now: int) -> str:
-    """A reservation id: UUID version 7 (RFC 9562) as 32 hex digits, its first twelve the time in ms."""
-    tail = int.from_bytes(os.urandom(10), "big")
-    tail = (tail & ~(0xF << 76)) | (0x7 << 76)
-    tail = (tail & ~(0x3 << 62)) | (0x2 << 62)
-    return f"{now:012x}{tail:020x}"
-
-
 class Attempt:
     """One call on its way to an admission."""
 
-    def __init__(
-        self, engine: Engine, call: Call, binding: Binding, caller: Caller, path: Path, may_wait: bool
-    ) -> None:
+    def __init__(self, engine: Engine, call: Call, binding: Binding, may_wait: bool) -> None:
         self.engine = engine
         self.call = call
         self.binding = binding
-        self.caller = caller
-        self.path = path
         self.may_wait = may_wait
-        self.id = new_id(engine.now())
+        self.id = engine.ids.new(engine.now())
         self.waiter: Waiter | None = None
-        self.until = 0.0
+        self.until: float | None = None
+        self.claims: Plan | None = None
         self.would_deny: list[str] = []
 
-    def run(self) -> Steps[Admission | ApiError]:
-        reloads = 0
-        while True:
-            outcome = yield from self._try()
-            if isinstance(outcome, Admission | ApiError):
-                return outcome
-            reloads += 1
-            if reloads > RELOADS:
-                raise StoreError("the policy kept changing while a call was decided")
-            if outcome == "stale":
-                self.path = yield from self.engine.reread(self.path.org, self.path.nodes[0].id)
+    def run(self, caller: Caller) -> Steps[Admission | ApiError]:
+        """Decides the call of a caller. Raises `StoreError`."""
+        known: Path | None = None
+        try:
+            for _ in range(RELOADS + 1):
+                path = yield from self.engine.place(caller, known)
+                if isinstance(path, ApiError):
+                    return (yield from self.run_unknown(path))
+                outcome = yield from self._try(caller, path)
+                if isinstance(outcome, Admission | ApiError):
+                    return outcome
+                known = path if outcome == "stale" else None
+            raise StoreError("the policy kept changing while a call was decided")
+        finally:
+            if self.claims is not None:  # not admitted after all: younger calls need not heed them
+                self._release(self.claims)
 
-    def _try(self) -> Steps[Admission | ApiError | Literal["stale", "retry"]]:
+    def run_unknown(self, refusal: ApiError) -> Steps[Admission | ApiError]:
+        """Decides a call of nobody that is known: refused, or in shadow let go under no limits."""
+        if not self.engine.settings.shadow:
+            return refusal
+        self.would_deny.append(refusal.code)
+        return (yield from self.run(NOBODY))
+
+    def _try(self, caller: Caller, path: Path) -> Steps[Admission | ApiError | Literal["stale", "retry"]]:
         """One policy, until it is decided, or the policy turns out not to be the current one."""
         engine = self.engine
         shadow = engine.settings.shadow
-        refusal = engine.permitted(self.call, self.path, self.caller)
-        policy = engine.policy(self.path, self.call, self.caller)
+        refusal = engine.permitted(self.call, path, caller)
+        policy = engine.policy(path, self.call, caller)
         price = engine.price(self.call, policy)
         if refusal is None and isinstance(price, ApiError):
             refusal = price
@@ -100,66 +104,66 @@ class Attempt:
                 "has no bound; Quota(bound='calibrated') lets it pass",
                 code="input_unbounded",
             )
+        if refusal is not None or shadow:
+            # What was decided from documents in memory is true only while they are the current ones. A reserve finds
+            # that out by itself, but not one that is forced.
+            looked = yield from self._ask(Peek(policy.plan))
+            if looked.verdict == "stale":
+                return "stale"
         if refusal is not None:
-            if not shadow:  # from documents in memory: true only if they are still the current ones
-                looked = yield from self._ask(Peek(policy.plan))
-                return "stale" if looked.verdict == "stale" else refusal
+            if not shadow:
+                return refusal
             self.would_deny.append(refusal.code)
         usable = None if isinstance(price, ApiError) else price
+        about = self._about(caller, path)
         try:
-            return (yield from self._reserve(policy, usable))
+            return (yield from self._reserve(policy, usable, about))
         finally:
             if self.waiter is not None:
                 engine.room.leave(self.waiter)
                 self.waiter = None
 
     def _reserve(
-        self, policy: Policy, price: Price | None
+        self, policy: Policy, price: Price | None, about: dict[str, Any]
     ) -> Steps[Admission | ApiError | Literal["stale", "retry"]]:
         engine = self.engine
-        room = engine.room
         recut = 0
         while True:
             bound = engine.bound(self.call, price, policy, engine.left(policy))
-            held = self._held_keys(policy.plan, bound.hold)
-            if self.waiter is None and self.may_wait and (queued := room.ahead(held)):
-                self._join(queued)
-            if self.waiter is not None:
-                if not room.first(self.waiter) and (yield from self._wait(None)):
-                    continue
-                room.again(self.waiter, self.waiter.keys)
-            result = yield from self._ask(self._reserve_step(policy.plan, bound))
-            if result.verdict == "done":
-                return self._admitted(policy, price, bound, result)
-            if result.verdict == "stale":
-                return "stale"
-            if result.verdict in {"window", "old", "ended"}:
-                if result.verdict != "window":
-                    self.id = new_id(engine.now())
-                engine.policies.clear()
-                return "retry"
-            if result.verdict == "full":
-                return QuotaExceeded("A counter is at the end of its exact range", code="counter_full")
+            if (yield from self._behind_others(policy.plan, bound)):
+                continue  # with a bound from the figures of now
+            result = yield from self._ask(self._reserve_step(policy.plan, bound, about))
             if result.verdict != "denied":
-                return StoreUnavailable("The quota store is recovering; try again", retry_after=5)
+                return self._answered(policy, price, bound, result)
             engine.note_totals(result.over)
-            hard = [entry for entry in result.over if entry.hard]
             if recut < RELOADS and self._smaller(policy, price, bound):
                 recut += 1
                 continue
-            if not all(entry.waits for entry in hard) or not self._may_wait_for(hard):
-                return engine.explain(result.over, policy)
-            keys = frozenset(entry.counter for entry in hard)
-            if self.waiter is None:
-                if not self._join(keys):
-                    return engine.explain(result.over, policy)
-                continue
-            room_keys = self.waiter.keys
-            if not (yield from self._wait(_poll(engine.thread.inline))):
-                return engine.explain(result.over, policy)
-            if keys != room_keys:
-                room.again(self.waiter, keys)
             recut = 0
+            if not (yield from self._wait_for(policy.plan, result)):
+                return engine.explain(result.over, policy)
+
+    def _answered(
+        self, policy: Policy, price: Price | None, bound: Bound, result: Result
+    ) -> Admission | ApiError | Literal["stale", "retry"]:
+        """What becomes of any answer but a denial."""
+        match result.verdict:
+            case "done":
+                try:
+                    return self._admitted(policy, price, bound, result)
+                except BaseException:
+                    self._release(policy.plan)
+                    raise
+            case "stale":
+                return "stale"
+            case "window" | "old" | "ended":
+                if result.verdict != "window":
+                    self.id = self.engine.ids.new(self.engine.now())
+                self.engine.policies.clear()
+                return "retry"
+            case "full":
+                return QuotaExceeded("A counter is at the end of its exact range", code="counter_full")
+        return StoreUnavailable("The quota store is recovering; try again", retry_after=5)
 
     def _smaller(self, policy: Policy, price: Price | None, bound: Bound) -> bool:
         """Whether the figures of the denial call for a smaller cap than was tried."""
@@ -169,36 +173,70 @@ class Attempt:
     def _held_keys(self, plan: Plan, hold: Amounts) -> list[str]:
         return [counter.key for counter, index in plan.lines if counter.hard and index and hold[index - 1]]
 
-    def _may_wait_for(self, over: list[Over]) -> bool:
-        if not self.may_wait:
+    def _behind_others(self, plan: Plan, bound: Bound) -> Steps[bool]:
+        """Whether it had to wait behind older calls that wait for a counter of this one. False: it is its turn."""
+        room = self.engine.room
+        if self.waiter is None:
+            queued = room.ahead(self._held_keys(plan, bound.hold))
+            if not queued or not self._may_wait_for(queued) or not self._join(queued):
+                return False
+        waiter = self.waiter
+        if waiter is None:
             return False
-        own = self.binding.holding.values()
-        return not any(entry.counter in keys for entry in over for keys in own)
+        if not room.first(waiter) and (yield from self._wait(waiter, None)):
+            return True
+        room.again(waiter, waiter.keys)
+        return False
+
+    def _wait_for(self, plan: Plan, denied: Result) -> Steps[bool]:
+        """Whether to try once more after a denial: once others let go of what was in the way."""
+        hard = [entry for entry in denied.over if entry.hard]
+        keys = frozenset(entry.counter for entry in hard)
+        if not self.may_wait or not all(entry.waits for entry in hard):
+            return False
+        self.claims = plan
+        if not self._may_wait_for(keys):
+            return False
+        if self.waiter is None:
+            return self._join(keys)  # once more at once: what was let go before it stood in line woke nobody
+        if keys != self.waiter.keys:
+            self.engine.room.again(self.waiter, keys)  # and so here
+            return True
+        return (yield from self._wait(self.waiter, _poll(self.engine.thread.inline)))
+
+    def _may_wait_for(self, keys: frozenset[str]) -> bool:
+        """Never for a counter that this very request holds: it might wait for itself."""
+        return self.may_wait and all(keys.isdisjoint(own) for own in list(self.binding.holding.values()))
 
     def _join(self, keys: frozenset[str]) -> bool:
-        self.until = time.monotonic() + self.engine.settings.settle_wait
+        if self.until is None:
+            self.until = time.monotonic() + self.engine.settings.settle_wait
         self.waiter = self.engine.room.join(self.id, keys)
         return self.waiter is not None
 
-    def _wait(self, poll: float | None) -> Steps[bool]:
+    def _wait(self, waiter: Waiter, poll: float | None) -> Steps[bool]:
         """Waits for a turn; False when the time is over."""
-        waiter = self.waiter
-        left = self.until - time.monotonic()
-        if waiter is None or left <= 0:
+        left = (self.until or 0.0) - time.monotonic()
+        if left <= 0:
             return False
         yield waiter.turn, left if poll is None else min(left, poll)
         return True
 
-    def _reserve_step(self, plan: Plan, bound: Bound) -> Reserve:
+    def _release(self, plan: Plan) -> None:
+        self.engine.thread.post(plan.org, Settle(self.id, plan, NOTHING, "{}", "released"))
+
+    def _reserve_step(self, plan: Plan, bound: Bound, about: dict[str, Any]) -> Reserve:
         settings = self.engine.settings
-        about = json.dumps(self._about(bound), separators=(",", ":"), ensure_ascii=False)
+        about = {**about, "input_bound": bound.input}
+        if bound.cap is not None:
+            about["cap"] = bound.cap
         return Reserve(
             self.id,
             plan,
             bound.hold,
             bound.on_expiry,
             self.engine.thread.terms.lease,
-            about,
+            json.dumps(about, separators=(",", ":"), ensure_ascii=False),
             wait=self.may_wait,
             force=settings.shadow,
         )
@@ -215,13 +253,13 @@ class Attempt:
             answered = True
         finally:
             if not answered and isinstance(op, Reserve):  # what may have been granted is let go
-                thread.post(op.plan.org, Settle(op.id, op.plan, NOTHING, "{}", "released"))
-        if result.verdict == "window":
+                self._release(op.plan)
+        if result.verdict in {"window", "old"}:
             self.engine.ahead = answer.now - self.engine.clock()
         return result
 
-    def _about(self, bound: Bound) -> dict[str, Any]:
-        call, caller, path = self.call, self.caller, self.path
+    def _about(self, caller: Caller, path: Path) -> dict[str, Any]:
+        call = self.call
         about: dict[str, Any] = {
             "project": path.project.id if path.project else None,
             "team": path.team.id if path.team else None,
@@ -232,13 +270,12 @@ class Attempt:
             "operation": call.operation,
             "model": call.model,
             "stream": call.stream or None,
-            "cap": bound.cap,
-            "input_bound": bound.input,
         }
         return {name: value for name, value in about.items() if value is not None}
 
     def _admitted(self, policy: Policy, price: Price | None, bound: Bound, result: Result) -> Admission:
         engine = self.engine
+        self.claims = None
         for entry in result.over:
             meaning = policy.caps.get((entry.counter, entry.cap))
             if meaning is not None and meaning.limit.mode != "soft":
@@ -257,10 +294,10 @@ def _poll(alone: bool) -> float:
 
 
 class Admission:
-    """A call that may go. It ends once, at the first of `settle`, `release`; later ends change nothing."""
+    """A call that may go. It ends once, at the first `settle` or `abandon`; later ones change nothing."""
 
     __slots__ = (
-        "_ended",
+        "_end",
         "_lease",
         "began",
         "binding",
@@ -293,8 +330,8 @@ class Admission:
         self.binding = binding
         self.would_deny = would_deny
         self.began = time.monotonic()
-        self._lease: Lease | None = engine.thread.keep(id, policy.plan)
-        self._ended = False
+        self._lease: Lease = engine.thread.keep(id, policy.plan)
+        self._end = Lock()  # taken by the end that counts, never let go
 
     @property
     def cap(self) -> int | None:
@@ -303,17 +340,21 @@ class Admission:
 
     def moved(self) -> None:
         """Bytes went by: the lease goes on."""
-        if self._lease is not None:
-            self._lease.moved = self.engine.clock()
+        self._lease.moved = self.engine.clock()
 
     def settle(self, outcome: Outcome, model: str | None = None) -> None:
         """Ends the call at what it really used; never waits, never raises into the host.
 
         `model` is what the answer names. Safe to call from any thread, any number of times.
         """
-        if self._ended:
-            return
-        self._ended = True
+        if self._end.acquire(blocking=False):
+            try:
+                self._settle(outcome, model)
+            except Exception:  # its lease will end, and charge it
+                self.engine.tally["faults"] += 1
+                logger.exception("a call could not be settled")
+
+    def _settle(self, outcome: Outcome, model: str | None) -> None:
         engine, call, bound = self.engine, self.call, self.bound
         engine.thread.drop(self.id)
         self.binding.holding.pop(self.id, None)
@@ -338,5 +379,5 @@ class Admission:
 
     def abandon(self, outcome: Outcome, model: str | None = None) -> None:
         """Settles from a finalizer: hands it to the store thread and takes no lock."""
-        if not self._ended:
+        if not self._end.locked():
             self.engine.thread.later(lambda: self.settle(outcome, model))

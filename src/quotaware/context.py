@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import ApiError
+from .errors import ApiError, ConfigurationError
 
 DENIED_HEADER = "quotaware-denied"
 """Marks a synthetic answer as ours; its value is the denial's request id."""
@@ -37,6 +37,12 @@ class Caller:
     digest: str | None = None
 
 
+NOBODY = Caller("~unattributed", "")
+"""The caller under whom calls of nobody are recorded where they are allowed: in an organization that none can have the
+id of, on no node, so that nothing limits it.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who the host says is calling: what its `identify` answers. A plain text answer is the end user.
@@ -45,12 +51,23 @@ class Identity:
     end_user   the host app's own customer
     tags       free text pairs for the record
     key        SHA-256 of a quotaware key instead of a project; set by quotaware itself
+
+    Raises `ConfigurationError` naming the field that is no text.
     """
 
     project: str | None = None
     end_user: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("project", "end_user"):
+            value = getattr(self, name)
+            if not isinstance(value, str | None):
+                raise ConfigurationError(name, f"is text or None, not {type(value).__name__}")
+        tags = self.tags
+        if not isinstance(tags, Mapping) or not all(isinstance(t, str) for tag in tags.items() for t in tag):
+            raise ConfigurationError("tags", "are pairs of texts")
 
 
 class Binding:

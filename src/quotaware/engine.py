@@ -10,15 +10,14 @@ from __future__ import annotations
 import logging
 from collections import Counter as Tally
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
-
-from cachetools import LRUCache
+from dataclasses import replace
+from typing import TypeVar
 
 from .admission import Admission, Attempt, Bound
-from .context import Binding, Caller, Identity
+from .caches import SharedCache
+from .context import NOBODY, Binding, Caller, Identity
 from .core import bounds
-from .core.bounds import BoundMode, Call
+from .core.bounds import Call
 from .core.denials import InTheWay, denial
 from .core.ledger import NOTHING, Amounts, Answer, Op, Over, Settle
 from .core.limits import matches
@@ -34,6 +33,8 @@ from .errors import (
     StoreError,
     StoreUnavailable,
 )
+from .ids import Ids
+from .settings import Settings
 from .stores.protocol import Clock
 from .stores.thread import Steps, StoreThread
 from .tenancy.directory import UNREAD, Directory
@@ -48,32 +49,8 @@ HIDDEN_INPUT = 8192
 """Tokens allowed for input that a body does not show, until such calls of the model have been seen."""
 SHARE = 4
 """A cap that is written takes at most this part of what is left, so that several calls fit side by side."""
-NOBODY = Caller("unattributed", "unattributed")
-"""The caller under whom calls of nobody are recorded where they are allowed; nothing limits it."""
 LOOKUP_TRIPS = 5
 """Trips to the store that one look-up in the tree may take, each within its deadline."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How calls are decided; each is an argument of `Quota`, documented there."""
-
-    unattributed: str = "deny"
-    unknown_model: Literal["deny"] | Price = "deny"
-    default_output: int | None = None
-    bound: BoundMode = "calibrated"
-    tight: Literal["cap", "clamp", "deny"] = "cap"
-    clamp_min: int = 256
-    settle_wait: float = 5.0
-    max_waiters: int = 4096
-    on_expiry: Literal["input", "full", "none"] = "input"
-    shadow: bool = False
-
-    @property
-    def project(self) -> str | None:
-        """The project that unattributed calls fall to, if one was named."""
-        head, _, project = self.unattributed.partition(":")
-        return project if head == "project" else None
 
 
 class Engine:
@@ -92,10 +69,11 @@ class Engine:
         self.simple: Caller | None = None
         self._prepare: Callable[[], None] | None = None
         self.room = WaitingRoom(settings.max_waiters)
-        self.policies: LRUCache[tuple[str, str, str | None, str | None], Policy] = LRUCache(4096)
-        self._totals: LRUCache[str, tuple[int, int]] = LRUCache(16384)
-        self._hidden: LRUCache[tuple[str, str | None], int] = LRUCache(4096)
-        self._usual: LRUCache[tuple[str, str | None], float] = LRUCache(4096)
+        self.ids = Ids()
+        self.policies: SharedCache[tuple[str, str, str | None, str | None], Policy] = SharedCache(4096)
+        self._totals: SharedCache[str, tuple[int, int]] = SharedCache(16384)
+        self._hidden: SharedCache[tuple[str, str | None], int] = SharedCache(4096)
+        self._usual: SharedCache[tuple[str, str | None], float] = SharedCache(4096)
         self.ahead = 0  # how far the store's clock is ahead of ours, ms
 
     def prepare_with(self, work: Callable[[], None]) -> None:
@@ -104,8 +82,9 @@ class Engine:
 
     def prepared(self) -> Steps[None]:
         """Sees to it that the work of `prepare_with` is done."""
-        if self._prepare is not None:
-            yield from self._call(self._prepare)
+        work = self._prepare
+        if work is not None:
+            yield from self._call(work)
             self._prepare = None
 
     def now(self) -> int:
@@ -154,8 +133,22 @@ class Engine:
             return replace(caller, end_user=identity.end_user, tags=identity.tags)
         org = yield from self._call(lambda: self.directory.locate(project))
         if org is None:
-            return PermissionDenied(f"There is no project '{project}'", code="unattributed")
+            return _no_project(project)
         return Caller(org, project, identity.end_user, identity.tags)
+
+    def place(self, caller: Caller, known: Path | None = None) -> Steps[Path | ApiError]:
+        """The path of a caller: one newer than `known`, where that is said to be out of date. Raises `StoreError`."""
+        if not caller.node:
+            return Path(caller.org, 0, ())
+        try:
+            if known is None:
+                return (yield from self.path(caller.org, caller.node))
+            newer = self.directory.peek(caller.org, caller.node)
+            if newer is not None and newer.rev > known.rev:  # another call has read it in the meantime
+                return newer
+            return (yield from self.reread(caller.org, caller.node))
+        except NotFound:
+            return AuthenticationError() if caller.digest is not None else _no_project(caller.node)
 
     def _call(self, work: Callable[[], T]) -> Steps[T]:
         ticket = self.thread.call(work)
@@ -201,22 +194,14 @@ class Engine:
         return outcome
 
     def _admit(self, call: Call, binding: Binding, may_wait: bool) -> Steps[Admission | ApiError]:
+        attempt = Attempt(self, call, binding, may_wait and self.settings.settle_wait > 0)
         caller = binding.caller
-        if isinstance(caller, Identity) or caller is None:
+        if not isinstance(caller, Caller):
             resolved = yield from self.resolve(caller or Identity())
             if isinstance(resolved, ApiError):
-                if not self.settings.shadow:
-                    return binding.refusal or resolved
-                resolved = NOBODY
+                return (yield from attempt.run_unknown(binding.refusal or resolved))
             caller = binding.caller = resolved
-        path = Path(caller.org, 0, ())
-        if caller is not NOBODY and caller.org != NOBODY.org:
-            try:
-                path = yield from self.path(caller.org, caller.node)
-            except NotFound:
-                return AuthenticationError()
-        attempt = Attempt(self, call, binding, caller, path, may_wait and self.settings.settle_wait > 0)
-        return (yield from attempt.run())
+        return (yield from attempt.run(caller))
 
     def _nobody(self) -> Caller | ApiError:
         """Who stands for a call that nobody was identified for."""
@@ -296,7 +281,7 @@ class Engine:
         org = policy.plan.org
         most_input = bounds.input_bound(call, settings.bound)
         if call.opaque:
-            most_input += self._hidden.get((org, call.model), HIDDEN_INPUT)
+            most_input += self._hidden.get((org, call.model)) or HIDDEN_INPUT
         context = self.prices.context_window(call.provider, call.model) if call.model is not None else None
         longest = bounds.max_output(call.model, context)
         final = call
@@ -337,7 +322,7 @@ class Engine:
             return None
         left = []
         for key, cap in policy.budgets:
-            used, held = self._totals.get(key, (0, 0))
+            used, held = self.totals(key)
             left.append(max(0, cap - used - held))
         return min(left)
 
@@ -348,17 +333,20 @@ class Engine:
 
     def explain(self, over: tuple[Over, ...], policy: Policy) -> ApiError:
         """The error for a denied reserve."""
+        ends = {counter.key: counter.until for counter, _ in policy.plan.lines}
         reasons = []
         for entry in over:
             meaning = policy.caps.get((entry.counter, entry.cap))
             if entry.hard and meaning is not None:
-                node = meaning.node
-                reasons.append(InTheWay(entry, meaning.limit, node.id, node.kind, node.name or node.id))
+                limit, node = meaning
+                reasons.append(
+                    InTheWay(entry, limit, node.id, node.kind, node.name or node.id, ends[entry.counter])
+                )
         return denial(reasons, self.now())
 
     def totals(self, key: str) -> tuple[int, int]:
         """(used, held) of a counter as of the last answer seen."""
-        return self._totals.get(key, (0, 0))
+        return self._totals.get(key) or (0, 0)
 
     def learn(self, call: Call, policy: Policy, usage: Usage, most_input: int) -> None:
         """Keeps what calls of a model usually take: token rates reserve the expected, and input that a body does
@@ -369,8 +357,12 @@ class Engine:
             usual = self._usual.get(key)
             self._usual[key] = usage.output if usual is None else usual + (usage.output - usual) / 8
         if call.opaque:
-            allowed = self._hidden.get(key, HIDDEN_INPUT)
+            allowed = self._hidden.get(key) or HIDDEN_INPUT
             self._hidden[key] = max(HIDDEN_INPUT, allowed * 7 // 8, allowed + usage.input - most_input)
+
+
+def _no_project(project: str) -> ApiError:
+    return PermissionDenied(f"There is no project '{project}'", code="unattributed")
 
 
 _PERMISSION = {"unknown": "chat"}

@@ -91,8 +91,11 @@ class ApiError(QuotawareError):
         return {"error": error}
 
     def headers(self) -> dict[str, str]:
-        """Response headers that belong to the error: `Retry-After` where waiting helps."""
-        return {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+        """Response headers that belong to the error: `Retry-After` where waiting helps, `WWW-Authenticate` with a 401
+        (RFC 9110, 11.6.1).
+        """
+        found = {} if self.retry_after is None else {"retry-after": str(self.retry_after)}
+        return found | {"www-authenticate": "Bearer"} if self.status == 401 else found
 
 
 class InvalidKeyFormat(ApiError):

@@ -5,40 +5,40 @@ from __future__ import annotations
 import atexit
 import inspect
 import os
+import reprlib
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
+from itertools import islice
 from typing import Any, Literal
 
 import anyio.to_thread
 
-from .context import Binding, Caller, Identity, bound
+from .context import NOBODY, Binding, Caller, Identity, bound, current
 from .core.bounds import BoundMode, Call
 from .core.limits import Limit
-from .core.money import count
 from .core.prices import Price, PriceBook, UsdPerMillion
 from .core.windows import zone
-from .engine import NOBODY, Engine, Settings
+from .engine import Engine
 from .errors import ConfigurationError, InvalidKeyFormat
 from .inbound.edge import Edge, Identify
 from .outbound.httpx import AsyncMeteredTransport, MeteredTransport, hook, metered
 from .outbound.manual import ManualCall
 from .outbound.meter import Meter
+from .settings import Settings, milliseconds, whole
 from .stores.memory import system_clock
 from .stores.opening import open_store
 from .stores.protocol import Clock, Store
 from .stores.thread import LeaseTerms, StoreThread
 from .tenancy import keys
 from .tenancy.directory import Directory
+from .tenancy.nodes import Node
 from .tenancy.tree import SIMPLE_ORG, SIMPLE_PROJECT, Bootstrap, Tenancy
-from .usage import UsageLog, UsageRecord
+from .usage import PAGE, UsageLog, UsageRecord
 
-_CHOICES = {
-    "bound": ("calibrated", "strict"),
-    "tight": ("cap", "clamp", "deny"),
-    "on_expiry": ("input", "full", "none"),
-}
+LEAST_S = 0.01
+"""The shortest lease and deadline, seconds."""
 
 
 class Quota:
@@ -99,31 +99,34 @@ class Quota:
         deadline: float = 1.0,
         clock: Clock = system_clock,
     ) -> None:
-        for name, value in (("bound", bound), ("tight", tight), ("on_expiry", on_expiry)):
-            if value not in _CHOICES[name]:
-                raise ConfigurationError(name, f"{value!r} is none of {', '.join(_CHOICES[name])}")
-        if unattributed not in {"deny", "allow"} and not unattributed.startswith("project:"):
-            raise ConfigurationError("unattributed", f"{unattributed!r} is none of deny, allow, project:<id>")
+        for name, mapping in (("prices", prices), ("hosts", hosts)):
+            if mapping is not None and not isinstance(mapping, Mapping):
+                raise ConfigurationError(name, f"{reprlib.repr(mapping)} is no mapping of names")
+        if identify is not None and not callable(identify):
+            raise ConfigurationError("identify", "is a function that takes the ASGI scope")
         zone(time_zone)
         settings = Settings(
             unattributed=unattributed,
             unknown_model=_price(unknown_model),
-            default_output=None if default_output is None else count(default_output, "default_output"),
+            default_output=default_output,
             bound=bound,
             tight=tight,
-            clamp_min=count(clamp_min, "clamp_min"),
-            settle_wait=_seconds("settle_wait", settle_wait) / 1000,
-            max_waiters=count(max_waiters, "max_waiters"),
+            clamp_min=clamp_min,
+            settle_wait=settle_wait,
+            max_waiters=max_waiters,
             on_expiry=on_expiry,
             shadow=shadow or os.environ.get("QUOTAWARE_SHADOW", "") not in {"", "0"},
         )
         self._clock = clock
         self._limits = None if limits is None else _limits(limits)
         self._zone = time_zone
-        self.store: Store = open_store(store, clock) if isinstance(store, str) else store
+        self.store: Store = open_store(store, clock) if isinstance(store, str) else _store(store)
         terms = LeaseTerms(
-            _seconds("lease", lease), _seconds("idle_max", idle_max), _seconds("call_max", call_max)
+            milliseconds("lease", lease, LEAST_S),
+            milliseconds("idle_max", idle_max),
+            milliseconds("call_max", call_max),
         )
+        milliseconds("deadline", deadline, LEAST_S)
         directory = Directory(self.store, clock)
         self._thread = StoreThread(self.store, clock, terms, deadline)
         self.engine = Engine(self._thread, directory, PriceBook(prices), settings, clock)
@@ -131,7 +134,7 @@ class Quota:
         if self._limits is not None:
             self.engine.simple = Caller(SIMPLE_ORG, SIMPLE_PROJECT)
         self.meter = Meter(self.engine, hosts or {})
-        self.edge = Edge(self.engine, self.meter, self.instrument, identify, _seconds("key_ttl", key_ttl))
+        self.edge = Edge(self.engine, self.meter, self.instrument, identify, milliseconds("key_ttl", key_ttl))
         self.blocking = Blocking(self, Tenancy(self.store, directory, clock), UsageLog(self.store))
         self.tenancy: Any = _Awaited(self, self.blocking._tenancy)
         self.usage = AwaitedUsage(self)
@@ -181,7 +184,7 @@ class Quota:
         """
         if key is not None and project is not None:
             raise ConfigurationError("project", "a key says its project already; give one of the two")
-        if key is not None and not keys.well_formed(key):
+        if key is not None and not (isinstance(key, str) and keys.well_formed(key)):
             raise InvalidKeyFormat
         digest = None if key is None else keys.digest(key)
         return Acting(Binding(self.meter, Identity(project, end_user, tags or {}, digest)))
@@ -192,12 +195,25 @@ class Quota:
         provider: str | None,
         model: str,
         operation: str = "chat",
-        input: int = 0,
+        input: int | None = None,
         max_output: int | None = None,
     ) -> ManualCall:
-        """A call that is not HTTP: at most `input` tokens in and `max_output` out; `with` and `async with`."""
+        """A call that is not HTTP: at most `input` tokens in and `max_output` out; `with` and `async with`.
+
+        `input` None: nobody knows yet, and it is allowed for as input is that a body does not show.
+        Raises `ConfigurationError`.
+        """
+        for name, value in (("provider", provider), ("model", model), ("operation", operation)):
+            if not (isinstance(value, str) or (value is None and name == "provider")):
+                raise ConfigurationError(name, f"{reprlib.repr(value)} is no text")
         call = Call(
-            provider, operation, model, cap=max_output, media=count(input, "input"), generates=max_output != 0
+            provider,
+            operation,
+            model,
+            cap=None if max_output is None else whole("max_output", max_output),
+            media=0 if input is None else whole("input", input),
+            opaque=input is None,
+            generates=max_output != 0,
         )
         return ManualCall(self.meter, call)
 
@@ -267,6 +283,8 @@ class Acting:
         self._block: AbstractContextManager[None] | None = None
 
     def __enter__(self) -> Binding:
+        if (request := current()) is not None:  # a block within a request: its denials and holds are the request's
+            self.binding.denials, self.binding.holding = request.denials, request.holding
         self._block = bound(self.binding)
         self._block.__enter__()
         return self.binding
@@ -286,21 +304,40 @@ class Blocking:
     """The Python face for sync code: `quota.blocking.tenancy`, `quota.blocking.usage`."""
 
     def __init__(self, quota: Quota, tenancy: Tenancy, usage: UsageLog) -> None:
-        self._quota = weakref.proxy(quota)
         self._tenancy = tenancy
-        self._usage = usage
+        self.usage = BlockingUsage(quota, usage)
 
     @property
     def tenancy(self) -> Tenancy:
         """Makes and changes the tree."""
         return self._tenancy
 
-    def records(self, **narrow: Any) -> Iterator[UsageRecord]:
-        """Usage records, oldest first; `organization`, `project`, `key`, `end_user`, `since`, `until` narrow them."""
+
+class BlockingUsage:
+    """What was used, for sync code: `quota.blocking.usage.records(...)`."""
+
+    def __init__(self, quota: Quota, log: UsageLog) -> None:
+        self._quota = weakref.proxy(quota)
+        self._log = log
+
+    def records(
+        self,
+        *,
+        organization: str | None = None,
+        project: str | None = None,
+        key: str | None = None,
+        end_user: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[UsageRecord]:
+        """Usage records, oldest first (organization by organization), narrowed by what is given; calls admitted in
+        [since, until).
+        """
         self._quota.flush()
-        organization = narrow.pop("organization", None)
-        for org in [organization] if organization else self._organizations(narrow.get("project")):
-            yield from self._usage.records(org, **narrow)
+        for org in [organization] if organization is not None else self._organizations(project):
+            yield from self._log.records(
+                org, project=project, key=key, end_user=end_user, since=since, until=until
+            )
 
     def _organizations(self, project: str | None) -> Iterator[str]:
         engine = self._quota.engine
@@ -331,17 +368,13 @@ class AwaitedUsage:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> AsyncIterator[UsageRecord]:
-        """Usage records, oldest first, narrowed by what is given; calls admitted in [since, until)."""
-        rows = self._quota.blocking.records(
+        """The same as `quota.blocking.usage.records`, off the event loop."""
+        records = self._quota.blocking.usage.records(
             organization=organization, project=project, key=key, end_user=end_user, since=since, until=until
         )
-        while page := await self._quota._run(lambda: _page(rows)):
+        while page := await anyio.to_thread.run_sync(lambda: list(islice(records, PAGE))):
             for record in page:
                 yield record
-
-
-def _page(rows: Iterator[UsageRecord]) -> list[UsageRecord]:
-    return [record for record, _ in zip(rows, range(1000), strict=False)]
 
 
 class _Awaited:
@@ -365,21 +398,24 @@ class _Awaited:
 
 
 def _limits(limits: Iterable[str | Limit]) -> list[Limit]:
-    if isinstance(limits, str | Limit):
-        raise ConfigurationError("limits", f"is a list of limits: limits=[{str(limits)!r}]")
-    return [limit if isinstance(limit, Limit) else Limit.parse(limit) for limit in limits]
+    if isinstance(limits, str | Limit) or not isinstance(limits, Iterable):
+        raise ConfigurationError("limits", f"is a list of limits, such as limits=[{str(limits)[:100]!r}]")
+    parsed = tuple(limit if isinstance(limit, Limit) else Limit.parse(limit) for limit in limits)
+    return list(Node(SIMPLE_PROJECT, "project", SIMPLE_ORG, "app", parsed).limits)  # no two that contradict
 
 
 def _price(price: Literal["deny"] | Price | UsdPerMillion) -> Literal["deny"] | Price:
     if price == "deny" or isinstance(price, Price):
         return price
-    if isinstance(price, Mapping):
+    if not isinstance(price, Mapping):
+        raise ConfigurationError("unknown_model", f"{reprlib.repr(price)} is neither 'deny' nor a price")
+    try:
         return Price.per_million(**price)
-    raise ConfigurationError("unknown_model", f"{price!r} is neither 'deny' nor a price")
+    except ConfigurationError as error:
+        raise ConfigurationError(f"unknown_model.{error.field}", str(error).partition(": ")[2]) from None
 
 
-def _seconds(name: str, value: float) -> Any:
-    """Seconds as whole ms."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e10:
-        raise ConfigurationError(name, f"{value!r} is no number of seconds")
-    return round(value * 1000)
+def _store(store: Store) -> Store:
+    if not hasattr(store, "apply"):
+        raise ConfigurationError("store", f"{type(store).__name__} is neither a URL nor a Store")
+    return store

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
@@ -16,6 +16,8 @@ from .stores.protocol import Store
 
 PAGE = 1000
 FOREVER_MS = 1 << 53
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ class UsageLog:
 
 
 def _ms(moment: datetime | None, otherwise: int) -> int:
-    return otherwise if moment is None else int(moment.timestamp() * 1000)
+    """A moment as ms since the epoch, exactly; one without a zone is local time."""
+    return otherwise if moment is None else (moment.astimezone(UTC) - _EPOCH) // _MS
 
 
 def _record(organization: str, row: Row) -> UsageRecord:

@@ -78,9 +78,14 @@ class WaitingRoom:
         _call(heads)
 
     def first(self, waiter: Waiter) -> bool:
-        """Whether nobody older waits for any of its counters."""
+        """Whether nobody older waits for any of its counters. If somebody does, its next turn is one to come: an
+        earlier one was for the head of one line that is not the head of all.
+        """
         with self._lock:
-            return all(self._lines[key][0] is waiter for key in waiter.keys)
+            if all(self._lines[key][0] is waiter for key in waiter.keys):
+                return True
+            waiter.turn = Ticket()
+            return False
 
     def moved(self, keys: Iterable[str]) -> None:
         """Something was let go on these counters: the first of each line gets its turn."""

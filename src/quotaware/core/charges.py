@@ -51,7 +51,7 @@ def charge(call: Call, price: Price | None, most_input: int, most_output: int, o
 def _known(call: Call, most_input: int, most_output: int, outcome: Outcome) -> tuple[Usage, Quality, bool]:
     usage = outcome.usage
     if usage is None:
-        seen = min(outcome.seen, most_output) if most_output else outcome.seen
+        seen = min(outcome.seen, most_output)
         quality: Quality = "estimated" if outcome.done else "partial"
         return Usage(input=min(estimate_input(call), most_input), output=seen), quality, False
     if suspect(usage, most_input, max(most_output, 1)):

@@ -35,13 +35,21 @@ _SHORT = {"second": "s", "minute": "min"}
 
 
 class InTheWay(NamedTuple):
-    """A limit that a call does not fit, and whose it is."""
+    """A limit that a call does not fit, whose it is, and the ms at which its window ends (0: it does not)."""
 
     over: Over
     limit: Limit
     node: str
     kind: str
     name: str
+    until: int = 0
+
+    @property
+    def resets_at(self) -> int | None:
+        """The ms from which on the call fits, other traffic aside; None where it never will, or nobody knows when."""
+        if self.over.fits_at is not None:
+            return self.over.fits_at
+        return (self.until or None) if self.over.waits else None
 
 
 def iso(ms: int) -> str:
@@ -66,7 +74,7 @@ def denial(reasons: Sequence[InTheWay], now: int) -> ApiError:
         fields |= {
             "current_usage_usd": float(to_usd(over.used)),
             "limit_usd": float(to_usd(over.cap)),
-            "reset_date": iso(over.fits_at) if over.fits_at else None,
+            "reset_date": iso(worst.resets_at) if worst.resets_at else None,
         }
         return QuotaExceeded(_message(worst), fields=fields, retry_after=retry_after)
     fields["retry_after_seconds"] = retry_after
@@ -114,5 +122,5 @@ def _figures(reason: InTheWay) -> dict[str, Any]:
         "name": reason.name,
         "metric": reason.limit.metric,
         **figures,
-        "resets_at": iso(over.fits_at) if over.fits_at else None,
+        "resets_at": iso(reason.resets_at) if reason.resets_at else None,
     }

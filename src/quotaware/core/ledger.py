@@ -48,9 +48,10 @@ class Counter(NamedTuple):
     watch  further caps on the same counter that only report (soft and shadow limits beside a hard one)
     span   length of a rolling window in ms, 0 for a fixed one
     since, until   a fixed window is valid in [since, until) ms; until 0 is for ever
-    keep   when a store may forget it, ms; 0 never, -1 as soon as it is empty
+    keep   when a store may forget it, ms (late enough for what settles after its window); 0 never, -1 as soon as it
+           is empty
     marks  thresholds
-    carry  key of the period before: what was left of it is added to the cap
+    carry  key of the period before: what was left of it is added to the cap; one that is not there leaves nothing
     """
 
     key: str
@@ -69,8 +70,9 @@ class Counter(NamedTuple):
 class Plan:
     """All counters that bear on one kind of call, cached by whoever compiled it.
 
-    rev   the organization's revision at which its documents were read (the lowest, where they differ)
-    deps  ids of the documents it was made from: it is stale when one of them changed after `rev`
+    rev    the organization's revision at which its documents were read (the lowest, where they differ)
+    deps   ids of the documents it was made from: it is stale when one of them changed after `rev`
+    lines  each counter, once, and what of a call it counts
     """
 
     org: str
@@ -83,7 +85,7 @@ class Plan:
 class Reserve:
     """Hold `hold` on every counter of the plan, or on none.
 
-    on_expiry  what is charged if the lease (ms from now) ends unsettled
+    on_expiry  what is charged if the lease (ms from now) ends unsettled, at most the hold
     about      JSON text for the record, not read here
     wait       leave a claim where only others' holds are in the way
     force      take it whatever the caps say (shadow, replay); dry: decide only
@@ -105,7 +107,10 @@ How = Literal["settled", "released", "expired"]
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """End a reservation at its real amounts. `force` books an id that the store never saw (replay)."""
+    """End a reservation at its real amounts; what is released was never used, and leaves no record.
+
+    `force` books an id that the store never saw (replay).
+    """
 
     id: str
     plan: Plan
@@ -127,7 +132,7 @@ class Extend:
 
 @dataclass(frozen=True, slots=True)
 class Peek:
-    """Look at the plan's counters (their totals come with the answer) and install its thresholds."""
+    """Look at the plan's counters (their totals come with the answer) and install its caps and thresholds."""
 
     plan: Plan
 
@@ -179,7 +184,7 @@ class Answer:
     now      the store's clock, ms
     rev      the organization's revision
     results  one a step, in order
-    totals   (used, held) of the counters of all reserves and peeks, at the batch's end
+    totals   (used, held) of the counters of all reserves, settles and peeks, at the batch's end
     due      reservations whose lease has ended, for the caller to settle with how="expired"
     events   how many thresholds fired
     """
@@ -201,16 +206,16 @@ class Claim(NamedTuple):
 
 
 class Cell:
-    """The state of one counter. `ring` holds a rolling window's parts: [index, youngest ms, used, held].
-
-    `swept` is for a store to note that it has planned the counter's removal.
+    """The state of one counter. `base` is the cap without what was carried over, `ring` a rolling window's parts:
+    [index, youngest ms, used, held].
     """
 
-    __slots__ = ("cap", "claim", "fired", "held", "marks", "next", "rev", "ring", "swept", "used")
+    __slots__ = ("base", "cap", "claim", "fired", "held", "marks", "next", "rev", "ring", "used")
 
     def __init__(self) -> None:
         self.used = 0
         self.held = 0
+        self.base = 0
         self.cap = 0
         self.rev = -1
         self.marks: tuple[Mark, ...] = ()
@@ -218,7 +223,10 @@ class Cell:
         self.fired: tuple[str, ...] = ()
         self.ring: list[list[int]] = []
         self.claim: Claim | None = None
-        self.swept = False
+
+    def empty(self, now: int) -> bool:
+        """Whether nothing is used, held or claimed here."""
+        return self.used == self.held == 0 and (self.claim is None or self.claim.until <= now)
 
 
 @dataclass(slots=True)
@@ -277,7 +285,7 @@ class View:
     rev      the organization's revision; revs: node → revision of its last change; stops: node → mark that stopped it
     closed   no reserve is taken before this ms (after a loss)
     horizon  ids whose time is older are not remembered any more
-    rows, fired   what the batch appended
+    rows, fired, made   what the batch appended: records, thresholds, counters that were not there
     """
 
     now: int = 0
@@ -291,6 +299,7 @@ class View:
     stops: MutableMapping[str, str] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     fired: list[Fired] = field(default_factory=list)
+    made: list[Counter] = field(default_factory=list)
 
 
 def id_time(id: str) -> int:
@@ -314,67 +323,89 @@ def decide(view: View, ops: Sequence[Op]) -> list[Result]:
 
 
 def totals(view: View, ops: Iterable[Op]) -> dict[str, tuple[int, int]]:
-    """(used, held) of every counter that the batch's reserves and peeks bear on."""
+    """(used, held) of every counter that the batch's reserves, settles and peeks bear on."""
     found: dict[str, tuple[int, int]] = {}
     for op in ops:
-        if isinstance(op, Reserve | Peek):
+        if not isinstance(op, Extend):
             for counter, _ in op.plan.lines:
                 cell = view.cells.get(counter.key)
+                if cell is not None:
+                    _slide(cell, counter.span, view.now)
                 found[counter.key] = (cell.used, cell.held) if cell else (0, 0)
     return found
 
 
 def _reserve(view: View, op: Reserve) -> Result:
+    if refused := _not_now(view, op):
+        return refused
+    lines = [
+        (
+            counter,
+            _cell(view, counter, op.plan.rev, keep=False),
+            1 if index == REQUESTS else op.hold[index - 1],
+            index,
+        )
+        for counter, index in op.plan.lines
+    ]
+    over: list[Over] = []
+    for counter, cell, amount, _ in lines:
+        if amount:
+            if cell.used + cell.held + amount > MAX_AMOUNT:
+                return Result("full")
+            over += _in_the_way(view, op.id, counter, cell, amount)
+    hard = [entry for entry in over if entry.hard]
+    if hard and not op.force:
+        if op.wait and all(entry.waits for entry in hard):
+            _leave_claims(view, op.id, lines)
+        return Result("denied", tuple(over))
+    if not op.dry:
+        _hold(view, op.id, lines)
+        view.open[op.id] = Open(
+            op.id, op.plan, view.now, view.now + op.lease, op.hold, op.on_expiry, op.about
+        )
+    return Result("done", tuple(over))
+
+
+def _not_now(view: View, op: Reserve) -> Result | None:
+    """Why a reserve is not even looked at, if so."""
     if op.id in view.open:
         return Result("again")
     if op.id in view.ended:
         return Result("ended")
     if id_time(op.id) < view.horizon:
         return Result("old")
-    if not op.force:
-        if view.now < view.closed:
-            return Result("closed")
-        if stale := stale_deps(view, op.plan):
-            return Result("stale", stale=stale)
-    lines = []
-    over: list[Over] = []
-    blocked = False
-    for counter, index in op.plan.lines:
-        if not op.force and not _current(counter, view.now):
-            return Result("window")
-        amount = 1 if index == REQUESTS else op.hold[index - 1]
-        cell = _cell(view, counter, op.plan.rev, keep=False)
-        lines.append((counter, cell, amount, index))
-        if amount == 0:
-            continue
-        ahead = _claimed(cell, op.id, view.now)
-        taken = cell.used + cell.held + ahead
-        if taken + amount > MAX_AMOUNT:
-            return Result("full")
-        if taken + amount > cell.cap:
-            blocked = blocked or counter.hard
-            over.append(_over(counter, cell, cell.cap, counter.hard, ahead, amount))
-        for cap in counter.watch:
-            if cell.used + cell.held + amount > cap:
-                over.append(_over(counter, cell, cap, False, 0, amount))
-    if blocked and not op.force:
-        if op.wait and all(entry.waits for entry in over if entry.hard):
-            _leave_claims(view, op.id, lines)
-        return Result("denied", tuple(over))
-    if not op.dry:
-        for counter, cell, amount, index in lines:
-            view.cells[counter.key] = cell
-            if cell.claim is not None and cell.claim.id == op.id:
-                cell.claim = None
+    if op.force:
+        return None
+    if view.now < view.closed:
+        return Result("closed")
+    if stale := stale_deps(view, op.plan):
+        return Result("stale", stale=stale)
+    if not all(_current(counter, view.now) for counter, _ in op.plan.lines):
+        return Result("window")
+    return None
+
+
+def _in_the_way(view: View, id: str, counter: Counter, cell: Cell, amount: int) -> list[Over]:
+    """The caps of a counter that an amount would pass."""
+    ahead = _claimed(cell, id, view.now)
+    wanted = cell.used + cell.held + amount
+    over = [_over(counter, cell, cap, False, 0, amount) for cap in counter.watch if wanted > cap]
+    if wanted + ahead > cell.cap:
+        over.insert(0, _over(counter, cell, cell.cap, counter.hard, ahead, amount))
+    return over
+
+
+def _hold(view: View, id: str, lines: list[tuple[Counter, Cell, int, int]]) -> None:
+    for counter, cell, amount, index in lines:
+        if cell.claim is not None and cell.claim.id == id:
+            cell.claim = None
+        if amount:
+            _put(view, counter, cell)
             if index == REQUESTS:
                 _take(cell, counter, view.now, used=amount)
                 _fire(view, counter, cell)
             else:
                 _take(cell, counter, view.now, held=amount)
-        view.open[op.id] = Open(
-            op.id, op.plan, view.now, view.now + op.lease, op.hold, op.on_expiry, op.about
-        )
-    return Result("done", tuple(over))
 
 
 def _settle(view: View, op: Settle) -> Result:
@@ -383,11 +414,11 @@ def _settle(view: View, op: Settle) -> Result:
         return _settle_unknown(view, op)
     if op.how == "expired" and view.now < held.lease_end:
         return Result("again")
-    real = held.on_expiry if op.how == "expired" else op.real
+    real = _charged(op, held)
     overrun = real[COST - 1] > held.hold[COST - 1]
     for counter, index in held.plan.lines:
         if index != REQUESTS:
-            _let_go(view, counter, held.plan.rev, held.at, held.hold[index - 1], real[index - 1])
+            _charge(view, held, counter, index, held.hold[index - 1], 0, real[index - 1])
     del view.open[op.id]
     view.ended[op.id] = Ended(op.how, overrun, real, held if op.how == "expired" else None)
     if op.how != "released":
@@ -395,6 +426,16 @@ def _settle(view: View, op: Settle) -> Result:
             Row(op.id, 0, held.at, view.now, held.about, op.outcome, op.how, held.hold, real, overrun)
         )
     return Result("done", overrun=overrun)
+
+
+def _charged(op: Settle, was: Open) -> Amounts:
+    """What the end of a reservation is charged."""
+    if op.how == "settled":
+        return op.real
+    if op.how == "released":
+        return NOTHING
+    tokens, cost, concurrency = map(min, was.on_expiry, was.hold)
+    return (tokens, cost, concurrency)
 
 
 def _settle_unknown(view: View, op: Settle) -> Result:
@@ -406,15 +447,16 @@ def _settle_unknown(view: View, op: Settle) -> Result:
     if id_time(op.id) < view.horizon:
         return Result("old")
     if op.how == "released":  # a reserve that arrives after its release must find it ended
+        _withdraw_claims(view, op)
         view.ended[op.id] = Ended("released")
         return Result("done")
     if not op.force:
         return Result("unknown")
     for counter, index in op.plan.lines:
-        amount = 1 if index == REQUESTS else op.real[index - 1]
-        cell = _cell(view, counter, op.plan.rev)
-        _take(cell, counter, view.now, used=amount)
-        _fire(view, counter, cell)
+        if amount := 1 if index == REQUESTS else op.real[index - 1]:
+            cell = _cell(view, counter, op.plan.rev)
+            _take(cell, counter, view.now, used=amount)
+            _fire(view, counter, cell)
     view.ended[op.id] = Ended(op.how, charged=op.real)
     view.rows.append(
         Row(op.id, 0, id_time(op.id), view.now, op.about, op.outcome, op.how, NOTHING, op.real, False)
@@ -424,13 +466,11 @@ def _settle_unknown(view: View, op: Settle) -> Result:
 
 def _correct(view: View, op: Settle, was: Open, charged: Amounts) -> Result:
     """Settled after it had expired: the provisional charge becomes the real one, in the reservation's windows."""
-    real = op.real if op.how == "settled" else NOTHING
+    real = _charged(op, was)
     overrun = real[COST - 1] > was.hold[COST - 1]
     for counter, index in was.plan.lines:
         if index != REQUESTS:
-            cell = _cell(view, counter, was.plan.rev)
-            _recharge(cell, counter, was.at, view.now, charged[index - 1], real[index - 1])
-            _fire(view, counter, cell)
+            _charge(view, was, counter, index, 0, charged[index - 1], real[index - 1])
     change = (real[0] - charged[0], real[1] - charged[1], real[2] - charged[2])
     view.ended[op.id] = Ended(op.how, overrun, real)
     view.rows.append(
@@ -451,7 +491,7 @@ def _peek(view: View, op: Peek) -> Result:
     if stale := stale_deps(view, op.plan):
         return Result("stale", stale=stale)
     for counter, _ in op.plan.lines:
-        if counter.marks or counter.key in view.cells:
+        if counter.key in view.cells:
             _fire(view, counter, _cell(view, counter, op.plan.rev))
     return Result("done")
 
@@ -476,12 +516,11 @@ def _cell(view: View, counter: Counter, rev: int, keep: bool = True) -> Cell:
     if cell is None:
         cell = Cell()
         if keep:
-            view.cells[counter.key] = cell
-    if cell.ring:
-        _slide(cell, counter.span, view.now)
+            _put(view, counter, cell)
+    _slide(cell, counter.span, view.now)
     if rev > cell.rev:
         cell.rev = rev
-        cell.cap = counter.cap
+        cell.base = cell.cap = counter.cap
         cell.marks = counter.marks
         if counter.marks or cell.fired:
             cell.fired = tuple(m.id for m in counter.marks if m.id in cell.fired and m.at <= cell.used)
@@ -489,8 +528,14 @@ def _cell(view: View, counter: Counter, rev: int, keep: bool = True) -> Cell:
     if counter.carry is not None:
         before = view.cells.get(counter.carry)
         left = max(0, before.cap - before.used - before.held) if before else 0
-        cell.cap = counter.cap + left
+        cell.cap = cell.base + left
     return cell
+
+
+def _put(view: View, counter: Counter, cell: Cell) -> None:
+    if counter.key not in view.cells:
+        view.cells[counter.key] = cell
+        view.made.append(counter)
 
 
 def _claimed(cell: Cell, id: str, now: int) -> int:
@@ -509,7 +554,17 @@ def _leave_claims(view: View, id: str, lines: list[tuple[Counter, Cell, int, int
         claim = cell.claim
         if counter.hard and amount and (claim is None or claim.until <= view.now or id <= claim.id):
             cell.claim = Claim(id, amount, view.now + CLAIM_MS)
-            view.cells[counter.key] = cell
+            _put(view, counter, cell)
+
+
+def _withdraw_claims(view: View, op: Settle) -> None:
+    """A waiter that gave up is in nobody's way."""
+    for counter, _ in op.plan.lines:
+        cell = view.cells.get(counter.key)
+        if cell is not None and cell.claim is not None and cell.claim.id == op.id:
+            cell.claim = None
+            if counter.keep < 0 and cell.empty(view.now):
+                del view.cells[counter.key]
 
 
 def _over(counter: Counter, cell: Cell, cap: int, hard: bool, ahead: int, amount: int) -> Over:
@@ -529,6 +584,8 @@ def _fits_at(counter: Counter, cell: Cell, cap: int, amount: int) -> int | None:
         return None
     if counter.span:
         left = cell.used + cell.held
+        if left + amount <= cap:  # only a claim is in the way
+            return None
         for _, youngest, used, held in cell.ring:
             left -= used + held
             if left + amount <= cap:
@@ -551,40 +608,27 @@ def _take(cell: Cell, counter: Counter, now: int, used: int = 0, held: int = 0) 
             cell.ring.append([index, now, used, held])
 
 
-def _let_go(view: View, counter: Counter, rev: int, at: int, hold: int, real: int) -> None:
-    """A held amount becomes what was used; what goes over the held counts from now on."""
-    if hold == real == 0:
+def _charge(view: View, was: Open, counter: Counter, index: int, held: int, charged: int, real: int) -> None:
+    """What a reservation still holds, or was charged when it expired, becomes what it used. What goes over the
+    reserved counts from now on.
+    """
+    if held == 0 and charged == real:
         return
-    cell = _cell(view, counter, rev)
-    if not counter.span:
-        cell.held -= hold
-        cell.used += real
-        if counter.keep < 0 and cell.used == cell.held == 0:
-            del view.cells[counter.key]
-    else:
-        part = _part(cell, at, counter.span)
-        if part is not None:
-            kept = min(real, hold)
-            part[2] += kept
-            part[3] -= hold
-            cell.used += kept
-            cell.held -= hold
-        if real > hold:
-            _take(cell, counter, view.now, used=real - hold)
-    if real:
-        _fire(view, counter, cell)
-
-
-def _recharge(cell: Cell, counter: Counter, at: int, now: int, charged: int, real: int) -> None:
-    if not counter.span:
-        cell.used += real - charged
+    cell = _cell(view, counter, was.plan.rev)
+    excess = max(0, real - was.hold[index - 1])
+    part = _part(cell, was.at, counter.span) if counter.span else None
+    if part is not None:
+        part[2] += real - excess - charged
+        part[3] -= held
+    if part is not None or not counter.span:
+        cell.used += real - excess - charged
+        cell.held -= held
+    if excess:
+        _take(cell, counter, view.now, used=excess)
+    if counter.keep < 0 and cell.empty(view.now):
+        del view.cells[counter.key]
     elif real > charged:
-        _take(cell, counter, now, used=real - charged)
-    else:
-        part = _part(cell, at, counter.span)
-        if part is not None:
-            part[2] += real - charged
-            cell.used += real - charged
+        _fire(view, counter, cell)
 
 
 def _slide(cell: Cell, span: int, now: int) -> None:

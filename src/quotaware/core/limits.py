@@ -246,7 +246,7 @@ class _Reader:
         self.next()
         name = self.next()
         if name.lower() == "calendar":
-            name = f"{name} {self.next()}"
+            name = f"{name} {self.next()}".rstrip()
         try:
             return Window.parse(name)
         except ConfigurationError as error:

@@ -7,7 +7,7 @@ formats, what it costs to the prices.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 Quality = Literal["exact", "partial", "estimated", "unsettled"]
@@ -65,7 +65,7 @@ def suspect(usage: Usage, input_bound: int, output_bound: int) -> bool:
     body, the model's context window is the bound of the input.
     """
     return (
-        min(astuple(usage)) < 0
+        min(getattr(usage, name) for name in usage.__slots__) < 0
         or usage.input > SUSPECT_FOLD * input_bound
         or usage.output > SUSPECT_FOLD * output_bound
     )

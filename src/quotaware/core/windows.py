@@ -106,20 +106,21 @@ def zone(name: str) -> ZoneInfo:
 
 @lru_cache(maxsize=4096)
 def _tiles(unit: str, zone_name: str, slot: int) -> tuple[tuple[int, int], ...]:
-    """The windows that the slot's hour of absolute time touches, so that a lookup needs no calendar."""
-    begin, end = slot * _SLOT_MS, (slot + 1) * _SLOT_MS
-    tiles = [_tile(unit, zone(zone_name), begin)]
-    while tiles[-1][1] < end:
-        tiles.append(_tile(unit, zone(zone_name), tiles[-1][1]))
+    """The windows of one hour of absolute time, in order, so that a lookup needs no calendar.
+
+    Where the clock has just gone back over a boundary, the first is over by then, and the next goes on.
+    """
+    tz = zone(zone_name)
+    tiles = [_tile(unit, tz, slot * _SLOT_MS)]
+    while tiles[-1][1] < (slot + 1) * _SLOT_MS:
+        tiles.append(_tile(unit, tz, tiles[-1][1]))
     return tuple(tiles)
 
 
 def _tile(unit: str, tz: ZoneInfo, now_ms: int) -> tuple[int, int]:
-    now = now_ms // 1000
-    period = _period(unit, _local(now, tz))
-    following = _after(unit, period)
-    while _begin(following, tz) <= now:  # it has begun already, before the clock went back
-        period, following = following, _after(unit, following)
+    """[start, end) of the period that the clock shows."""
+    period = _period(unit, _local(now_ms // 1000, tz))
+    following = _period(unit, period + _STEPS[unit])
     return _begin(period, tz) * 1000, _begin(following, tz) * 1000
 
 
@@ -138,10 +139,6 @@ def _period(unit: str, local: datetime) -> datetime:
         case "year":
             return midnight.replace(month=1, day=1)
     return midnight
-
-
-def _after(unit: str, period: datetime) -> datetime:
-    return _period(unit, period + _STEPS[unit])
 
 
 def _begin(local: datetime, tz: ZoneInfo) -> int:

@@ -1,15 +1,17 @@
-"""From an exception that a host lets escape back to the denial behind it."""
+"""From an exception that a host lets escape back to the denial behind it, and what its caller is then answered."""
 
 from __future__ import annotations
 
-import logging
+import uuid
+from contextlib import suppress
 from typing import Any
 
 from ..context import DENIED_HEADER, Binding, current
 from ..errors import ApiError
 
 DEPTH = 50
-logger = logging.getLogger("quotaware")
+"""How many exceptions of a chain or group are looked at."""
+_MARK = "_quotaware_denial"
 
 
 def denial_of(error: BaseException, binding: Binding | None = None) -> ApiError | None:
@@ -19,8 +21,7 @@ def denial_of(error: BaseException, binding: Binding | None = None) -> ApiError 
     denial.status, denial.headers())`. Follows explicit causes (`raise … from …`) and exception groups.
     """
     binding = binding or current()
-    if binding is None:
-        return None
+    known = binding.denials if binding is not None else {}
     waiting: list[BaseException] = [error]
     for _ in range(DEPTH):
         if not waiting:
@@ -28,14 +29,27 @@ def denial_of(error: BaseException, binding: Binding | None = None) -> ApiError 
         exception = waiting.pop()
         if isinstance(exception, ApiError):
             return exception
-        found = binding.denials.get(_denial_id(exception))
-        if found is not None:
+        found = known.get(_denial_id(exception)) or getattr(exception, _MARK, None)
+        if isinstance(found, ApiError):
             return found
         if isinstance(exception, BaseExceptionGroup):
             waiting.extend(exception.exceptions)
         if exception.__cause__ is not None:
             waiting.append(exception.__cause__)
     return None
+
+
+def mark(error: BaseException, denial: ApiError) -> None:
+    """Lets `denial_of` find it where the binding is gone: Starlette calls a handler of Exception outside of every
+    middleware.
+    """
+    with suppress(Exception):  # a class that takes no attributes
+        setattr(error, _MARK, denial)
+
+
+def body_of(error: ApiError) -> dict[str, Any]:
+    """The body for the host's caller, with the request id that the call was answered with, or a new one."""
+    return error.body(error.fields.get("request_id") or f"req_{uuid.uuid4().hex}")
 
 
 def _denial_id(exception: BaseException) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import ipaddress
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import re
+import reprlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,8 +34,9 @@ Identify = Callable[[Any], Answer | Awaitable[Answer]]
 user as text, or None where it does not know. Sync or async; it must not block.
 """
 
-HEADER_MAX = 512
-"""A longer credential is none of ours and is not even hashed."""
+CARRIERS = frozenset({b"authorization", b"x-api-key"})
+_BEARER = re.compile(r"bearer[ \t]+(.*)", re.IGNORECASE | re.DOTALL)
+_IDENTITY = frozenset({"project", "end_user", "tags"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +52,25 @@ class Edge:
     key_ttl: int
 
     async def bind(self, scope: Scope, identify: Identify | None) -> Binding | ApiError:
-        """The standing of a request, or the error to answer it with."""
+        """The standing of a request, or the error to answer it with. In shadow mode nothing is refused: what would
+        have been is counted, and the request is nobody's.
+        """
+        outcome = await self._standing(scope, identify)
+        if isinstance(outcome, ApiError) and self.engine.settings.shadow:
+            self.engine.tally["would_deny"] += 1
+            return Binding(self.meter, None, outcome)
+        return outcome
+
+    async def _standing(self, scope: Scope, identify: Identify | None) -> Binding | ApiError:
+        headers = scope.get("headers", ())
         try:
-            credential = our_credential(scope["headers"])
+            credential = our_credential(headers)
         except ApiError as error:
             return error
         identity = await _asked(identify or self.identify, scope)
         if credential is None:
-            refusal = (
-                InvalidKeyFormat() if identity is None and _carries_credentials(scope["headers"]) else None
-            )
-            return Binding(self.meter, identity, refusal)
+            foreign = identity is None and any(name.lower() in CARRIERS for name, _ in headers)
+            return Binding(self.meter, identity, InvalidKeyFormat() if foreign else None)
         try:
             return await drive_async(self._by_key(credential, identity, _address(scope)))
         except StoreError:
@@ -94,38 +105,30 @@ def our_credential(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 
     Credentials that do not begin with `qw_` are the host's own. Raises `InvalidKeyFormat`, `AmbiguousCredentials`.
     """
-    ours = [credential for credential in _credentials(headers) if keys.is_ours(credential)]
+    ours = [(name, text) for name, text in _credentials(headers) if keys.is_ours(text)]
     if not ours:
         return None
-    if len(ours) > 1 and (len(set(ours)) > 1 or _repeats(headers)):
+    credential = ours[0][1]
+    if any(text != credential for _, text in ours) or len({name for name, _ in ours}) < len(ours):
         raise AmbiguousCredentials
-    if not keys.well_formed(ours[0]):
+    if not keys.well_formed(credential):
         raise InvalidKeyFormat
-    return ours[0]
+    return credential
 
 
-def _credentials(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
-    found = []
+def _credentials(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, str]]:
+    """(header, credential) pairs; surrounding spaces and tabs are no part of them."""
     for name, value in headers:
-        lower = name.lower()
-        if lower not in {b"authorization", b"x-api-key"} or len(value) > HEADER_MAX:
+        carrier = name.lower()
+        if carrier not in CARRIERS:
             continue
         text = value.decode("latin-1").strip(" \t")
-        if lower == b"authorization":
-            scheme, _, text = text.partition(" ")
-            if scheme.lower() != "bearer":
+        if carrier == b"authorization":
+            bearer = _BEARER.fullmatch(text)
+            if bearer is None:
                 continue
-        found.append(text.strip(" \t"))
-    return found
-
-
-def _repeats(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    names = [name.lower() for name, _ in headers]
-    return names.count(b"authorization") > 1 or names.count(b"x-api-key") > 1
-
-
-def _carries_credentials(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    return any(name.lower() in {b"authorization", b"x-api-key"} for name, _ in headers)
+            text = bearer[1]
+        yield carrier, text
 
 
 async def _asked(identify: Identify | None, scope: Scope) -> Identity | None:
@@ -138,11 +141,12 @@ async def _asked(identify: Identify | None, scope: Scope) -> Identity | None:
         return answer
     if isinstance(answer, str):
         return Identity(end_user=answer)
-    if isinstance(answer, Mapping) and set(answer) <= {"project", "end_user", "tags"}:
+    if isinstance(answer, Mapping) and answer.keys() <= _IDENTITY:
         return Identity(**answer)
     raise ConfigurationError(
         "identify",
-        f"answered {answer!r}; it answers an Identity, a mapping of project, end_user and tags, a text or None",
+        f"answered {reprlib.repr(answer)}; it answers an Identity, a mapping of project, end_user and tags, a text "
+        "or None",
     )
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from ..tenancy.plans import Policy
 
 MOST = 10
+LARGEST = 999_999_999_999_999
+"""The largest integer of a structured field (RFC 9651, 3.3.1)."""
 MICRO = 1000
 """Nano-dollars in a micro-dollar."""
 _UNITS = {
@@ -36,20 +38,24 @@ def limit_headers(
     policy: Policy, totals: Callable[[str], tuple[int, int]], now: int
 ) -> list[tuple[str, str]]:
     """The two headers for the hard limits of a policy, as of the last figures known; [] where it has none."""
-    policies = []
-    states = []
+    policies: list[str] = []
+    states: list[str] = []
+    names: set[str] = set()
     for counter, _ in policy.plan.lines[:MOST]:
         meaning = policy.caps.get((counter.key, counter.cap))
         if meaning is None or not counter.hard:
             continue
         limit, node = meaning
         name = re.sub(r"[^a-z0-9]+", "-", f"{node.kind}-{limit.shape}".lower()).strip("-")
+        while name in names:  # patterns that differ in their signs only
+            name += "-"
+        names.add(name)
         scale = MICRO if limit.metric == "cost" else 1
         used, held = totals(counter.key)
-        remaining = max(0, counter.cap - used - held) // scale
+        remaining = min(LARGEST, max(0, counter.cap - used - held) // scale)
         window = _SECONDS.get(limit.window.unit) if limit.window is not None else None
         policies.append(
-            f'"{name}";q={counter.cap // scale}'
+            f'"{name}";q={min(LARGEST, counter.cap // scale)}'
             + (f";w={window}" if window else "")
             + f';qu="{_UNITS[limit.metric]}"'
         )

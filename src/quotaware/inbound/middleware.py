@@ -13,8 +13,8 @@ from typing import Any
 
 from ..context import Binding, bound
 from ..core.money import to_usd
-from ..errors import ApiError
-from .denials import denial_of
+from ..errors import ApiError, ConfigurationError
+from .denials import body_of, denial_of, mark
 from .edge import HasEdge, Identify
 from .limit_headers import limit_headers
 
@@ -24,7 +24,11 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]
+"""Any framework's ASGI app: each has types of its own for what it takes."""
+
+REASON_MAX = 120
+"""Characters of a WebSocket close reason, which the protocol holds to 123 bytes."""
 
 
 class QuotaMiddleware:
@@ -33,7 +37,10 @@ class QuotaMiddleware:
     quota       the Quota to serve
     identify    the host's own word on who calls, instead of the Quota's
     instrument  meter every httpx and httpx2 client of the process (`quota.instrument()`)
-    only, skip  path prefixes: the only ones taken in, or those left out
+    only, skip  path prefixes: the only ones taken in, or those left out. `"/api"` means `/api` and all below it, as
+                the app that the middleware is added to routes them
+
+    Raises `ConfigurationError` for what is no list of paths.
     """
 
     def __init__(
@@ -49,13 +56,13 @@ class QuotaMiddleware:
         self.app = app
         self._edge = quota.edge
         self._identify = identify
-        self._only = tuple(only)
-        self._skip = tuple(skip)
+        self._only = prefixes("only", only)
+        self._skip = prefixes("skip", skip)
         if instrument:
             self._edge.instrument()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in {"http", "websocket"} or not self._takes(scope.get("path", "")):
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] not in {"http", "websocket"} or not self._takes(self.path(scope)):
             await self.app(scope, receive, send)
             return
         binding = await self._edge.bind(scope, self._identify)
@@ -68,44 +75,95 @@ class QuotaMiddleware:
             else:
                 await self._serve(scope, receive, send, binding)
 
+    def path(self, scope: Scope) -> str:
+        """The path that `only` and `skip` bear on: below where the app is mounted."""
+        path: str = scope.get("path", "")
+        root: str = scope.get("root_path", "").rstrip("/")
+        return path[len(root) :] if root and _below(path, root) else path
+
+    def handles(self, app: Any) -> bool:
+        """Whether this (Starlette) app answers what escapes with a handler of its own."""
+        handlers = getattr(app, "exception_handlers", None)
+        return isinstance(handlers, dict) and (Exception in handlers or 500 in handlers)
+
     def _takes(self, path: str) -> bool:
-        if self._only and not path.startswith(self._only):
+        if self._only and not any(_below(path, prefix) for prefix in self._only):
             return False
-        return not path.startswith(self._skip) if self._skip else True
+        return not any(_below(path, prefix) for prefix in self._skip)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, binding: Binding) -> None:
-        started: Message | None = None
-
-        async def watched(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = message
-                if binding.calls:
-                    message = {
-                        **message,
-                        "headers": [*message.get("headers", ()), *_told(self._edge.engine, binding)],
-                    }
-            await send(message)
-
+        answer = _Answer(self._edge.engine, binding, scope, send)
+        outer = scope.get("app")
         try:
-            await self.app(scope, receive, watched)
+            await self.app(scope, receive, answer.send)
         except Exception as error:
             denial = denial_of(error, binding)
-            if denial is None or _host_handles(scope):
+            if denial is None:
+                await answer.release()
+                raise
+            if self.handles(outer) or self.handles(scope.get("app")):
+                mark(error, denial)
+                await answer.release()
                 raise
             logger.info("a denied LLM call ended a request: %s", denial.message)
-            if started is None:
-                await _refuse(scope, watched, denial)
-            elif all(name.lower() != b"content-length" for name, _ in started.get("headers", ())):
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-            else:
+            if not await answer.end_with(denial):
                 raise
+        await answer.release()
 
 
-def _host_handles(scope: Scope) -> bool:
-    """Whether a Starlette app has a handler of its own for whatever escapes."""
-    handlers = getattr(scope.get("app"), "exception_handlers", None)
-    return isinstance(handlers, dict) and (Exception in handlers or 500 in handlers)
+class _Answer:
+    """The response on its way out: tells what the calls behind it cost, and can still be ended with a denial.
+
+    A Starlette app inside this middleware (mounted, or wrapped as a whole) answers 500 and raises on. Where a call of
+    the request was denied, that 500 is kept back until it is known whether it was the denial's.
+    """
+
+    def __init__(self, engine: Any, binding: Binding, scope: Scope, send: Send) -> None:
+        self._engine = engine
+        self._binding = binding
+        self._scope = scope
+        self._send = send
+        self._outer = scope.get("app")
+        self._held: list[Message] = []
+        self._headers: Iterable[tuple[bytes, bytes]] | None = None
+        self._ended = False
+
+    async def send(self, message: Message) -> None:
+        kind, last = message["type"], not message.get("more_body")
+        if kind == "http.response.start":
+            self._headers = message.get("headers", ())
+            if self._binding.calls:
+                message = {**message, "headers": [*self._headers, *_told(self._engine, self._binding)]}
+            if (
+                message["status"] == 500
+                and self._binding.denials
+                and self._scope.get("app") is not self._outer
+            ):
+                self._held.append(message)
+                return
+        elif self._held and kind == "http.response.body" and last:
+            self._held.append(message)
+            return
+        await self.release()
+        self._ended = kind == "http.response.body" and last
+        await self._send(message)
+
+    async def release(self) -> None:
+        """Sends what was kept back."""
+        held, self._held = self._held, []
+        for message in held:
+            await self._send(message)
+
+    async def end_with(self, denial: ApiError) -> bool:
+        """Answers with the denial, or closes a body that has begun; False where neither can be done."""
+        if self._headers is None or self._held:
+            self._held.clear()
+            await _refuse(self._scope, self.send, denial)
+            return True
+        if self._ended or any(name.lower() == b"content-length" for name, _ in self._headers):
+            return False
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        return True
 
 
 def _told(engine: Any, binding: Binding) -> list[tuple[bytes, bytes]]:
@@ -116,16 +174,31 @@ def _told(engine: Any, binding: Binding) -> list[tuple[bytes, bytes]]:
 
 
 async def _refuse(scope: Scope, send: Send, error: ApiError) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008, "reason": error.message[:120]})
+    kind = scope["type"]
+    if kind == "websocket" and "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": 1008, "reason": error.message[:REASON_MAX]})
         return
-    body = json.dumps(error.body(), ensure_ascii=False).encode()
+    response = "websocket.http.response" if kind == "websocket" else "http.response"
+    body = json.dumps(body_of(error)).encode()
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         *((name.encode(), value.encode()) for name, value in error.headers().items()),
     ]
-    if error.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    await send({"type": f"{response}.start", "status": error.status, "headers": headers})
+    await send({"type": f"{response}.body", "body": body, "more_body": False})
+
+
+def prefixes(field: str, paths: Iterable[str]) -> tuple[str, ...]:
+    """The path prefixes given as `field`. Raises `ConfigurationError`."""
+    found = (paths,) if isinstance(paths, str) else tuple(paths)
+    if isinstance(paths, str) or not all(isinstance(path, str) and path.startswith("/") for path in found):
+        raise ConfigurationError(
+            field, f"is a list of paths that begin with a slash, such as ['/api'], not {paths!r}"
+        )
+    return found
+
+
+def _below(path: str, prefix: str) -> bool:
+    prefix = prefix.rstrip("/")
+    return path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in {"", "/"}

@@ -10,23 +10,34 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from functools import cache
+from collections.abc import Callable
 from threading import Lock
 from types import ModuleType
 from typing import Any
 
+import anyio.to_thread
+
 from ..context import current
-from ..errors import ConfigurationError
+from ..errors import BodyTooLarge, ConfigurationError
 from ..providers.base import Route
 from ..stores.thread import drive, drive_async, on_loop
-from .meter import MAX_BODY, Meter, Passage, Refusal
+from .httpx_streams import async_stream, sync_stream
+from .meter import LARGE, MAX_BODY, Meter, Passage, Refusal, body_too_large
 from .tap import Tap
 
 LIBRARIES = ("httpx", "httpx2")
 MARK = "quotaware.metered"
-NEVER_SENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError"})
-"""Errors (by name, the same in both libraries) after which nothing can have reached the provider."""
+NEVER_SENT = frozenset(
+    {
+        "ConnectError",
+        "ConnectTimeout",
+        "LocalProtocolError",
+        "PoolTimeout",
+        "ProxyError",
+        "UnsupportedProtocol",
+    }
+)
+"""Errors (by name, the same in both libraries) after which no whole request can have reached the provider."""
 
 
 class MeteredTransport:
@@ -41,11 +52,13 @@ class MeteredTransport:
         route = _route(self._meter, request)
         if route is None:
             return self._inner.handle_request(request)
-        if (size := _too_large(route, request)) is not None:
-            decision: Refusal | Passage | None = self._meter.too_large(route, size)
+        try:
+            body = _read(request) if route.format is not None else b""
+        except BodyTooLarge as error:
+            decision: Refusal | Passage | None = self._meter.too_large(route, error)
         else:
-            body = request.read() if route.format is not None else b""
-            decision = drive(self._meter.begin(route, body, may_wait=not on_loop()))
+            reading = self._meter.read(route, body)
+            decision = drive(self._meter.begin(route, reading, may_wait=not on_loop()))
         if isinstance(decision, Refusal):
             return _answer(request, decision)
         if not isinstance(decision, Passage):
@@ -56,9 +69,7 @@ class MeteredTransport:
         except BaseException as error:
             tap.failed(_was_sent(error))
             raise
-        finally:
-            sent.extensions.pop(MARK, None)
-        return _tapped(request, response, tap, "sync")
+        return _tapped(request, response, tap, sync_stream)
 
     def close(self) -> None:
         """Closes the inner transport."""
@@ -84,11 +95,16 @@ class AsyncMeteredTransport:
         route = _route(self._meter, request)
         if route is None:
             return await self._inner.handle_async_request(request)
-        if (size := _too_large(route, request)) is not None:
-            decision: Refusal | Passage | None = self._meter.too_large(route, size)
+        try:
+            body = await _aread(request) if route.format is not None else b""
+        except BodyTooLarge as error:
+            decision: Refusal | Passage | None = self._meter.too_large(route, error)
         else:
-            body = await request.aread() if route.format is not None else b""
-            decision = await drive_async(self._meter.begin(route, body, may_wait=True))
+            if len(body) > LARGE:
+                reading = await anyio.to_thread.run_sync(self._meter.read, route, body)
+            else:
+                reading = self._meter.read(route, body)
+            decision = await drive_async(self._meter.begin(route, reading, may_wait=True))
         if isinstance(decision, Refusal):
             return _answer(request, decision)
         if not isinstance(decision, Passage):
@@ -99,9 +115,7 @@ class AsyncMeteredTransport:
         except BaseException as error:
             tap.failed(_was_sent(error))
             raise
-        finally:
-            sent.extensions.pop(MARK, None)
-        return _tapped(request, response, tap, "async")
+        return _tapped(request, response, tap, async_stream)
 
     async def aclose(self) -> None:
         """Closes the inner transport."""
@@ -145,7 +159,7 @@ class Hook:
     def __init__(self) -> None:
         self._lock = Lock()
         self._meters: list[Meter] = []
-        self._originals: dict[type, Callable[[Any, Any], Any]] = {}
+        self._patches: dict[Any, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {}
 
     def add(self, meter: Meter) -> None:
         """Instruments both libraries, as far as they are installed."""
@@ -159,30 +173,35 @@ class Hook:
                     self._patch(module.AsyncClient, AsyncMeteredTransport)
 
     def remove(self, meter: Meter) -> None:
-        """Undoes `add`; with the last meter gone the classes are as they were."""
+        """Undoes `add`; with the last meter gone the classes are as they were. Where somebody else has patched them
+        since, ours stays below theirs and lets everything pass.
+        """
         with self._lock:
             if meter in self._meters:
                 self._meters.remove(meter)
-            if not self._meters:
-                for kind, original in self._originals.items():
-                    kind._transport_for_url = original  # type: ignore[attr-defined]
-                self._originals.clear()
+            if self._meters:
+                return
+            for kind, (original, ours) in list(self._patches.items()):
+                if kind._transport_for_url is ours:
+                    kind._transport_for_url = original
+                    del self._patches[kind]
 
-    def _patch(self, kind: type, transport: type[MeteredTransport | AsyncMeteredTransport]) -> None:
-        if kind in self._originals:
+    def _patch(self, kind: Any, transport: type[MeteredTransport | AsyncMeteredTransport]) -> None:
+        if kind in self._patches:
             return
-        original = kind._transport_for_url  # type: ignore[attr-defined]
+        original = kind._transport_for_url
         meters = self._meters
 
         def transport_for_url(client: Any, url: Any) -> Any:
             inner = original(client, url)
             binding = current()
-            if binding is not None:
-                return transport(binding.meter, inner)
-            return transport(meters[0], inner) if meters else inner
+            meter = binding.meter if binding is not None else next(iter(meters), None)
+            if meter is None or meter.route("POST", url.host, url.path) is None:
+                return inner  # a stranger, whatever the method
+            return transport(meter, inner)
 
-        self._originals[kind] = original
-        kind._transport_for_url = transport_for_url  # type: ignore[attr-defined]
+        self._patches[kind] = original, transport_for_url
+        kind._transport_for_url = transport_for_url
 
 
 hook = Hook()
@@ -214,32 +233,72 @@ def _route(meter: Meter, request: Any) -> Route | None:
     return route
 
 
-def _too_large(route: Route, request: Any) -> int | None:
-    """The size of a body that is too long to be read; None for any other."""
-    size = int(request.headers.get("content-length") or 0)
-    return size if size > MAX_BODY and route.format is not None else None
+def _read(request: Any) -> bytes:
+    """The request's body, which can be sent all the same. Raises `BodyTooLarge` before it holds too much of it."""
+    if (body := _at_hand(request)) is None:
+        kept = bytearray()
+        for part in request.stream:
+            _keep(kept, part)
+        body = _replace(request, kept)
+    return body
+
+
+async def _aread(request: Any) -> bytes:
+    if (body := _at_hand(request)) is None:
+        kept = bytearray()
+        async for part in request.stream:
+            _keep(kept, part)
+        body = _replace(request, kept)
+    return body
+
+
+def _at_hand(request: Any) -> bytes | None:
+    """The body where it is in memory already; None where it is still to be read."""
+    size = request.headers.get("content-length", "")
+    if size.isdecimal() and int(size) > MAX_BODY:
+        raise body_too_large(int(size))
+    try:
+        body: bytes = request.content
+    except _library(request).RequestNotRead:
+        return None
+    return body
+
+
+def _keep(kept: bytearray, part: bytes) -> None:
+    kept += part
+    if len(kept) > MAX_BODY:
+        raise body_too_large(len(kept))
+
+
+def _replace(request: Any, kept: bytearray) -> bytes:
+    request.stream = _library(request).ByteStream(bytes(kept))
+    body: bytes = request.read()
+    return body
 
 
 def _request(request: Any, body: bytes | None) -> Any:
-    """The request as it goes out: the app's own, or one with the changed body; marked as metered."""
+    """The request as it goes out: marked as metered, with the changed body if there is one. The app's own stays as it
+    is, since it may be sent more than once, at the same time even.
+    """
+    library, extensions = _library(request), {**request.extensions, MARK: True}
     if body is None:
-        sent = request
-    else:
-        headers = [
-            (k, v)
-            for k, v in request.headers.raw
-            if k.lower() not in {b"content-length", b"transfer-encoding"}
-        ]
-        sent = _library(request).Request(
-            request.method, request.url, headers=headers, content=body, extensions=request.extensions
-        )
-    sent.extensions[MARK] = True
-    return sent
+        sent = library.Request(request.method, request.url, stream=request.stream, extensions=extensions)
+        sent.headers = request.headers  # the same, so that what an inner transport adds stays to be seen
+        return sent
+    headers = [
+        (k, v) for k, v in request.headers.raw if k.lower() not in {b"content-length", b"transfer-encoding"}
+    ]
+    return library.Request(request.method, request.url, headers=headers, content=body, extensions=extensions)
 
 
 def _answer(request: Any, refusal: Refusal) -> Any:
-    return _library(request).Response(
-        refusal.status, headers=refusal.headers, content=refusal.body, request=request
+    """The refusal as if it had come over the wire: a body still to be read, which makes `elapsed` known."""
+    library = _library(request)
+    return library.Response(
+        refusal.status,
+        headers={**refusal.headers, "content-length": str(len(refusal.body))},
+        stream=library.ByteStream(refusal.body),
+        request=request,
     )
 
 
@@ -247,7 +306,7 @@ def _was_sent(error: BaseException) -> bool:
     return not any(kind.__name__ in NEVER_SENT for kind in type(error).__mro__)
 
 
-def _tapped(request: Any, response: Any, tap: Tap, mode: str) -> Any:
+def _tapped(request: Any, response: Any, tap: Tap, stream: Callable[[ModuleType], type]) -> Any:
     """The answer, its stream read on the way through; one that is in memory already is read at once."""
     library = _library(request)
     headers = response.headers
@@ -258,67 +317,16 @@ def _tapped(request: Any, response: Any, tap: Tap, mode: str) -> Any:
     encoding = headers.get("content-encoding", "") if whole is None else ""
     decodes = tap.answered(response.status_code, headers.get("content-type", ""), encoding)
     if whole is not None:
-        seen = tap.feed(whole) + tap.end()
+        seen = b"".join(tap.feed(whole)) + tap.end()
         if not tap.rewrites:
             return response
         kept = [(k, v) for k, v in headers.raw if k.lower() not in {b"content-length", b"content-encoding"}]
         return library.Response(
             response.status_code, headers=kept, content=seen, extensions=response.extensions
         )
-    response.stream = _streams(library)[mode](response.stream, tap)
+    response.stream = stream(library)(response.stream, tap)
     if tap.rewrites:
         headers.pop("content-length", None)
     if decodes:
         headers.pop("content-encoding", None)
     return response
-
-
-@cache
-def _streams(library: ModuleType) -> dict[str, type]:
-    """Stream classes of a library, since it insists on its own bases."""
-
-    class SyncStream(library.SyncByteStream):  # type: ignore[misc, name-defined]
-        def __init__(self, inner: Any, tap: Tap) -> None:
-            self._inner = inner
-            self._tap = tap
-
-        def __iter__(self) -> Iterator[bytes]:
-            tap = self._tap
-            try:
-                for data in self._inner:
-                    if seen := tap.feed(data):
-                        yield seen
-                if kept := tap.end():
-                    yield kept
-            finally:
-                tap.cut()
-
-        def close(self) -> None:
-            try:
-                self._inner.close()
-            finally:
-                self._tap.cut()
-
-    class AsyncStream(library.AsyncByteStream):  # type: ignore[misc, name-defined]
-        def __init__(self, inner: Any, tap: Tap) -> None:
-            self._inner = inner
-            self._tap = tap
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            tap = self._tap
-            try:
-                async for data in self._inner:
-                    if seen := tap.feed(data):
-                        yield seen
-                if kept := tap.end():
-                    yield kept
-            finally:
-                tap.cut()
-
-        async def aclose(self) -> None:
-            try:
-                await self._inner.aclose()
-            finally:
-                self._tap.cut()
-
-    return {"sync": SyncStream, "async": AsyncStream}

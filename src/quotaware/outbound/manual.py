@@ -35,6 +35,7 @@ class ManualCall:
         if isinstance(outcome, ApiError):
             raise outcome
         self._admission = outcome
+        self._usage = None
         return self
 
     def _end(self, error: BaseException | None) -> None:

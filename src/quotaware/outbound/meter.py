@@ -5,6 +5,7 @@ say what goes out instead.
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -19,6 +20,9 @@ from ..providers.base import Route, Unreadable
 from ..stores.thread import Steps
 from .tap import Tap
 
+logger = logging.getLogger("quotaware")
+
+LARGE = 131_072
 MAX_BODY = 32 * 1024 * 1024
 """A longer request body (bytes) is not read: at a known provider it is refused, elsewhere it passes."""
 
@@ -28,6 +32,14 @@ class Refusal(NamedTuple):
 
     status: int
     headers: dict[str, str]
+    body: bytes
+
+
+class Reading(NamedTuple):
+    """A request body, read: the call that it asks for."""
+
+    call: Call
+    parsed: dict[str, Any]
     body: bytes
 
 
@@ -42,9 +54,8 @@ class Meter:
     """The outbound half of a Quota."""
 
     def __init__(self, engine: Engine, hosts: Mapping[str, str | None]) -> None:
-        registry.check_hosts(hosts)
         self.engine = engine
-        self._hosts = hosts
+        self._hosts = registry.check_hosts(hosts)
 
     def route(self, method: str, host: str, path: str) -> Route | None:
         """Where a request goes, if that may be a call. Strangers cost a microsecond here and nothing after."""
@@ -55,63 +66,73 @@ class Meter:
         found = current()
         return found if found is not None and found.meter is self else Binding(self, None)
 
-    def too_large(self, route: Route, size: int) -> Refusal | None:
-        """The answer to a body of `size` bytes that is too long to be read, or None: it passes unread."""
-        if route.provider is None:
+    def too_large(self, route: Route, error: BodyTooLarge) -> Refusal | None:
+        """The answer to a body that is too long to be read, or None: it passes unread."""
+        if route.provider is None or self.engine.settings.shadow:
             self.engine.tally["unread"] += 1
             return None
-        error = BodyTooLarge(
-            f"The request body of {size} bytes is longer than the {MAX_BODY} that can be metered",
-        )
         return self._refusal(route, error, self.binding())
 
-    def begin(self, route: Route, body: bytes, *, may_wait: bool) -> Steps[Passage | Refusal | None]:
-        """Decides a request. None: it is no call after all, or cannot be judged, and passes untouched."""
-        binding = self.binding()
+    def read(self, route: Route, body: bytes) -> Reading | Unreadable | None:
+        """What a body asks for; None where it is no call after all. It may be run in a thread: a body over `LARGE`
+        bytes takes longer than an event loop should stand still.
+        """
+        if route.format is None:
+            return Reading(Call(route.provider, route.operation, None, free=route.free), {}, body)
         try:
-            read = self._read(route, body)
-        except Unreadable as error:
-            if self.engine.settings.shadow:
+            parsed = jsontext.parse(body)
+            if not registry.plausible(route, parsed):
                 return None
-            return self._refusal(route, _unreadable(error), binding)
-        if read is None:
+            return Reading(route.format.read(route.provider, parsed), parsed, body)
+        except Unreadable as error:
+            return error if route.provider is not None or _claims(route, body) else None
+        except Exception:
+            self._fault("could not be read")
             return None
-        call, parsed = read
-        outcome = yield from self.engine.admit(call, binding, may_wait=may_wait)
+
+    def begin(
+        self, route: Route, reading: Reading | Unreadable | None, *, may_wait: bool
+    ) -> Steps[Passage | Refusal | None]:
+        """Decides a request. None: it passes untouched."""
+        try:
+            return (yield from self._decide(route, reading, may_wait))
+        except Exception:
+            self._fault("could not be decided")
+            return None
+
+    def _decide(
+        self, route: Route, reading: Reading | Unreadable | None, may_wait: bool
+    ) -> Steps[Passage | Refusal | None]:
+        binding = self.binding()
+        if isinstance(reading, Unreadable) and not self.engine.settings.shadow:
+            return self._refusal(route, _unreadable(reading), binding)
+        if not isinstance(reading, Reading):
+            return None
+        outcome = yield from self.engine.admit(reading.call, binding, may_wait=may_wait)
         if isinstance(outcome, ApiError):
             return self._refusal(route, outcome, binding)
         try:
-            return self._passage(route, outcome, call, body, parsed)
+            return self._passage(route, outcome, reading)
         except BaseException:
             Tap(outcome, None, False).failed(sent=False)
             raise
 
-    def _read(self, route: Route, body: bytes) -> tuple[Call, dict[str, Any]] | None:
-        if route.format is None:
-            return Call(route.provider, route.operation, None, free=route.free), {}
-        try:
-            parsed = jsontext.parse(body)
-        except Unreadable:
-            if route.provider is None and not _looks_like_json(body):
-                return None
-            raise
-        if not registry.plausible(route, parsed):
-            return None
-        return route.format.read(route.provider, parsed), parsed
+    def _fault(self, what: str) -> None:
+        """A fault of ours never breaks a host's call: it is logged and counted, and the call passes unmetered."""
+        logger.exception("a call %s and passes unmetered", what)
+        self.engine.tally["faults"] += 1
 
-    def _passage(
-        self, route: Route, admission: Admission, call: Call, body: bytes, parsed: dict[str, Any]
-    ) -> Passage:
-        format = route.format
+    def _passage(self, route: Route, admission: Admission, reading: Reading) -> Passage:
+        format, parsed = route.format, reading.parsed
         changes: dict[str, Any] = {}
         asked = False
         if format is not None:
             if admission.cap is not None:
                 changes |= format.cap(route.provider, parsed, admission.cap)
-            if call.stream and (more := format.ask_usage(parsed)):
+            if reading.call.stream and (more := format.ask_usage(parsed)):
                 changes |= more
                 asked = True
-        edited = jsontext.edit(body, parsed, changes) if changes else None
+        edited = jsontext.edit(reading.body, parsed, changes) if changes else None
         return Passage(edited, Tap(admission, format, hide=asked))
 
     def _refusal(self, route: Route, error: ApiError, binding: Binding) -> Refusal:
@@ -122,11 +143,17 @@ class Meter:
         headers = {
             "content-type": "application/json",
             "x-should-retry": "false",
-            "x-request-id": error.fields["request_id"],
+            "x-request-id": error.fields["request_id"],  # where OpenAI's SDK looks for it
+            "request-id": error.fields["request_id"],  # and Anthropic's
             DENIED_HEADER: error.fields["request_id"],
             **error.headers(),
         }
         return Refusal(error.status, headers, json.dumps(shape, ensure_ascii=False).encode())
+
+
+def body_too_large(size: int) -> BodyTooLarge:
+    """The error for a body of so many bytes or more."""
+    return BodyTooLarge(f"The request body of {size} bytes is longer than the {MAX_BODY} that can be metered")
 
 
 def _unreadable(error: Unreadable) -> ApiError:
@@ -135,5 +162,10 @@ def _unreadable(error: Unreadable) -> ApiError:
     return InvalidRequest(f"This call cannot be judged: {error.reason}", code=error.code)
 
 
-def _looks_like_json(body: bytes) -> bool:
-    return body.lstrip()[:1] == b"{"
+def _claims(route: Route, body: bytes) -> bool:
+    """Whether a body that cannot be judged is one that a stranger's server would still take for a call."""
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(parsed, dict) and registry.plausible(route, parsed)

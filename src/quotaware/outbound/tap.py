@@ -5,17 +5,18 @@ The bytes that the app sees are those that came, save for a usage chunk that onl
 
 from __future__ import annotations
 
-import importlib
 import json
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from ..admission import Admission
 from ..core.charges import Outcome
 from ..providers.base import Format, Report, StreamReader
+from .decoding import Decoder, decoder
 
-PIECE = 65_536
+logger = logging.getLogger("quotaware")
+
 BOMB = 8 * 1024 * 1024
 """Decoded bytes that one piece of the wire may become; beyond that we stop reading (the app does not)."""
 WHOLE = 262_144
@@ -23,78 +24,8 @@ WHOLE = 262_144
 END = 65_536
 
 
-class Decoder(Protocol):
-    """Decodes one content encoding, piece by piece."""
-
-    def pieces(self, data: bytes) -> Iterator[bytes]:
-        """The decoded bytes of `data`, in pieces of bounded size."""
-        ...
-
-
-class _Zlib:
-    def __init__(self, wbits: int) -> None:
-        self._wbits = wbits
-        self._z = zlib.decompressobj(wbits)
-        self._fresh = True
-
-    def pieces(self, data: bytes) -> Iterator[bytes]:
-        try:
-            first = self._z.decompress(data, PIECE)
-        except zlib.error:
-            if not self._fresh or self._wbits != zlib.MAX_WBITS:
-                raise
-            self._z = zlib.decompressobj(
-                -zlib.MAX_WBITS
-            )  # "deflate" without its header, as some servers send it
-            first = self._z.decompress(data, PIECE)
-        self._fresh = False
-        yield first
-        while self._z.unconsumed_tail:
-            yield self._z.decompress(self._z.unconsumed_tail, PIECE)
-
-
-class _Whole:
-    """An encoding whose library decodes without a bound of its own."""
-
-    def __init__(self, decode: Callable[[bytes], bytes]) -> None:
-        self._decode = decode
-
-    def pieces(self, data: bytes) -> Iterator[bytes]:
-        for start in range(0, len(data), 1024):
-            yield self._decode(data[start : start + 1024])
-
-
-def _brotli() -> Decoder:
-    try:
-        made = importlib.import_module("brotli").Decompressor()
-    except ImportError:
-        made = importlib.import_module("brotlicffi").Decompressor()
-    return _Whole(getattr(made, "process", None) or made.decompress)
-
-
-def _zstd() -> Decoder:
-    return _Whole(importlib.import_module("zstandard").ZstdDecompressor().decompressobj().decompress)
-
-
-_DECODERS: Mapping[str, Callable[[], Decoder]] = {
-    "gzip": lambda: _Zlib(zlib.MAX_WBITS | 16),
-    "x-gzip": lambda: _Zlib(zlib.MAX_WBITS | 16),
-    "deflate": lambda: _Zlib(zlib.MAX_WBITS),
-    "br": _brotli,
-    "zstd": _zstd,
-}
-
-
-def decoder(encoding: str) -> Decoder | None:
-    """A decoder for a `Content-Encoding` value; None where it is not encoded. Raises LookupError, ImportError."""
-    names = [
-        name.strip().lower() for name in encoding.split(",") if name.strip().lower() not in {"", "identity"}
-    ]
-    if not names:
-        return None
-    if len(names) > 1:
-        raise LookupError(encoding)
-    return _DECODERS[names[0]]()
+class Undecodable(Exception):
+    """The encoding of an answer is broken, and the app is waiting for decoded bytes of it."""
 
 
 class _Body:
@@ -173,7 +104,8 @@ class Tap:
         self._status = status
         if self._format is None or status >= 300:
             return False
-        if content_type.partition(";")[0].strip().lower() == "text/event-stream":
+        kind = content_type.partition(";")[0].strip().lower()
+        if kind == "text/event-stream" or (self._admission.call.stream and not kind.endswith("json")):
             self._reader = self._format.stream(self._hide)
             self.rewrites = self._hide
         else:
@@ -182,61 +114,88 @@ class Tap:
             self._decoder = decoder(encoding)
             self._reading = True
         except (LookupError, ImportError):
+            self._fault("unreadable")
             self.rewrites = False
         return self.rewrites and self._decoder is not None
 
-    def feed(self, data: bytes) -> bytes:
-        """Takes a piece of the wire, answers what the app may have of it now."""
+    def feed(self, data: bytes) -> Iterable[bytes]:
+        """Takes a piece of the wire, answers what the app may have of it now. Raises `Undecodable` where the app was
+        promised decoded bytes of an encoding that is broken.
+        """
         self._admission.moved()
-        if not self._reading or self._reader is None:
-            return data
-        try:
-            seen = self._read(data)
-        except Exception:  # an encoding that is broken: the app will find out by itself
-            self._admission.engine.tally["unreadable"] += 1
-            self._reading = False
-            return self._reader.flush() + data if self.rewrites else data
-        return seen if self.rewrites else data
-
-    def _read(self, data: bytes) -> bytes:
-        reader = self._reader
-        if reader is None:
-            return data
-        if self._decoder is None:
-            return reader.feed(data)
-        decoded = 0
-        out = []
-        for piece in self._decoder.pieces(data):
-            decoded += len(piece)
-            if decoded > BOMB and not self.rewrites:
-                self._admission.engine.tally["bombs"] += 1
-                self._reading = False
-                break
-            out.append(reader.feed(piece))
-        return b"".join(out) if self.rewrites else data
+        if self.rewrites:
+            return self._rewritten(data)
+        if self._reading:
+            self._look(data)
+        return (data,)
 
     def end(self) -> bytes:
         """The answer came whole. What was kept back of it."""
         return self._finish(ended=True)
 
-    def cut(self) -> None:
-        """Nobody reads on: closed early, cancelled, broken off. After `end` it changes nothing."""
-        self._finish(ended=False)
+    def cut(self) -> bytes:
+        """Nobody reads on: closed early, cancelled, broken off. What was kept back; after `end` it changes nothing."""
+        return self._finish(ended=False)
 
     def failed(self, sent: bool) -> None:
         """There was no answer. `sent`: the request may have reached the provider."""
         if not self._over:
             self._over = True
-            self._admission.settle(Outcome(0, sent=sent, done=False))
+            self._settle(Outcome(0, sent=sent, done=False), None)
+
+    def _decoded(self, data: bytes) -> Iterator[bytes]:
+        if self._decoder is None:
+            yield data
+        else:
+            yield from self._decoder.pieces(data)
+
+    def _look(self, data: bytes) -> None:
+        """Reads a copy, as far as it can be read: what is wrong with it is the app's to find out."""
+        decoded = 0
+        try:
+            for piece in self._decoded(data):
+                decoded += len(piece)
+                if decoded > BOMB:
+                    self._fault("bombs")
+                    break
+                self._through(piece)
+        except Exception:
+            self._fault("unreadable")
+
+    def _rewritten(self, data: bytes) -> Iterator[bytes]:
+        pieces = self._decoded(data)
+        while True:
+            try:
+                piece = next(pieces)
+            except StopIteration:
+                return
+            except Exception as error:
+                self._fault("unreadable")
+                raise Undecodable(str(error)) from error
+            if seen := self._through(piece):
+                yield seen
+
+    def _through(self, piece: bytes) -> bytes:
+        return piece if self._reader is None or not self._reading else self._reader.feed(piece)
+
+    def _fault(self, name: str) -> None:
+        self._reading = False
+        self._admission.engine.tally[name] += 1
 
     def _finish(self, ended: bool) -> bytes:
         if self._over:
             return b""
         self._over = True
         kept = self._reader.flush() if self._reader is not None else b""
-        outcome, model = self._outcome(ended)
-        self._admission.settle(outcome, model)
+        self._settle(*self._outcome(ended))
         return kept if self.rewrites else b""
+
+    def _settle(self, outcome: Outcome, model: str | None) -> None:
+        try:
+            self._admission.settle(outcome, model)
+        except Exception:  # the host has its answer; the lease ends the reservation
+            logger.exception("a call could not be settled")
+            self._fault("faults")
 
     def _outcome(self, ended: bool) -> tuple[Outcome, str | None]:
         if self._reader is None:
@@ -244,7 +203,7 @@ class Tap:
         try:
             report = self._reader.report()
         except Exception:  # a fault of a format must not reach the host
-            self._admission.engine.tally["unreadable"] += 1
+            self._fault("unreadable")
             report = Report()
         whole = isinstance(self._reader, _Body)
         done = report.done or (ended and whole) or (ended and report.usage is None)

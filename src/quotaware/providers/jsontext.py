@@ -61,15 +61,18 @@ def edit(body: bytes, parsed: Mapping[str, Any], changes: Mapping[str, Any]) -> 
 
     A member that is there is replaced where it stands, a new one is put before the closing brace.
     """
-    text = body.decode()
-    for begin, end, name in reversed(list(_members(text)) if changes.keys() & parsed.keys() else []):
-        if name in changes:
-            text = text[:begin] + _written(changes[name]) + text[end:]
+    if changes.keys() & parsed.keys():
+        text = body.decode()
+        for begin, end, name in reversed(list(_members(text))):
+            if name in changes:
+                text = text[:begin] + _written(changes[name]) + text[end:]
+        body = text.encode()
     added = [f"{_written(name)}:{_written(value)}" for name, value in changes.items() if name not in parsed]
     if added:
-        close = text.rindex("}")
-        text = text[:close] + ("," if parsed else "") + ",".join(added) + text[close:]
-    return text.encode()
+        close = body.rindex(b"}")
+        inserted = ("," if parsed else "") + ",".join(added)
+        body = b"".join((body[:close], inserted.encode(), body[close:]))
+    return body
 
 
 def model_name(body: Mapping[str, Any]) -> str:

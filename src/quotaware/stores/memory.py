@@ -17,6 +17,8 @@ from threading import Lock
 from ..core.ledger import (
     REMEMBER_MS,
     Answer,
+    Cell,
+    Counter,
     Extend,
     Op,
     Plan,
@@ -31,7 +33,9 @@ from ..errors import Conflict, StoreError
 from .protocol import Change, Clock, Doc
 
 SWEEP = 8
-"""Counters looked at for removal in one batch."""
+"""Counters looked at for removal in one batch, besides one for each line of it."""
+IDLE_MS = 60_000
+"""How often a counter that goes as soon as it is empty is looked at, where a claim had kept it."""
 DUE = 32
 """Ended leases named in one answer."""
 
@@ -42,12 +46,15 @@ def system_clock() -> int:
 
 
 class _Organization:
-    """One organization's state. `leases` and `sweeps` are heaps by time, their entries checked when they come up."""
+    """One organization's state. `leases` and `sweeps` are heaps by time, their entries checked when they come up;
+    `swept` has the counters that stand in `sweeps`.
+    """
 
     def __init__(self, records: int) -> None:
         self.view = View()
         self.leases: list[tuple[int, str]] = []
-        self.sweeps: list[tuple[int, str, int]] = []
+        self.sweeps: list[tuple[int, str]] = []
+        self.swept: dict[str, Counter] = {}
         self.rows: deque[Row] = deque(maxlen=records)
         self.docs: dict[str, Doc] = {}
         self.names: dict[tuple[str, str, str], str] = {}
@@ -74,6 +81,7 @@ class MemoryStore:
         self._closed = False
 
     def hello(self) -> int:
+        self._check()
         return self._clock()
 
     def lane(self, org: str) -> Hashable | None:
@@ -86,26 +94,25 @@ class MemoryStore:
 
     def apply(self, work: Mapping[str, Sequence[Op]], deadline: float) -> Mapping[str, Answer | StoreError]:
         with self._lock:
+            self._check()
             return {org: self._batch(self._of(org), ops) for org, ops in work.items()}
 
     def _batch(self, state: _Organization, ops: Sequence[Op]) -> Answer:
         view = state.view
         view.now = max(view.now, self._clock())
         view.horizon = max(view.horizon, view.now - REMEMBER_MS)
-        known = len(view.cells)
         results = decide(view, ops)
         for op, result in zip(ops, results, strict=True):
             if result.verdict == "done" and isinstance(op, Reserve | Extend) and op.id in view.open:
                 heapq.heappush(state.leases, (view.open[op.id].lease_end, op.id))
-        if len(view.cells) > known:
-            self._plan_sweeps(state, ops)
         events = len(view.fired)
         view.fired.clear()
         state.rows.extend(view.rows)
         view.rows.clear()
-        self._sweep(state)
+        answer = Answer(view.now, view.rev, results, totals(view, ops), self._due(state), events)
+        self._sweep(state, SWEEP + sum(len(op.plan.lines) for op in ops))
         self._forget(view)
-        return Answer(view.now, view.rev, results, totals(view, ops), self._due(state), events)
+        return answer
 
     def _due(self, state: _Organization) -> list[tuple[str, Plan]]:
         view = state.view
@@ -119,30 +126,26 @@ class MemoryStore:
             heapq.heappush(state.leases, (view.open[id].lease_end, id))
         return list(due.items())
 
-    def _plan_sweeps(self, state: _Organization, ops: Sequence[Op]) -> None:
-        for op in ops:
-            for counter, _ in op.plan.lines:
-                cell = state.view.cells.get(counter.key)
-                if cell is not None and not cell.swept:
-                    cell.swept = True
-                    end = state.view.now + counter.span if counter.span else counter.keep
-                    if end > 0:
-                        heapq.heappush(state.sweeps, (end, counter.key, counter.span))
-
-    def _sweep(self, state: _Organization) -> None:
+    def _sweep(self, state: _Organization, most: int) -> None:
+        """Plans the removal of counters that are new, and removes up to `most` that are over."""
         view = state.view
-        for _ in range(SWEEP):
+        for counter in view.made:
+            cell = view.cells.get(counter.key)
+            if cell is not None and counter.key not in state.swept and (end := _end(counter, cell, view.now)):
+                state.swept[counter.key] = counter
+                heapq.heappush(state.sweeps, (end, counter.key))
+        view.made.clear()
+        for _ in range(most):
             if not state.sweeps or state.sweeps[0][0] > view.now:
                 return
-            _, key, span = heapq.heappop(state.sweeps)
+            _, key = heapq.heappop(state.sweeps)
             cell = view.cells.get(key)
-            if cell is None:
-                continue
-            last = cell.ring[-1][1] + span if cell.ring else 0
-            if last > view.now:
-                heapq.heappush(state.sweeps, (last, key, span))
+            end = _end(state.swept[key], cell, view.now) if cell is not None else 0
+            if end > view.now:
+                heapq.heappush(state.sweeps, (end, key))
             else:
-                del view.cells[key]
+                view.cells.pop(key, None)
+                del state.swept[key]
 
     def _forget(self, view: View) -> None:
         while len(view.ended) > self._remember:
@@ -210,7 +213,7 @@ class MemoryStore:
             view = state.view
             if view.rev != change.expect:
                 raise Conflict(f"organization {org} is at revision {view.rev}, not {change.expect}")
-            _check_names(state, change)
+            _check_names(state.names, change)
             view.rev += 1
             for id in change.drop:
                 _unname(state, state.docs.pop(id, None))
@@ -276,14 +279,30 @@ class MemoryStore:
         return doc and doc._replace(rev=state.view.revs[id], stopped=state.view.stops.get(id))
 
 
-def _check_names(state: _Organization, change: Change) -> None:
+def _end(counter: Counter, cell: Cell, now: int) -> int:
+    """When a counter may be forgotten, ms; 0: never."""
+    if counter.span:
+        last = cell.ring[-1][1] + counter.span if cell.ring else now
+        return max(last, cell.claim.until) if cell.claim else last
+    if counter.keep < 0:
+        return now if cell.empty(now) else now + IDLE_MS
+    return counter.keep
+
+
+def _check_names(names: Mapping[tuple[str, str, str], str], change: Change) -> None:
+    """Raises `Conflict` where two documents would bear one name after the change."""
+    moved = {*change.drop, *(doc.id for doc in change.put)}
+    given: dict[tuple[str, str, str], str] = {}
     for doc in change.put:
         if doc.name is not None:
-            other = state.names.get((doc.kind, doc.parent, doc.name), doc.id)
-            if other != doc.id and other not in change.drop:
+            place = (doc.kind, doc.parent, doc.name)
+            standing = names.get(place, doc.id)
+            if given.setdefault(place, doc.id) != doc.id or (standing != doc.id and standing not in moved):
                 raise Conflict(f"there is a {doc.kind} named {doc.name!r} already")
 
 
 def _unname(state: _Organization, doc: Doc | None) -> None:
     if doc is not None and doc.name is not None:
-        state.names.pop((doc.kind, doc.parent, doc.name), None)
+        place = (doc.kind, doc.parent, doc.name)
+        if state.names.get(place) == doc.id:
+            del state.names[place]

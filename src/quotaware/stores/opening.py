@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError
 from .memory import MemoryStore
@@ -22,9 +22,10 @@ def register_store(scheme: str, factory: StoreFactory) -> None:
 
 def open_store(url: str, clock: Clock) -> Store:
     """The store that a URL names, not connected yet. Raises `ConfigurationError`."""
-    scheme = urlsplit(url).scheme if isinstance(url, str) else ""
-    factory = _FACTORIES.get(scheme)
-    if factory is None:
+    scheme, colon, _ = url.partition(":") if isinstance(url, str) else ("", "", "")
+    factory = _FACTORIES.get(scheme.lower())
+    if factory is None or not colon:
         known = ", ".join(f"{name}://" for name in sorted(_FACTORIES))
-        raise ConfigurationError("store", f"{url!r} is no store URL that is known here; known are {known}")
+        given = f"{scheme}:…" if colon else reprlib.repr(url)  # a URL may hold a password
+        raise ConfigurationError("store", f"{given} is no store URL that is known here; known are {known}")
     return factory(url, clock)

@@ -15,9 +15,10 @@ import os
 import sys
 import threading
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Generator, Hashable
-from dataclasses import dataclass
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -33,8 +34,17 @@ T = TypeVar("T")
 
 BATCH = 256
 """Steps in one trip."""
+QUEUE = 50_000
+"""Steps that wait for the store at once; beyond, new ones that somebody waits for are refused."""
 BACKLOG = 100_000
 """Settles kept while the store is away; the oldest are dropped (and counted) beyond."""
+FOLLOWING = 32
+"""Trips, one after the other, that one trip may call for."""
+REPEAT_S = 0.5
+"""How often the settles that the store did not take are sent again, seconds; FLUSH_S: while somebody waits for it."""
+FLUSH_S = 0.05
+TEND_S = 0.02
+"""Leases are seen to no more often than this, seconds."""
 
 
 class _Loop(NamedTuple):
@@ -42,6 +52,10 @@ class _Loop(NamedTuple):
 
     key: Hashable
     call_soon: Callable[[Callable[[], None]], object]
+
+
+_Waker = tuple[_Loop | None, Callable[[], object]]
+"""Who waits for a ticket: the loop to wake him on (None: on any thread), and how."""
 
 
 def _running_loop() -> _Loop:
@@ -85,9 +99,7 @@ class Ticket(Generic[T]):
         if waker := self._settle(value, error):
             _wake([waker])
 
-    def _settle(
-        self, value: T | None, error: BaseException | None
-    ) -> tuple[_Loop | None, Callable[[], object]] | None:
+    def _settle(self, value: T | None, error: BaseException | None) -> _Waker | None:
         if self.done:
             return None
         self._value, self._error = value, error
@@ -114,7 +126,7 @@ class Ticket(Generic[T]):
         return self.done
 
 
-def _wake(wakers: list[tuple[_Loop | None, Callable[[], object]]]) -> None:
+def _wake(wakers: list[_Waker]) -> None:
     """Wakes all waiters, each loop once."""
     by_loop: dict[Hashable, tuple[_Loop, list[Callable[[], object]]]] = {}
     for loop, wake in wakers:
@@ -164,14 +176,24 @@ class _Work(NamedTuple):
     ticket: Ticket[Any]
 
 
+_Item = _Step | _Work | Callable[[], None]
+
+
+def _unheard(org: str, answer: Answer, ops: list[Op]) -> None:
+    """Who hears of answers until somebody wants to."""
+
+
+def _nothing() -> None:
+    """The item of a turn without one."""
+
+
 class StoreThread:
     """Runs a store for everybody in this process.
 
     deadline   seconds for one trip
-    told       set by whoever is to hear of each answer, before those who wait for it
+    told       hears of each answer before those who wait for it
+    dropped    settles that will never reach the store: too many waited, too late for it, or after the end
     """
-
-    told: Callable[[str, Answer, list[Op]], None] | None = None
 
     def __init__(self, store: Store, clock: Clock, terms: LeaseTerms, deadline: float) -> None:
         self.store = store
@@ -179,21 +201,28 @@ class StoreThread:
         self.deadline = deadline
         self.dropped = 0
         self._clock = clock
-        self._reset()
+        self.told: Callable[[str, Answer, list[Op]], None] = _unheard
+        self._closed = False
+        self._begin()
+        _threads.add(self)
 
-    def _reset(self) -> None:
-        self._pid = os.getpid()
-        self._inbox: SimpleQueue[_Step | _Work | Callable[[], None] | None] = SimpleQueue()
+    def _begin(self) -> None:
+        self._inbox: SimpleQueue[_Item | None] = SimpleQueue()
         self._backlog: deque[tuple[str, Settle]] = deque()
         self._leases: dict[str, Lease] = {}
+        self._lapsing: dict[
+            str, int
+        ] = {}  # organization → ms at which the leases that were let lapse have ended
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
-        self._closed = False
 
     # for callers
 
     def ask(self, org: str, op: Op) -> Ticket[tuple[Result, Answer]]:
-        """Queues a step; the ticket answers with its result and the batch's answer, or a `StoreError`."""
+        """Queues a step; the ticket answers with its result and the batch's answer, or a `StoreError`.
+
+        Raises `StoreError` where too much waits for the store already.
+        """
         ticket: Ticket[tuple[Result, Answer]] = Ticket()
         self._put(_Step(org, op, ticket))
         return ticket
@@ -203,7 +232,7 @@ class StoreThread:
         self._put(_Step(org, op, None))
 
     def call(self, work: Callable[[], T]) -> Ticket[T]:
-        """Runs a blocking piece of store work (reading documents) off the caller's loop."""
+        """Runs a blocking piece of store work (reading documents) off the caller's loop. Raises as `ask` does."""
         ticket: Ticket[T] = Ticket()
         if self.inline:
             _run(_Work(work, ticket))
@@ -232,34 +261,35 @@ class StoreThread:
         return self.store.lane("") is None
 
     def tend(self) -> None:
-        """Extends the leases of calls that live, and settles those that ended. The thread does it every third of a
-        lease; with a clock of one's own it can be called at any time.
+        """Extends the leases of calls that live, lets those of idle ones lapse, settles what has ended. The thread
+        does it every third of a lease; with a clock of one's own it can be called at any time.
         """
         now = self._clock()
-        work: dict[str, list[Op]] = defaultdict(list)
+        steps: list[_Step] = []
         for lease in list(self._leases.values()):
-            org = lease.plan.org
-            alive = now - lease.moved < self.terms.idle_max and now - lease.began < self.terms.call_max
-            if alive:
-                work[org].append(Extend(lease.id, lease.plan, self.terms.lease))
+            if now - lease.moved < self.terms.idle_max and now - lease.began < self.terms.call_max:
+                steps.append(_Step(lease.plan.org, Extend(lease.id, lease.plan, self.terms.lease), None))
             else:
                 self.drop(lease.id)
-                work.setdefault(org, [])
-        if work:
-            self._trip([_Step(org, op, None) for org, ops in work.items() for op in ops], list(work))
+                self._lapsing[lease.plan.org] = now + 2 * self.terms.lease
+        for start in range(0, len(steps), BATCH):
+            self._trip(steps[start : start + BATCH])
+        lapsing = list(self._lapsing.items())
+        self._trip([], [org for org, _ in lapsing])  # the answers name the leases that have ended
+        for org, end in lapsing:
+            if end < now:
+                self._lapsing.pop(org, None)
 
     def flush(self, timeout: float) -> bool:
-        """Waits until everything queued so far has reached the store; whether it has."""
+        """Waits (seconds) until everything queued so far has reached the store; whether it has."""
         until = time.monotonic() + timeout
-        if self._thread is not None and self._thread is not threading.current_thread():
-            mark: Ticket[None] = Ticket()
-            self._inbox.put(_Work(lambda: None, mark))
-            if not mark.wait(timeout):
+        while not self._closed:
+            if not self._behind_all(self._repeat, until):
                 return False
-        else:
-            self._drain()
-        while self._backlog and time.monotonic() < until:
-            self._repeat()
+            left = until - time.monotonic()
+            if not self._backlog or left <= 0:
+                break
+            time.sleep(min(left, FLUSH_S))
         return not self._backlog
 
     def close(self, timeout: float = 1.0) -> bool:
@@ -268,65 +298,101 @@ class StoreThread:
             return True
         flushed = self.flush(timeout)
         self._closed = True
-        if self._thread is not None and self._thread is not threading.current_thread():
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
             self._inbox.put(None)
-            self._thread.join(timeout)
+            thread.join(timeout)
+        self._refuse_all()
         self.store.close()
-        return flushed
+        return flushed and not self._backlog
 
-    # the thread
+    # the queue
 
     def _put(self, step: _Step) -> None:
-        if self.inline:
-            if self._pid != os.getpid():
-                self._reset()
-            self._trip([step], [step.org])
+        if self.inline or self._thread is threading.current_thread():
+            self._trip([step])
         else:
             self._enqueue(step)
 
     def _enqueue(self, item: _Step | _Work) -> None:
-        if self._pid != os.getpid():  # a forked child: the parent's thread and queue are not here
-            self._reset()
-        if self._closed:
-            if item.ticket is not None:
-                item.ticket.resolve(error=StoreError("quotaware is closed"))
-            return
+        if item.ticket is not None and self._inbox.qsize() >= QUEUE:
+            raise StoreError(f"{QUEUE} steps wait for the store already")
         self._start()
         self._inbox.put(item)
+        if self._closed:  # looked at after the put: what the thread took no more is answered here
+            self._refuse_all()
+
+    def _refuse_all(self) -> None:
+        """Answers what is in the queue and will not be done any more."""
+        while (item := self._next()) is not _nothing:
+            if isinstance(item, _Step | _Work) and item.ticket is not None:
+                item.ticket.resolve(error=StoreError("quotaware is closed"))
+            elif isinstance(item, _Step) and isinstance(item.op, Settle):
+                self._give_up(item.op, "quotaware is closed")
+
+    def _next(self) -> _Item | None:
+        try:
+            return self._inbox.get_nowait()
+        except Empty:
+            return _nothing
+
+    def _behind_all(self, work: Callable[[], object], until: float) -> bool:
+        """Does a piece of work after all that is queued; whether it was done in time."""
+        thread = self._thread
+        if thread is None or not thread.is_alive() or thread is threading.current_thread():
+            self._take_all()
+            work()
+            return True
+        mark: Ticket[object] = Ticket()
+        self._inbox.put(_Work(work, mark))
+        return mark.wait(max(0.0, until - time.monotonic()))
+
+    # the thread
 
     def _start(self) -> None:
-        if self._thread is not None and self._thread.is_alive():
+        if self._closed or (self._thread is not None and self._thread.is_alive()):
             return
         with self._starting:
-            if (self._thread is None or not self._thread.is_alive()) and not self._closed:
-                self._thread = threading.Thread(target=self._work, name="quotaware-store", daemon=True)
-                self._thread.start()
+            if self._thread is None or not self._thread.is_alive():
+                thread = threading.Thread(target=self._work, name="quotaware-store", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # no thread can be had, or the interpreter is going
+                    logger.exception("the store thread could not be started")
+                else:
+                    self._thread = thread
 
     def _work(self) -> None:
-        period = self.terms.lease / 3000
-        tended = time.monotonic()
+        period = max(TEND_S, self.terms.lease / 3000)
+        tend = time.monotonic() + period
+        repeat = 0.0
         while True:
-            wait = max(0.0, tended + period - time.monotonic()) if self._leases or self._backlog else None
-            try:
-                item = self._inbox.get(timeout=wait)
-            except Empty:
-                tended = time.monotonic()
-                self._quietly(self.tend)
-                self._quietly(self._repeat)
-                continue
-            if item is None:
+            wake = min(tend, repeat) if self._backlog else tend
+            item: _Item | None = _nothing
+            with contextlib.suppress(Empty):
+                item = self._inbox.get(timeout=max(0.0, wake - time.monotonic()))
+            if item is None or (item is _nothing and self._closed):
+                self._take_all()
                 return
             self._quietly(partial(self._take, item))
-            if time.monotonic() - tended >= period:
-                tended = time.monotonic()
+            now = time.monotonic()
+            if now >= tend:
+                tend = now + period
                 self._quietly(self.tend)
+            if self._backlog and now >= repeat:
+                repeat = now + REPEAT_S
+                self._quietly(self._repeat)
 
-    def _drain(self) -> None:
-        with contextlib.suppress(Empty):
-            while (item := self._inbox.get_nowait()) is not None:
-                self._take(item)
+    def _take_all(self) -> None:
+        """Does what is in the queue right now."""
+        for _ in range(self._inbox.qsize()):
+            item = self._next()
+            if item is None:
+                self._inbox.put(None)
+            else:
+                self._quietly(partial(self._take, item))
 
-    def _take(self, item: _Step | _Work | Callable[[], None]) -> None:
+    def _take(self, item: _Item) -> None:
         """Does one item, and with a step all steps that wait behind it."""
         if isinstance(item, _Work):
             _run(item)
@@ -335,86 +401,139 @@ class StoreThread:
             item()
             return
         steps = [item]
-        behind: list[_Work | Callable[[], None]] = []
-        with contextlib.suppress(Empty):
-            while len(steps) < BATCH:
-                following = self._inbox.get_nowait()
-                if following is None:
-                    self._inbox.put(None)
-                    break
-                if isinstance(following, _Step):
-                    steps.append(following)
-                else:
-                    behind.append(following)
+        behind: list[_Item] = []
+        while len(steps) < BATCH and (following := self._next()) is not _nothing:
+            if following is None:
+                self._inbox.put(None)
+                break
+            if isinstance(following, _Step):
+                steps.append(following)
+            else:
+                behind.append(following)
         steps.sort(key=lambda step: not isinstance(step.op, Settle))
-        self._trip(steps, [])
+        self._quietly(partial(self._trip, steps))
         for other in behind:
-            self._take(other)
+            self._quietly(partial(self._take, other))
 
-    def _trip(self, steps: list[_Step], orgs: list[str]) -> None:
-        """One trip to the store; answers are told, tickets resolved, ended leases settled."""
+    # trips to the store
+
+    def _trip(self, steps: Sequence[_Step], orgs: Sequence[str] = ()) -> None:
+        """One trip to the store, and those that its answers call for: leases that have ended are settled, calls that
+        the store knows nothing of are booked.
+        """
+        expired: set[str] = set()
+        for _ in range(FOLLOWING):
+            if not steps and not orgs:
+                return
+            steps, orgs = self._trip_once(steps, orgs, expired), ()
+
+    def _trip_once(self, steps: Sequence[_Step], orgs: Sequence[str], expired: set[str]) -> list[_Step]:
+        """Answers are told, tickets resolved; answers the steps that are called for and not `expired` yet."""
         work: dict[str, list[_Step]] = {org: [] for org in orgs}
         for step in steps:
             work.setdefault(step.org, []).append(step)
+        wakers: list[_Waker | None] = []
+        following: list[_Step] = []
+        for org, answer in self._apply(work).items():
+            own = work[org]
+            if isinstance(answer, StoreError):
+                wakers += [step.ticket._settle(None, answer) for step in own if step.ticket is not None]
+                self._keep_for_later(own)
+                continue
+            self._quietly(partial(self.told, org, answer, [step.op for step in own]))
+            for step, result in zip(own, answer.results, strict=True):
+                if step.ticket is not None:
+                    wakers.append(step.ticket._settle((result, answer), None))
+                elif (more := self._unasked(step.op, result)) is not None:
+                    following.append(_Step(org, more, None))
+            due = [(id, plan) for id, plan in answer.due if id not in expired]
+            expired.update(id for id, _ in due)
+            following += [_Step(org, Settle(id, plan, NOTHING, "{}", "expired"), None) for id, plan in due]
+        _wake([waker for waker in wakers if waker is not None])
+        return following
+
+    def _apply(self, work: Mapping[str, list[_Step]]) -> dict[str, Answer | StoreError]:
+        """What the store answers, nonsense and exceptions as a `StoreError`."""
         try:
             answers = self.store.apply(
                 {org: [step.op for step in own] for org, own in work.items()}, self.deadline
             )
-        except Exception as error:
+            return {org: _sensible(answers.get(org), len(own)) for org, own in work.items()}
+        except BaseException as error:
+            if not isinstance(error, Exception) and threading.current_thread() is not self._thread:
+                raise
             failure = error if isinstance(error, StoreError) else StoreError(f"the store failed: {error!r}")
             failure.__cause__ = error if failure is not error else error.__cause__
-            answers = dict.fromkeys(work, failure)
-        wakers = []
-        due: list[_Step] = []
-        for org, own in work.items():
-            answer = answers[org]
-            if isinstance(answer, StoreError):
-                for step in own:
-                    if step.ticket is not None:
-                        wakers.append(step.ticket._settle(None, answer))
-                    elif isinstance(step.op, Settle):
-                        self._keep_for_later(org, step.op)
-                continue
-            for step, result in zip(own, answer.results, strict=True):
-                if isinstance(step.op, Extend) and result.verdict in {"ended", "unknown"}:
-                    self.drop(step.op.id)
-                if step.ticket is not None:
-                    wakers.append(step.ticket._settle((result, answer), None))
-                elif isinstance(step.op, Settle) and result.verdict == "unknown":
-                    self._book_unknown(org, step.op)
-            if self.told is not None:
-                self.told(org, answer, [step.op for step in own])
-            due.extend(
-                _Step(org, Settle(id, plan, NOTHING, "{}", "expired"), None) for id, plan in answer.due
-            )
-        _wake([waker for waker in wakers if waker is not None])
-        if due:
-            self._trip(due, [])
+            return dict.fromkeys(work, failure)
 
-    def _book_unknown(self, org: str, op: Settle) -> None:
-        """A settle of a reservation that the store never saw: the call was made, so it is booked all the same."""
-        if not op.force:
-            forced = Settle(op.id, op.plan, op.real, op.outcome, op.how, force=True, about=op.about)
-            self._trip([_Step(org, forced, None)], [])
+    def _unasked(self, op: Op, result: Result) -> Op | None:
+        """What the result of a step that nobody waits for calls for."""
+        if isinstance(op, Extend):
+            if result.verdict in {"ended", "unknown"}:
+                self.drop(op.id)
+        elif isinstance(op, Settle) and op.how == "settled":
+            if (
+                result.verdict == "unknown" and not op.force
+            ):  # the call was made, so it is booked all the same
+                return replace(op, force=True)
+            if result.verdict == "old":
+                self._give_up(op, "it is older than what the store remembers")
+        return None
 
-    def _keep_for_later(self, org: str, op: Settle) -> None:
-        if len(self._backlog) >= BACKLOG:
-            self._backlog.popleft()
+    def _keep_for_later(self, steps: Sequence[_Step]) -> None:
+        """Settles that the store did not take. Ended leases are not among them: the store names them again."""
+        for step in steps:
+            if step.ticket is None and isinstance(step.op, Settle) and step.op.how != "expired":
+                self._backlog.append((step.org, step.op))
+        while len(self._backlog) > BACKLOG:
+            self._give_up(self._backlog.popleft()[1], f"{BACKLOG} settles wait for the store already")
+        if self._backlog:
+            self._start()
+
+    def _give_up(self, op: Settle, why: str) -> None:
+        if op.how == "settled":
             self.dropped += 1
-        self._backlog.append((org, op))
-        self._start()
+            logger.error("the settle of %s is lost: %s", op.id, why)
 
     def _repeat(self) -> None:
-        """Sends the settles that the store did not take, once more."""
-        waiting = [self._backlog.popleft() for _ in range(min(BATCH, len(self._backlog)))]
-        if waiting:
-            self._trip([_Step(org, op, None) for org, op in waiting], [])
+        """Sends the settles that the store did not take once more, while it takes some."""
+        waiting = len(self._backlog)
+        while waiting:
+            steps: list[_Step] = []
+            with contextlib.suppress(IndexError):  # another thread may take some of them
+                while len(steps) < BATCH:
+                    steps.append(_Step(*self._backlog.popleft(), None))
+            self._trip(steps)
+            if len(self._backlog) >= waiting:
+                return
+            waiting = len(self._backlog)
 
     def _quietly(self, work: Callable[[], object]) -> None:
         try:
             work()
         except Exception:
             logger.exception("the store thread met an error and goes on")
+
+
+def _sensible(answer: object, steps: int) -> Answer | StoreError:
+    if isinstance(answer, StoreError):
+        return answer
+    if isinstance(answer, Answer) and len(answer.results) == steps:
+        return answer
+    return StoreError(f"the store answered {steps} steps with nonsense: {answer!r:.100}")
+
+
+_threads: weakref.WeakSet[StoreThread] = weakref.WeakSet()
+
+
+def _begin_again() -> None:
+    """A forked child has no thread; its parent's queue, leases and locks are none of its business."""
+    for thread in list(_threads):
+        thread._begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again)
 
 
 Steps = Generator[tuple[Ticket[Any], float], None, T]
@@ -424,13 +543,17 @@ for it at most, and goes on when the ticket is done or the time is over.
 
 
 def drive(steps: Steps[T]) -> T:
-    """Runs it from sync code, blocking this thread while it waits."""
+    """Runs it from sync code, blocking this thread while it waits. A wait that is broken off (a signal) closes the
+    steps, which let go of what they hold.
+    """
     try:
         while True:
             ticket, timeout = next(steps)
             ticket.wait(timeout)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+    finally:
+        steps.close()
 
 
 async def drive_async(steps: Steps[T]) -> T:

@@ -13,6 +13,8 @@ from .nodes import Node, Path
 KEEP_MS = 35 * 86_400_000
 """How long a calendar window's counters are kept after its end, for reservations that settle late."""
 
+_MODES = ("hard", "shadow", "soft")
+"""What counts where limits of one shape have one amount too, first."""
 _LINE = {"requests": REQUESTS, "tokens": TOKENS, "cost": COST, "concurrency": CONCURRENCY}
 
 
@@ -53,7 +55,7 @@ def compile_policy(path: Path, model: str | None, end_user: str | None, now: int
         for limit in bearing(node.limits, model, end_user):
             shapes.setdefault(limit.shape, []).append(limit)
         for shape, limits in shapes.items():
-            limits.sort(key=lambda limit: (limit.mode != "hard", limit.amount))
+            limits.sort(key=lambda limit: (_MODES.index(limit.mode), limit.amount))
             first = limits[0]
             counter = _counter(node, shape, limits, end_user, path.zone, now)
             lines.append((counter, _LINE[first.metric]))

@@ -1,0 +1,43 @@
+"""A bounded cache that any thread may use: cachetools' own are not safe, not even to look into."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Lock
+from typing import Generic, TypeVar
+
+from cachetools import LRUCache
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class SharedCache(Generic[K, V]):
+    """The `size` entries that were used last, under one lock."""
+
+    def __init__(self, size: int) -> None:
+        self._lock = Lock()
+        self._entries: LRUCache[K, V] = LRUCache(size)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: K) -> V | None:
+        """What is kept under the key, or None."""
+        with self._lock:
+            return self._entries.get(key)
+
+    def __setitem__(self, key: K, value: V) -> None:
+        with self._lock:
+            self._entries[key] = value
+
+    def update(self, entries: Mapping[K, V]) -> None:
+        """Keeps all of them."""
+        with self._lock:
+            for key, value in entries.items():
+                self._entries[key] = value
+
+    def clear(self) -> None:
+        """Forgets all."""
+        with self._lock:
+            self._entries.clear()

@@ -1,0 +1,56 @@
+"""The code in the README and the docs runs as it stands there, each page from top to bottom."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quotaware.testing import FakeProvider
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CODE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_code_of_a_page_runs(
+    page: Path, fake_provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{fake_provider.url}/v1")
+    names: dict[str, Any] = {"__name__": page.stem}
+    blocks = CODE.findall(page.read_text())
+    assert blocks
+
+    async def run() -> None:
+        for block in blocks:
+            code = compile(block, page.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+            awaited = eval(code, names)
+            if inspect.iscoroutine(awaited):
+                await awaited
+
+    try:
+        asyncio.run(run())
+    finally:
+        for value in list(names.values()):
+            if type(value).__name__ == "Quota":
+                value.close()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_first_screen_shows_the_two_lines() -> None:
+    first = "\n".join((ROOT / "README.md").read_text().splitlines()[:30])
+    assert "quota = Quota(" in first
+    assert "app.add_middleware(QuotaMiddleware, quota=quota)" in first
