@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from quotaware import Quota
@@ -11,7 +13,10 @@ from quotaware.core.bounds import Call
 from quotaware.core.charges import Outcome
 from quotaware.core.usage import Usage
 from quotaware.errors import ApiError
+from quotaware.quota import _open
+from quotaware.stores.protocol import Clock
 from quotaware.stores.thread import drive, drive_async
+from tests.support import AuditedStore
 
 MODEL = "tenth"
 PRICES = {MODEL: {"input": 0, "output": 1000}}
@@ -37,6 +42,24 @@ def a_call(cents: int | None = 1, **more: Any) -> Call:
 def a_quota(store: Any = "memory://", **more: Any) -> Quota:
     """A Quota that never waits, unless it is told to."""
     return Quota(store, **{"prices": PRICES, "settle_wait": 0, **more})
+
+
+@contextmanager
+def audited(clock: Clock, *, threaded: bool = False) -> Iterator[AuditedStore]:
+    """A store whose books are checked at the end (I-2), the Quotas on it closed."""
+    store = AuditedStore(clock, threaded=threaded)
+    try:
+        yield store
+        for quota in _quotas_on(store):
+            assert quota.flush()
+        store.check()
+    finally:
+        for quota in _quotas_on(store):
+            quota.close()
+
+
+def _quotas_on(store: AuditedStore) -> list[Quota]:
+    return [quota for quota in _open if quota.store is store]
 
 
 def binding(quota: Quota, caller: Caller | Identity | None = None) -> Binding:

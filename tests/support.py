@@ -59,6 +59,7 @@ class AuditedStore(MemoryStore):
 
     def __init__(self, clock: Clock, *, threaded: bool = False) -> None:
         super().__init__(clock)
+        self.clock = clock
         self._lane = "memory" if threaded else None
         self.peaks: dict[str, int] = {}
         self.steps: Tally[str] = Tally()
@@ -130,7 +131,8 @@ class AuditedStore(MemoryStore):
                 found = (cell.used, cell.held) if cell else (0, 0)
                 expected = (used[key], held[key])
                 if key in rolling:
-                    assert found[0] <= expected[0] and found[1] <= expected[1], f"{key}: {found} is more than {expected}"
+                    within = found[0] <= expected[0] and found[1] <= expected[1]
+                    assert within, f"{key}: {found} is more than {expected}"
                 else:
                     assert found == expected, f"{key}: {found}, its records and reservations say {expected}"
 

@@ -143,12 +143,16 @@ class Engine:
         try:
             if known is None:
                 return (yield from self.path(caller.org, caller.node))
-            newer = self.directory.peek(caller.org, caller.node)
-            if newer is not None and newer.rev > known.rev:  # another call has read it in the meantime
-                return newer
-            return (yield from self.reread(caller.org, caller.node))
+            return (yield from self._call(lambda: self._newer(known)))
         except NotFound:
             return AuthenticationError() if caller.digest is not None else _no_project(caller.node)
+
+    def _newer(self, known: Path) -> Path:
+        """The path as it is now; one read serves all calls that find it out of date."""
+        newest = self.directory.peek(known.org, known.ids[0])
+        if newest is not None and newest.rev > known.rev:
+            return newest
+        return self.directory.load(known.org, known.ids[0])
 
     def _call(self, work: Callable[[], T]) -> Steps[T]:
         ticket = self.thread.call(work)

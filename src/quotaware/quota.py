@@ -115,7 +115,7 @@ class Quota:
             settle_wait=settle_wait,
             max_waiters=max_waiters,
             on_expiry=on_expiry,
-            shadow=shadow or os.environ.get("QUOTAWARE_SHADOW", "") not in {"", "0"},
+            shadow=os.environ.get("QUOTAWARE_SHADOW", "") not in {"", "0"} if shadow is False else shadow,
         )
         self._clock = clock
         self._limits = None if limits is None else _limits(limits)
@@ -129,7 +129,9 @@ class Quota:
         milliseconds("deadline", deadline, LEAST_S)
         directory = Directory(self.store, clock)
         self._thread = StoreThread(self.store, clock, terms, deadline)
-        self.engine = Engine(self._thread, directory, PriceBook(prices), settings, clock)
+        book = PriceBook(prices)
+        book.context_window(None, "gpt-4.1")  # the list loads now, and not on an event loop
+        self.engine = Engine(self._thread, directory, book, settings, clock)
         self.engine.prepare_with(self._prepare)
         if self._limits is not None:
             self.engine.simple = Caller(SIMPLE_ORG, SIMPLE_PROJECT)
@@ -149,7 +151,6 @@ class Quota:
 
     def instrument(self) -> None:
         """Meters every client of httpx and httpx2 in this process, whenever it was made."""
-        self.engine.prices.find("openai", "gpt-4.1", self._clock())  # the list loads now, not in a request
         hook.add(self.meter)
 
     def uninstrument(self) -> None:

@@ -12,18 +12,20 @@ from tests.support import AuditedStore, RunningClock
 
 
 class Audited(Protocol):
-    """Makes a Quota (with these limits, or none: the way for teams) and its store."""
+    """Makes a Quota (with these limits, or none: the way for teams) and its store, called inline or by its thread."""
 
-    def __call__(self, *limits: str, **settings: Any) -> tuple[Quota, AuditedStore]: ...
+    def __call__(
+        self, *limits: str, threaded: bool = False, **settings: Any
+    ) -> tuple[Quota, AuditedStore]: ...
 
 
 @pytest.fixture
 def audited() -> Iterator[Audited]:
     made: list[tuple[Quota, AuditedStore]] = []
 
-    def make(*limits: str, **settings: Any) -> tuple[Quota, AuditedStore]:
+    def make(*limits: str, threaded: bool = False, **settings: Any) -> tuple[Quota, AuditedStore]:
         clock = RunningClock()
-        store = AuditedStore(clock)
+        store = AuditedStore(clock, threaded=threaded)
         quota = Quota(store, limits=limits or None, clock=clock, **settings)
         made.append((quota, store))
         return quota, store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -218,6 +219,9 @@ sink = Starlette(
 )
 
 
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="a process's peak of memory is read from /proc/self/status"
+)
 def test_what_has_no_bound_goes_by_in_bounded_memory() -> None:
     """F16, S6, S7: 100 MiB of a body, a line of 64 MiB, a bomb of 256 MiB: less than 16 MiB on our account, and calls
     are served afterwards. Only a body of no told length at a known provider is kept, up to the bound of a body.
@@ -231,12 +235,11 @@ def test_what_has_no_bound_goes_by_in_bounded_memory() -> None:
     status, body = found["known, length told"]
     assert (status, body["error"]["code"], body["error"]["message"]) == (413, "body_too_large", too_large)
     assert found["known, no length"][0] == 413
-    for case in ("stranger, length told", "stranger, no length"):
+    for case, size in (("stranger, length told", BODY), ("stranger, no length", 40 * MIB)):
         status, body = found[case]
-        assert (status, body["bytes"]) == (200, BODY)
-    for case in ("endless line", "endless line, raw", "endless line of nobody known"):
-        assert found[case] == LINE
-    assert found["bomb"] in {len(b"".join(_bomb())), ZEROS}
+        assert (status, body["bytes"]) == (200, size)
+    assert found["endless line"] == found["endless line, usage asked for"] == LINE
+    assert found["bomb"] == ZEROS
     assert found["host"] == [200, BODY, 200]
     assert found["afterwards"] == [200, 200]
 

@@ -28,9 +28,9 @@ async def test_a_monthly_budget_under_64_callers_is_used_up_and_never_passed(aud
 
 @pytest.mark.slow
 @pytest.mark.anyio
-async def test_bounded_a_larger_budget_under_256_callers_at_the_streams_own_pace(audited: Audited) -> None:
+async def test_bounded_a_larger_budget_under_128_callers_at_the_streams_own_pace(audited: Audited) -> None:
     """The same with more money, more callers, and streams that take their time."""
-    await _use_up(audited, "0.35", callers=256, cap=100, pace=0.001)
+    await _use_up(audited, "0.2", callers=128, cap=100, pace=0.002)
 
 
 async def _use_up(audited: Audited, budget: str, *, callers: int, cap: int, **provided: Any) -> None:

@@ -23,6 +23,7 @@ ONE_RESERVATION = "0.00013"
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("threaded", [False, True])
 @pytest.mark.parametrize(
     ("limit", "before", "settle_wait", "kind"),
     [
@@ -34,9 +35,9 @@ ONE_RESERVATION = "0.00013"
     ],
 )
 async def test_of_a_hundred_calls_one_passes(
-    audited: Audited, limit: str, before: int, settle_wait: float, kind: str
+    audited: Audited, limit: str, before: int, settle_wait: float, kind: str, threaded: bool
 ) -> None:
-    quota, store = audited(limit, settle_wait=settle_wait)
+    quota, store = audited(limit, settle_wait=settle_wait, threaded=threaded)
     passed: list[Any] = []
     denied: list[openai.RateLimitError] = []
     decided = threading.Event()

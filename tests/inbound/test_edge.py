@@ -514,6 +514,6 @@ async def test_a_scope_without_headers_is_nobodys(house: House) -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await house.app({"type": "http", "path": "/"}, None, send)  # type: ignore[arg-type]
+    await house.app({"type": "http", "path": "/"}, None, send)
     assert sent[0]["status"] == 204
     assert house.caller() is None

@@ -6,7 +6,7 @@ import asyncio
 import random
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -236,9 +236,9 @@ async def test_a_task_made_at_start_up_is_unattributed(quota: Quota, provider: P
 async def test_a_generator_closed_elsewhere_leaves_no_trace(quota: Quota) -> None:
     """S19: what another context ends cannot unbind it."""
     (tenant,) = tenants(quota, 1)
-    left: list[AsyncIterator[bytes]] = []
+    left: list[AsyncGenerator[bytes]] = []
 
-    async def body() -> AsyncIterator[bytes]:
+    async def body() -> AsyncGenerator[bytes]:
         try:
             yield b"one"
         finally:
@@ -251,7 +251,7 @@ async def test_a_generator_closed_elsewhere_leaves_no_trace(quota: Quota) -> Non
         left.append(chunks)
 
     assert (await request(QuotaMiddleware(app, quota), "/", headers=[bearer(tenant.key)])).body == b"one"
-    await left.pop().aclose()  # type: ignore[attr-defined]
+    await left.pop().aclose()
     assert current() is None
 
 
@@ -286,7 +286,7 @@ async def test_lifespan_passes_untouched(quota: Quota) -> None:
         seen.extend([scope, receive, send, current()])
 
     scope, receive, send = {"type": "lifespan"}, object(), object()
-    await QuotaMiddleware(app, quota)(scope, receive, send)  # type: ignore[arg-type]
+    await QuotaMiddleware(app, quota)(scope, receive, send)
     assert seen[0] is scope
     assert seen[1:] == [receive, send, None]
 
@@ -298,7 +298,7 @@ async def test_an_app_without_lifespan_raises_on_through(quota: Quota) -> None:
         assert scope["type"] == "http"
 
     with pytest.raises(AssertionError):
-        await QuotaMiddleware(app, quota)({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
+        await QuotaMiddleware(app, quota)({"type": "lifespan"}, None, None)
 
 
 async def test_an_unknown_scope_type_passes(quota: Quota) -> None:
@@ -307,7 +307,7 @@ async def test_an_unknown_scope_type_passes(quota: Quota) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope["type"])
 
-    await QuotaMiddleware(app, quota)({"type": "tunnel"}, None, None)  # type: ignore[arg-type]
+    await QuotaMiddleware(app, quota)({"type": "tunnel"}, None, None)
     assert seen == ["tunnel"]
 
 

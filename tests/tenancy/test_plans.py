@@ -47,7 +47,9 @@ def test_every_limit_from_key_to_organization_is_a_line_narrowest_first() -> Non
     ]
     assert (policy.plan.org, policy.plan.rev) == ("org_1", 7)
     assert policy.plan.deps == ("key_1", "proj_1", "team_1", "org_1")
-    assert all(policy.caps[counter.key, counter.cap].node.id in counter.key for counter, _ in policy.plan.lines)
+    assert all(
+        policy.caps[counter.key, counter.cap].node.id in counter.key for counter, _ in policy.plan.lines
+    )
 
 
 def test_a_limit_for_other_models_or_for_end_users_does_not_bear() -> None:
