@@ -152,17 +152,21 @@ def test_a_key_whose_document_carries_another_digest_opens_nothing(team: Team) -
 
 
 def test_acting_as_a_key_in_sync_and_async_code(team: Team) -> None:
-    with team.quota.acting_as(key=team.key.secret, end_user="ann", tags={"job": "nightly"}):
-        with team.quota.call(provider=None, model="tenth", input=0, max_output=10) as call:
-            call.used(output=5)
+    with (
+        team.quota.acting_as(key=team.key.secret, end_user="ann", tags={"job": "nightly"}),
+        team.quota.call(provider=None, model="tenth", input=0, max_output=10) as call,
+    ):
+        call.used(output=5)
     record = team.record()
     assert (record.key, record.project, record.team, record.end_user) == ("k", "p", "t", "ann")
     assert (record.tags, record.cost) == ({"job": "nightly"}, CENT // 2)
 
     async def night() -> None:
-        async with team.quota.acting_as(project="p"):
-            async with team.quota.call(provider=None, model="tenth", input=0, max_output=10) as call:
-                call.used(output=1)
+        async with (
+            team.quota.acting_as(project="p"),
+            team.quota.call(provider=None, model="tenth", input=0, max_output=10) as call,
+        ):
+            call.used(output=1)
 
     asyncio.run(night())
     assert [each.key for each in team.quota.blocking.usage.records()] == ["k", None]

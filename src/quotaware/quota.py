@@ -100,7 +100,7 @@ class Quota:
         clock: Clock = system_clock,
     ) -> None:
         for name, mapping in (("prices", prices), ("hosts", hosts)):
-            if mapping is not None and not isinstance(mapping, Mapping):
+            if mapping is not None and not _names(mapping):
                 raise ConfigurationError(name, f"{reprlib.repr(mapping)} is no mapping of names")
         if identify is not None and not callable(identify):
             raise ConfigurationError("identify", "is a function that takes the ASGI scope")
@@ -284,7 +284,8 @@ class Acting:
         self._block: AbstractContextManager[None] | None = None
 
     def __enter__(self) -> Binding:
-        if (request := current()) is not None:  # a block within a request: its denials and holds are the request's
+        request = current()
+        if request is not None:  # a block within a request: its denials and holds are the request's
             self.binding.denials, self.binding.holding = request.denials, request.holding
         self._block = bound(self.binding)
         self._block.__enter__()
@@ -414,6 +415,10 @@ def _price(price: Literal["deny"] | Price | UsdPerMillion) -> Literal["deny"] | 
         return Price.per_million(**price)
     except ConfigurationError as error:
         raise ConfigurationError(f"unknown_model.{error.field}", str(error).partition(": ")[2]) from None
+
+
+def _names(mapping: object) -> bool:
+    return isinstance(mapping, Mapping) and all(isinstance(name, str) for name in mapping)
 
 
 def _store(store: Store) -> Store:

@@ -248,9 +248,9 @@ async def test_a_request_without_calls_is_bound_in_no_time(audited: Audited, wat
 async def test_a_large_body_is_read_and_changed_beside_the_loop(
     audited: Audited, fake_provider: FakeProvider, watch: Stopwatch
 ) -> None:
-    """A picture of eight megabytes in a streamed call without a cap: a cap and the wish for usage are written in."""
+    """A picture of 24 MiB in a streamed call without a cap: a cap and the wish for usage are written in."""
     quota, _ = audited("$2/month")
-    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * (8 << 20)}}
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * (24 << 20)}}
     http = openai.DefaultAsyncHttpxClient(verify=False)
     http._transport = AsyncMeteredTransport(quota.meter, Inner(watch, http._transport))
     async with openai.AsyncOpenAI(

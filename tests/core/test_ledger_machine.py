@@ -6,6 +6,7 @@ verdicts, figures in the way and totals are the model's, and the books balance (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,7 +17,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -195,7 +195,7 @@ class Ledger(RuleBasedStateMachine):
         self.store = MemoryStore(self.clock)
         self.model = Model()
         self.new = ids(self.clock)
-        self.ids: list[str] = []
+        self.refused: list[str] = []
         self.plans: dict[str, Plan] = {}
         self.caps = {"org": 20, "team": 15, "project": 4, "key": 2, "user": 9}
 
@@ -233,37 +233,39 @@ class Ledger(RuleBasedStateMachine):
         assert {id for id, _ in answer.due} == due
         return answer.results[0], answer
 
-    def id(self, pick: int) -> str:
+    def id(self, pick: int, among: Sequence[str]) -> str:
         """One of the ids that were there, or a new one."""
-        if pick < len(self.ids):
-            return self.ids[-1 - pick]
-        self.ids.append(self.new())
-        return self.ids[-1]
+        return among[pick % len(among)] if among and pick else self.new()
 
     @rule(
-        pick=st.integers(0, 40),
+        pick=st.integers(0, 9),
+        again=st.sampled_from(["refused", "refused", "refused", "any"]),
         hold=amounts,
         on_expiry=amounts,
         lease=st.integers(1, 90),
         outdated=st.booleans(),
         flags=st.sampled_from(["", "", "", "wait", "wait", "force", "dry"]),
     )
-    def reserve(self, pick, hold, on_expiry, lease, outdated, flags):
+    def reserve(self, pick, again, hold, on_expiry, lease, outdated, flags):
         if not outdated:
             self.known = self.current()
         on_expiry = tuple(map(min, on_expiry, (hold[0], hold[1], 0)))
         flag = {flags: True} if flags else {}
-        op = Reserve(self.id(pick + len(self.ids) // 2), self.known, hold, on_expiry, lease, "", **flag)
+        id = self.id(pick // 2, self.refused if again == "refused" else list(self.model.calls))
+        op = Reserve(id, self.known, hold, on_expiry, lease, "", **flag)
         verdict, over = self.model.reserve(op, self.clock())
         result, _ = self.do(op)
         assert result.verdict == verdict
         assert set(result.stale) == (self.model.stale(op.plan) if verdict == "stale" else set())
         if not (op.force and outdated):  # an outdated plan that is forced is measured by the newest caps
             assert {entry[:6] for entry in result.over} == over
-        if verdict == "done" and not op.dry:
-            self.plans[op.id] = op.plan
+        if id in self.refused:
+            self.refused.remove(id)
+        if verdict == "denied":
+            self.refused.append(id)
+        elif verdict == "done" and not op.dry:
+            self.plans[id] = op.plan
 
-    @precondition(lambda self: self.ids)
     @rule(
         pick=st.integers(0, 12),
         real=spent,
@@ -271,19 +273,17 @@ class Ledger(RuleBasedStateMachine):
         force=st.booleans(),
     )
     def settle(self, pick: int, real: Amounts, how: How, force: bool):
-        op = Settle(
-            self.id(min(pick, len(self.ids))), self.current(), real, "", how, force and how == "settled"
-        )
+        among = self.refused if how == "released" and force else list(reversed(self.model.calls))[:6]
+        op = Settle(self.id(pick, among), self.current(), real, "", how, force and how == "settled")
         expected = self.model.settle(op, self.clock())
         result, _ = self.do(op)
         assert (result.verdict, result.overrun) == expected
         if result.verdict == "done":
             self.plans.setdefault(op.id, op.plan)
 
-    @precondition(lambda self: self.ids)
     @rule(pick=st.integers(0, 12), lease=st.integers(1, 90))
     def extend(self, pick: int, lease: int):
-        id = self.ids[-1 - pick % len(self.ids)]
+        id = self.id(pick, list(self.model.calls))
         call = self.model.calls.get(id)
         verdict = "unknown" if call is None else "done" if call.state == "open" else "ended"
         if call is not None and call.state == "open":

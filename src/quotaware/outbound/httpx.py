@@ -63,11 +63,12 @@ class MeteredTransport:
             return _answer(request, decision)
         if not isinstance(decision, Passage):
             return self._inner.handle_request(request)
-        tap, sent = decision.tap, _request(request, decision.body)
+        tap, sent = decision.tap, None
         try:
+            sent = _request(request, decision.body())
             response = self._inner.handle_request(sent)
         except BaseException as error:
-            tap.failed(_was_sent(error))
+            tap.failed(sent is not None and _was_sent(error))
             raise
         return _tapped(request, response, tap, sync_stream)
 
@@ -109,11 +110,13 @@ class AsyncMeteredTransport:
             return _answer(request, decision)
         if not isinstance(decision, Passage):
             return await self._inner.handle_async_request(request)
-        tap, sent = decision.tap, _request(request, decision.body)
+        tap, sent = decision.tap, None
         try:
+            changed = await anyio.to_thread.run_sync(decision.body) if decision.large else decision.body()
+            sent = _request(request, changed)
             response = await self._inner.handle_async_request(sent)
         except BaseException as error:
-            tap.failed(_was_sent(error))
+            tap.failed(sent is not None and _was_sent(error))
             raise
         return _tapped(request, response, tap, async_stream)
 
@@ -271,8 +274,8 @@ def _keep(kept: bytearray, part: bytes) -> None:
 
 
 def _replace(request: Any, kept: bytearray) -> bytes:
-    request.stream = _library(request).ByteStream(bytes(kept))
-    body: bytes = request.read()
+    body = bytes(kept)
+    request.stream = _library(request).ByteStream(body)
     return body
 
 

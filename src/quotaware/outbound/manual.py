@@ -7,9 +7,9 @@ from typing import Any
 from ..admission import Admission
 from ..core.bounds import Call
 from ..core.charges import Outcome
-from ..core.money import count
 from ..core.usage import Usage
 from ..errors import ApiError
+from ..settings import whole
 from ..stores.thread import drive, drive_async, on_loop
 from .meter import Meter
 
@@ -28,8 +28,10 @@ class ManualCall:
         self._usage: Usage | None = None
 
     def used(self, **tokens: int) -> None:
-        """What the call used: `input`, `output`, and the other counts of `Usage`; told again, the last word counts."""
-        self._usage = Usage(**{name: count(value, name) for name, value in tokens.items()})
+        """What the call used: `input`, `output`, and the other counts of `Usage`; told again, the last word counts.
+        Raises `ConfigurationError` naming what is no count.
+        """
+        self._usage = Usage(**{name: whole(name, value) for name, value in tokens.items()})
 
     def _admitted(self, outcome: Admission | ApiError) -> ManualCall:
         if isinstance(outcome, ApiError):

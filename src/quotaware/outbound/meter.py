@@ -44,10 +44,21 @@ class Reading(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """A call that may go: `body` to send instead of the app's (None: as it came), and who reads the answer."""
+    """A call that may go: the members to set in its body, and who reads the answer."""
 
-    body: bytes | None
+    reading: Reading
+    changes: Mapping[str, Any]
     tap: Tap
+
+    @property
+    def large(self) -> bool:
+        """Whether the body takes longer to change than an event loop should stand still."""
+        return bool(self.changes) and len(self.reading.body) > LARGE
+
+    def body(self) -> bytes | None:
+        """What to send instead of the app's body; None: as it came. It may be run in a thread."""
+        body, parsed = self.reading.body, self.reading.parsed
+        return jsontext.edit(body, parsed, self.changes) if self.changes else None
 
 
 class Meter:
@@ -132,8 +143,7 @@ class Meter:
             if reading.call.stream and (more := format.ask_usage(parsed)):
                 changes |= more
                 asked = True
-        edited = jsontext.edit(reading.body, parsed, changes) if changes else None
-        return Passage(edited, Tap(admission, format, hide=asked))
+        return Passage(reading, changes, Tap(admission, format, hide=asked))
 
     def _refusal(self, route: Route, error: ApiError, binding: Binding) -> Refusal:
         request_id = f"req_{uuid.uuid4().hex}"

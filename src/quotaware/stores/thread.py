@@ -210,9 +210,7 @@ class StoreThread:
         self._inbox: SimpleQueue[_Item | None] = SimpleQueue()
         self._backlog: deque[tuple[str, Settle]] = deque()
         self._leases: dict[str, Lease] = {}
-        self._lapsing: dict[
-            str, int
-        ] = {}  # organization → ms at which the leases that were let lapse have ended
+        self._lapsing: dict[str, int] = {}  # organization → ms by which what was let lapse has ended
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 

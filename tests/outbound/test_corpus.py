@@ -1,0 +1,171 @@
+"""Everything recorded of OpenAI's chats and embeddings and of Anthropic's messages, replayed over real HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import anthropic
+import httpx
+import httpx2
+import openai
+import pytest
+from anthropic import Anthropic, AsyncAnthropic
+from openai import AsyncOpenAI, OpenAI
+
+from quotaware import Quota
+from quotaware.testing import FakeProvider
+from quotaware.testing.recordings import is_stream
+from quotaware.usage import UsageRecord
+from tests.corpus import exchanges, needs_corpus, wire_body
+from tests.outbound.wire import ON_ASYNCIO, Way, records
+from tests.support import AuditedStore
+
+pytestmark = [pytest.mark.anyio, needs_corpus]
+CHATS = exchanges("openai", "/chat/completions")
+EMBEDDINGS = exchanges("openai", "/embeddings")
+MESSAGES = exchanges("anthropic", "/messages")
+COUNTS = exchanges("anthropic", "/messages/count_tokens")
+EVERY = [*CHATS, *EMBEDDINGS, *MESSAGES, *COUNTS]
+COUNTED = ("input", "output", "cache_read", "cache_write", "reasoning")
+
+
+@pytest.fixture
+def quota(books: AuditedStore) -> Iterator[Quota]:
+    """Models that have no price any more are given one."""
+    made = Quota(
+        books, limits=["$1000000/month"], clock=books._clock, unknown_model={"input": 1, "output": 1}, settle_wait=0
+    )
+    made.instrument()
+    yield made
+    assert made.flush()
+    books.check()
+    assert books.held == {}
+    assert not made.stats.get("faults")
+    assert not made.stats.get("unreadable")
+    made.close()
+
+
+def test_the_whole_corpus_is_here() -> None:
+    assert [len(CHATS), len(EMBEDDINGS), len(MESSAGES), len(COUNTS)] == [124, 3, 177, 3]
+
+
+def as_expected(record: UsageRecord, exchange: dict[str, Any]) -> bool:
+    """Whether the record says what the provider itself reported."""
+    expected = exchange["expected"]
+    if record.status != exchange["status"]:
+        return False
+    if expected["usage"] is None:
+        return record.cost == 0 if record.status >= 400 or exchange in COUNTS else record.quality == "estimated"
+    told = {name: getattr(record.usage, name) for name in COUNTED}
+    return (record.model, told, record.quality) == (expected["model"], expected["usage"], "exact")
+
+
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("chunk", [None, pytest.param(7, marks=pytest.mark.slow)], ids=["whole", "in shreds"])
+async def test_every_exchange_is_recorded_with_what_the_provider_reported(
+    provider: FakeProvider, quota: Quota, part: int, chunk: int | None
+) -> None:
+    """And every byte that the app reads is one that was sent. A quarter each way by default, all in shreds in slow."""
+    way = ON_ASYNCIO[part]
+    await replayed(provider, quota, way, EVERY[part::4] if chunk is None else EVERY, chunk)
+
+
+async def replayed(
+    provider: FakeProvider, quota: Quota, way: Way, part: list[dict[str, Any]], chunk: int | None
+) -> None:
+    provider.chunk = chunk
+    client = way.client()
+    for exchange in part:
+        url = f"{provider.url}/replay/{exchange['id']}{urlsplit(exchange['url']).path}"
+        answer = await way.post(client, url, exchange["request"])
+        assert answer.content == wire_body(exchange), exchange["id"]
+        assert answer.request.content == client.build_request("POST", url, json=exchange["request"]).content
+    await way.close(client)
+    left = records(quota)
+    assert len(left) == len(part) == provider.requests
+    wrong = {e["id"]: r for e, r in zip(part, left, strict=True) if not as_expected(r, e)}
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_streams_are_read_through_an_encoding(provider: FakeProvider, quota: Quota, encoding: Any) -> None:
+    """Every recorded stream; what has to be hidden is hidden, the rest is decoded as ever."""
+    provider.encoding = encoding
+    streams = [exchange for exchange in EVERY if is_stream(exchange)]
+    await replayed(provider, quota, ON_ASYNCIO[3], streams, None)
+
+
+# the SDKs
+
+KNOWN = {"model", "messages", "stream", "input", "max_tokens", "encoding_format"}
+
+
+def arguments(exchange: dict[str, Any]) -> dict[str, Any]:
+    """The recorded body as the arguments of an SDK's method; what it may not know by name goes along all the same."""
+    body = exchange["request"]
+    return {n: v for n, v in body.items() if n in KNOWN} | {
+        "extra_body": {n: v for n, v in body.items() if n not in KNOWN}
+    }
+
+
+def events_of(exchange: dict[str, Any]) -> int:
+    """How many events an SDK gives of a recorded stream."""
+    lines = wire_body(exchange).splitlines()
+    return sum(line.startswith(b"data: {") and b'"ping"' not in line for line in lines)
+
+
+async def told(answer: Any) -> list[Any]:
+    """What an SDK gives of an answer: one object, or the events of a stream."""
+    if hasattr(answer, "__aiter__"):
+        return [event async for event in answer]
+    return list(answer) if hasattr(answer, "response") and hasattr(answer, "__iter__") else [answer]
+
+
+async def played(exchange: dict[str, Any], call: Any, error: type[Exception]) -> None:
+    if exchange["status"] >= 400:
+        with pytest.raises(error):
+            answer = call(**arguments(exchange))
+            await answer if hasattr(answer, "__await__") else None
+        return
+    answer = call(**arguments(exchange))
+    got = await told(await answer if hasattr(answer, "__await__") else answer)
+    if is_stream(exchange):
+        assert len(got) == events_of(exchange), exchange["id"]
+    elif exchange["expected"]["usage"]:
+        assert got[0].model == exchange["expected"]["model"]
+        assert got[0].usage.model_dump(exclude_unset=True)
+
+
+@pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
+async def test_openais_sdk_reads_every_exchange(provider: FakeProvider, quota: Quota, sync: bool) -> None:
+    """Half of them in each world."""
+    http = (httpx.Client if sync else httpx.AsyncClient)(verify=False)
+    client = (OpenAI if sync else AsyncOpenAI)(api_key="x", base_url=provider.url + "/v1", http_client=http)
+    part = [*CHATS, *EMBEDDINGS][sync::2]
+    for exchange in part:
+        there = client.with_options(base_url=f"{provider.url}/replay/{exchange['id']}/v1", max_retries=0)
+        call = there.embeddings.create if exchange in EMBEDDINGS else there.chat.completions.create
+        await played(exchange, call, openai.APIStatusError)
+    http.close() if sync else await http.aclose()
+    left = records(quota)
+    wrong = {e["id"]: r for e, r in zip(part, left, strict=True) if not as_expected(r, e)}
+    assert wrong == {}
+
+
+@pytest.mark.filterwarnings("ignore:The model:DeprecationWarning")
+@pytest.mark.parametrize("sync", [True, False], ids=["sync", "async"])
+async def test_anthropics_sdk_reads_every_exchange(provider: FakeProvider, quota: Quota, sync: bool) -> None:
+    """Half of them in each world."""
+    http = (httpx2.Client if sync else httpx2.AsyncClient)(verify=False)
+    client = (Anthropic if sync else AsyncAnthropic)(api_key="x", base_url=provider.url, http_client=http)
+    part = [*MESSAGES, *COUNTS][sync::2]
+    for exchange in part:
+        there = client.with_options(base_url=f"{provider.url}/replay/{exchange['id']}", max_retries=0, timeout=60)
+        call = there.messages.count_tokens if exchange in COUNTS else there.messages.create
+        await played(exchange, call, anthropic.APIStatusError)
+    http.close() if sync else await http.aclose()
+    left = records(quota)
+    wrong = {e["id"]: r for e, r in zip(part, left, strict=True) if not as_expected(r, e)}
+    assert wrong == {}
