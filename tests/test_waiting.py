@@ -156,6 +156,21 @@ def test_a_thread_waits_too(store: AuditedStore) -> None:
     nothing_left(quota)
 
 
+def test_what_is_let_go_calls_the_waiter_at_once() -> None:
+    """It need not poll for what this process lets go."""
+    with audited(RunningClock()) as store:
+        quota = patient(store, "1 concurrent")
+        first = let_go(ask(quota))
+        steps = quota.engine.admit(a_call(), binding(quota), may_wait=True)
+        turn, _ = next(steps)
+        while turn.done:
+            turn, _ = next(steps)
+        first.settle(used(0))
+        assert turn.done
+        let_go(drive(steps)).settle(used(0))
+        nothing_left(quota)
+
+
 def test_what_is_spent_is_not_waited_for(store: AuditedStore) -> None:
     quota = patient(store, "$0.02/day", "9 concurrent")
     spend(quota)

@@ -18,14 +18,14 @@ from quotaware import Quota
 from tests.acceptance.apps import MODELS, Clients
 from tests.support import AuditedStore, RunningClock
 
-THREADS, LOOPS, TASKS, CALLS = 4, 2, 8, 6
+THREADS, LOOPS, TASKS, CALLS = 4, 2, 8, 4
 MESSAGES: Any = [{"role": "user", "content": "hello"}]
 
 
 def main(url: str) -> None:
     clock = RunningClock()
     store = AuditedStore(clock)
-    quota = Quota(store, limits=["$0.03/month"], clock=clock, settle_wait=30)
+    quota = Quota(store, limits=["$0.01/month"], clock=clock, settle_wait=30)
     quota.instrument()
     answered: list[str] = []
     denied: list[str] = []

@@ -23,7 +23,7 @@ async def test_a_monthly_budget_under_64_callers_is_used_up_and_never_passed(aud
     """I-1, F2: streaming and not, answers of random length: spent ≤ budget to the nano-dollar at every instant, the
     ledger says what the provider generated, and what is left is less than one reservation.
     """
-    await _use_up(audited, "0.16", callers=64, cap=100)
+    await _use_up(audited, "0.125", callers=64, cap=60)
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from tests.outbound.wire import WAYS, Way
 from tests.support import AuditedStore, RunningClock
 
 
-@pytest.fixture(params=WAYS, ids=str)
+@pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest) -> Way:
     return request.param
 
@@ -34,7 +34,14 @@ def served() -> Iterator[FakeProvider]:
 
 @pytest.fixture
 def provider(served: FakeProvider) -> FakeProvider:
-    served.output, served.pace, served.delay, served.usage, served.chunk, served.encoding = 16, 0, 0, None, None, None
+    served.output, served.pace, served.delay, served.usage, served.chunk, served.encoding = (
+        16,
+        0,
+        0,
+        None,
+        None,
+        None,
+    )
     served.reset()
     return served
 
@@ -47,7 +54,9 @@ def books() -> AuditedStore:
 @pytest.fixture
 def quota(books: AuditedStore) -> Iterator[Quota]:
     """Instrumented, and never in the way; afterwards nothing is held and the books agree (I-2)."""
-    made = Quota(books, limits=["$1000/month", "1000000 requests/day", "1000000000 tokens/day"], clock=books._clock)
+    made = Quota(
+        books, limits=["$1000/month", "1000000 requests/day", "1000000000 tokens/day"], clock=books._clock
+    )
     made.instrument()
     try:
         yield made

@@ -55,11 +55,19 @@ CALLS = {
     "openai chat": (KNOWN + OPENAI, chat(), "openai"),
     "anthropic messages": ("https://api.anthropic.com" + ANTHROPIC, message(), "anthropic"),
     "a compatible provider": ("https://api.deepseek.com" + OPENAI, chat(model="deepseek-chat"), "deepseek"),
-    "azure": ("https://me.openai.azure.com/openai/deployments/d/chat/completions?api-version=1", chat(), "azure"),
+    "azure": (
+        "https://me.openai.azure.com/openai/deployments/d/chat/completions?api-version=1",
+        chat(),
+        "azure",
+    ),
     "a stranger": (STRANGER + OPENAI, chat(), None),
     "a stranger below a prefix": (STRANGER + "/proxy/x/v1/chat/completions/", chat(), None),
     "a stranger's messages": (STRANGER + ANTHROPIC, message(), None),
-    "a stranger's embeddings": (STRANGER + EMBEDDINGS, {"model": "text-embedding-3-small", "input": "a"}, None),
+    "a stranger's embeddings": (
+        STRANGER + EMBEDDINGS,
+        {"model": "text-embedding-3-small", "input": "a"},
+        None,
+    ),
 }
 
 
@@ -136,7 +144,9 @@ async def test_hosts_says_what_a_host_speaks(way: Way) -> None:
 
 
 async def test_hosts_names_what_it_does_not_know(way: Way) -> None:
-    with pytest.raises(ConfigurationError, match="'llm.internal' is given to 'opnai'; known are None, anthropic"):
+    with pytest.raises(
+        ConfigurationError, match=r"'llm\.internal' is given to 'opnai'; known are None, anthropic"
+    ):
         Quota(hosts={"llm.internal": "opnai"})
 
 
@@ -153,13 +163,17 @@ UNREADABLE = {
     "another Model": (b'{"model":"gpt-4.1","messages":[],"Model":"o3"}', 403, "model_ambiguous"),
     "two caps": (b'{"model":"gpt-4.1","messages":[],"max_tokens":1,"max_tokens":9}', 422, "body_unreadable"),
     "NaN": (b'{"model":"gpt-4.1","messages":[],"temperature":NaN}', 422, "body_unreadable"),
-    "depth": (b'{"model":"gpt-4.1","messages":[],"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 422, "body_unreadable"),
+    "depth": (
+        b'{"model":"gpt-4.1","messages":[],"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        422,
+        "body_unreadable",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", UNREADABLE)
 async def test_a_body_that_cannot_be_judged_is_refused_at_a_provider(way: Way, case: str) -> None:
-    """S8: two readers must not come to different answers; it never reaches the wire, and the error says what is wrong."""
+    """S8: two readers must not come to different answers. It never reaches the wire; the error says what is wrong."""
     body, status, code = UNREADABLE[case]
     quota, wire = Quota(limits=["$1/day"]), Wire(way)
     quota.instrument()
@@ -268,7 +282,9 @@ async def test_a_body_of_100_mb_is_refused_at_a_provider_and_passes_elsewhere(qu
     assert records(quota) == []
 
 
-async def test_an_upload_that_does_not_say_its_size_is_read_no_further_than_that(quota: Quota, way: Way) -> None:
+async def test_an_upload_that_does_not_say_its_size_is_read_no_further_than_that(
+    quota: Quota, way: Way
+) -> None:
     wire = Wire(way)
     tracemalloc.start()
     try:
@@ -281,7 +297,7 @@ async def test_an_upload_that_does_not_say_its_size_is_read_no_further_than_that
 
 
 async def test_an_upload_from_a_generator_is_a_call_at_a_provider(quota: Quota, way: Way) -> None:
-    """What arrives is what the generator gave. A stranger's is not looked at, since that would change how it is sent."""
+    """What arrives is what the generator gave. A stranger's is not looked at: that would change how it is sent."""
     wire = Wire(way)
     assert (await wire.send(KNOWN + OPENAI, upload(way, 0))).status_code == 200
     assert (await wire.send(STRANGER + OPENAI, upload(way, 0))).status_code == 200
@@ -304,7 +320,8 @@ async def test_a_large_body_is_judged_all_the_same(quota: Quota, way: Way) -> No
 
 async def test_the_bytes_of_a_call_go_out_as_they_came(quota: Quota, way: Way) -> None:
     """Spaces, escapes, order, numbers: whatever a JSON writer would write otherwise."""
-    body = b'{ "messages" : [{"role":"user","content":"\\u00fc \\ud83d\\ude00 \xc3\xbc"}],\n\t"model":"gpt-4.1", "temperature":1.0e0 , "max_tokens":7}'
+    said = b'[{"role":"user","content":"\\u00fc \\ud83d\\ude00 \xc3\xbc"}]'
+    body = b'{ "messages" : %s,\n\t"model":"gpt-4.1", "temperature":1.0e0 , "max_tokens":7}' % said
     wire = Wire(way)
     await wire.send(KNOWN + OPENAI, body)
     assert wire.arrived == [body]
@@ -322,7 +339,9 @@ async def test_a_cap_is_written_where_money_is_tight(way: Way) -> None:
     quota, lengths = Quota(limits=["$0.1/day"]), []
 
     def answer(request: Any) -> Any:
-        lengths.append((request.headers["content-length"], str(len(request.content)), json.loads(request.content)))
+        lengths.append(
+            (request.headers["content-length"], str(len(request.content)), json.loads(request.content))
+        )
         return way.library.Response(200, json=completion())
 
     client = way.mock(answer)

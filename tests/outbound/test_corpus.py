@@ -35,7 +35,11 @@ COUNTED = ("input", "output", "cache_read", "cache_write", "reasoning")
 def quota(books: AuditedStore) -> Iterator[Quota]:
     """Models that have no price any more are given one."""
     made = Quota(
-        books, limits=["$1000000/month"], clock=books._clock, unknown_model={"input": 1, "output": 1}, settle_wait=0
+        books,
+        limits=["$1000000/month"],
+        clock=books._clock,
+        unknown_model={"input": 1, "output": 1},
+        settle_wait=0,
     )
     made.instrument()
     yield made
@@ -57,7 +61,9 @@ def as_expected(record: UsageRecord, exchange: dict[str, Any]) -> bool:
     if record.status != exchange["status"]:
         return False
     if expected["usage"] is None:
-        return record.cost == 0 if record.status >= 400 or exchange in COUNTS else record.quality == "estimated"
+        return (
+            record.cost == 0 if record.status >= 400 or exchange in COUNTS else record.quality == "estimated"
+        )
     told = {name: getattr(record.usage, name) for name in COUNTED}
     return (record.model, told, record.quality) == (expected["model"], expected["usage"], "exact")
 
@@ -90,7 +96,9 @@ async def replayed(
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-async def test_streams_are_read_through_an_encoding(provider: FakeProvider, quota: Quota, encoding: Any) -> None:
+async def test_streams_are_read_through_an_encoding(
+    provider: FakeProvider, quota: Quota, encoding: Any
+) -> None:
     """Every recorded stream; what has to be hidden is hidden, the rest is decoded as ever."""
     provider.encoding = encoding
     streams = [exchange for exchange in EVERY if is_stream(exchange)]
@@ -124,13 +132,15 @@ async def told(answer: Any) -> list[Any]:
 
 
 async def played(exchange: dict[str, Any], call: Any, error: type[Exception]) -> None:
+    async def ask() -> list[Any]:
+        answer = call(**arguments(exchange))
+        return await told(await answer if hasattr(answer, "__await__") else answer)
+
     if exchange["status"] >= 400:
         with pytest.raises(error):
-            answer = call(**arguments(exchange))
-            await answer if hasattr(answer, "__await__") else None
+            await ask()
         return
-    answer = call(**arguments(exchange))
-    got = await told(await answer if hasattr(answer, "__await__") else answer)
+    got = await ask()
     if is_stream(exchange):
         assert len(got) == events_of(exchange), exchange["id"]
     elif exchange["expected"]["usage"]:
@@ -162,7 +172,9 @@ async def test_anthropics_sdk_reads_every_exchange(provider: FakeProvider, quota
     client = (Anthropic if sync else AsyncAnthropic)(api_key="x", base_url=provider.url, http_client=http)
     part = [*MESSAGES, *COUNTS][sync::2]
     for exchange in part:
-        there = client.with_options(base_url=f"{provider.url}/replay/{exchange['id']}", max_retries=0, timeout=60)
+        there = client.with_options(
+            base_url=f"{provider.url}/replay/{exchange['id']}", max_retries=0, timeout=60
+        )
         call = there.messages.count_tokens if exchange in COUNTS else there.messages.create
         await played(exchange, call, anthropic.APIStatusError)
     http.close() if sync else await http.aclose()

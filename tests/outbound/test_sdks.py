@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import anthropic
@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from quotaware import Quota
-from quotaware.testing import Fault, FakeProvider, Hang, Reset, Status
+from quotaware.testing import FakeProvider, Fault, Hang, Reset, Status
 from tests.outbound.wire import CLAUDE, MODEL, chat, message, records
 from tests.support import FakeClock
 
@@ -56,7 +56,9 @@ class Sdk:
 
     def _said(self, event: Any) -> str:
         if self.name == "openai":
-            return event.choices[0].delta.content or ""  # an app looks no further: no event is without a choice
+            return (
+                event.choices[0].delta.content or ""
+            )  # an app looks no further: no event is without a choice
         return event.delta.text if event.type == "content_block_delta" else ""
 
 
@@ -197,7 +199,10 @@ async def test_a_key_that_nobody_knows_is_an_authentication_error(provider: Fake
     quota = Quota()
     quota.instrument()
     try:
-        with quota.acting_as(key=keys.make("live")), pytest.raises(sdk.module.AuthenticationError, match="Invalid API key"):
+        with (
+            quota.acting_as(key=keys.make("live")),
+            pytest.raises(sdk.module.AuthenticationError, match="Invalid API key"),
+        ):
             await sdk.ask(sdk.client(provider))
         assert provider.requests == 0
     finally:
@@ -232,13 +237,12 @@ FAULTS: dict[str, tuple[Fault, int]] = {
 
 
 @pytest.fixture
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """The SDKs sleep between tries; here they do not."""
     for module in (openai, anthropic):
         monkeypatch.setattr(module._base_client, "INITIAL_RETRY_DELAY", 0.0)
         monkeypatch.setattr(module._base_client, "MAX_RETRY_DELAY", 0.0)
         monkeypatch.setattr(module._constants, "INITIAL_RETRY_DELAY", 0.0)
-    yield
 
 
 @pytest.mark.usefixtures("_no_waiting")

@@ -19,10 +19,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quotaware import Quota
 from quotaware.core.bounds import Call
 from quotaware.core.charges import Outcome
-from quotaware.outbound import decoding, tap as taps
+from quotaware.outbound import decoding
 from quotaware.outbound.decoding import PIECE, decoder
 from quotaware.outbound.tap import BOMB, END, WHOLE, Tap, Undecodable
 from quotaware.providers import registry
@@ -56,7 +55,9 @@ class Ledger:
         return outcome
 
 
-def tapped(ledger: Ledger, format: Format | None, *, hide: bool = False, encoding: str = "", kind: str = "") -> Tap:
+def tapped(
+    ledger: Ledger, format: Format | None, *, hide: bool = False, encoding: str = "", kind: str = ""
+) -> Tap:
     tap = Tap(ledger, format, hide)
     tap.answered(200, kind or "text/event-stream", encoding)
     return tap
@@ -69,12 +70,22 @@ def shown(tap: Tap, *pieces: bytes) -> bytes:
 # I-22
 
 
-PROVIDERS = ("openai", "anthropic", "azure", "deepseek", "google", "groq", "huggingface", "mistral", "openrouter")
+PROVIDERS = (
+    "openai",
+    "anthropic",
+    "azure",
+    "deepseek",
+    "google",
+    "groq",
+    "huggingface",
+    "mistral",
+    "openrouter",
+)
 
 
 @cache
 def short_streams() -> list[tuple[Format, dict[str, Any]]]:
-    """The twenty shortest recorded streams that a format reads."""
+    """The twenty shortest recorded streams that a format reads; sixteen have at most 8 KB."""
     found = []
     for exchange in (exchange for provider in PROVIDERS for exchange in exchanges(provider)):
         url = urlsplit(exchange["url"])
@@ -91,8 +102,10 @@ def charged(outcome: Outcome) -> int:
 
 
 @needs_corpus
-@pytest.mark.parametrize("hide", [False, True], ids=["shown", "hidden"])
-@pytest.mark.parametrize("at", range(20))
+@pytest.mark.parametrize("hide", [pytest.param(False, marks=pytest.mark.slow), True], ids=["shown", "hidden"])
+@pytest.mark.parametrize(
+    "at", [*range(16), *(pytest.param(at, marks=pytest.mark.slow) for at in range(16, 20))]
+)
 def test_at_every_byte_of_a_stream_what_was_seen_is_charged(at: int, hide: bool) -> None:
     """F8, I-22: never a raise; output does not fall until usage is reported, from then on it is the true one."""
     format, exchange = short_streams()[at]
@@ -111,7 +124,9 @@ def test_at_every_byte_of_a_stream_what_was_seen_is_charged(at: int, hide: bool)
 @pytest.mark.parametrize("step", [97, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("hide", [False, True], ids=["shown", "hidden"])
 @pytest.mark.parametrize("at", range(20))
-def test_a_stream_that_is_cut_is_settled_once_and_seen_by_the_app_up_to_there(at: int, hide: bool, step: int) -> None:
+def test_a_stream_that_is_cut_is_settled_once_and_seen_by_the_app_up_to_there(
+    at: int, hide: bool, step: int
+) -> None:
     """F8, I-22: the app has every byte up to the cut, save those of a usage chunk of ours."""
     format, exchange = short_streams()[at]
     wire, true = wire_body(exchange), exchange["expected"]["usage"]["output"]
@@ -129,7 +144,7 @@ def test_a_stream_that_is_cut_is_settled_once_and_seen_by_the_app_up_to_there(at
 
 @needs_corpus
 def test_there_are_twenty_such_streams() -> None:
-    assert len(short_streams()) == 20
+    assert [len(wire_body(exchange)) <= 8192 for _, exchange in short_streams()] == [True] * 16 + [False] * 4
 
 
 # endings
@@ -237,7 +252,9 @@ def test_a_large_answer_without_usage_is_charged_by_its_size() -> None:
         assert ledger.outcome.seen == -(-len(wire) // 4)
 
 
-@pytest.mark.parametrize("wire", [b"", b"{", b"[1]", b"null", b"<html>", b"\xff\xfe", b'{"usage": []}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "wire", [b"", b"{", b"[1]", b"null", b"<html>", b"\xff\xfe", b'{"usage": []}', b"[" * 100_000]
+)
 def test_an_answer_that_is_no_answer_is_charged_by_its_size(wire: bytes) -> None:
     ledger = Ledger()
     tap = tapped(ledger, OPENAI, kind="application/json")
@@ -358,7 +375,7 @@ BOUND = 16 << 20
 
 @cache
 def gzip_bomb(size: int) -> list[bytes]:
-    made, block = zlib.compressobj(wbits=31), bytes(1 << 20)
+    made, block = zlib.compressobj(1, wbits=31), bytes(1 << 20)
     wire = b"".join(made.compress(block) for _ in range(size >> 20)) + made.flush()
     return [wire[at : at + 65_536] for at in range(0, len(wire), 65_536)]
 
@@ -375,14 +392,14 @@ BOMBS: dict[str, tuple[str, str, Callable[[], Iterable[bytes]]]] = {
     "line": ("", "text/event-stream", lambda: endless(b"data: ", 64 << 20)),
     "event": ("", "text/event-stream", lambda: endless(b'data: {"choices":[{"delta":{"content":"', 64 << 20)),
     "json": ("", "application/json", lambda: endless(b'{"choices":[{"message":{"content":"', 64 << 20)),
-    "tiny chunks": ("", "text/event-stream", lambda: [b"x"] * 30_000),
+    "tiny chunks": ("", "text/event-stream", lambda: [b"x"] * 10_000),
 }
 
 
 @pytest.mark.parametrize("hide", [False, True], ids=["shown", "hidden"])
 @pytest.mark.parametrize("case", BOMBS)
 def test_answers_made_to_fill_memory_do_not(case: str, hide: bool) -> None:
-    """F16, S7: 256 MiB from 256 KiB of gzip, a 64 MiB line without an end, endless tiny chunks; on our account stays
+    """F16, S7: 256 MiB from 1 MiB of gzip, a 64 MiB line without an end, endless tiny chunks; on our account stays
     less than 16 MiB, and the app is passed all of it.
     """
     encoding, kind, make = BOMBS[case]
@@ -399,7 +416,7 @@ def test_answers_made_to_fill_memory_do_not(case: str, hide: bool) -> None:
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert given > 20_000
+    assert given >= 10_000
     assert most < BOUND
     assert size == (256 << 20 if case == "gzip" and hide else given)
     assert ledger.engine.tally["bombs"] == (case == "gzip of json" or (case == "gzip" and not hide))
@@ -417,9 +434,8 @@ def test_what_is_read_of_one_piece_of_the_wire_is_bounded() -> None:
     assert (ledger.outcome.usage, ledger.outcome.done) == (None, True)
 
 
-def test_the_app_may_hold_back_without_our_holding_more(quota: Quota) -> None:
+def test_the_app_may_hold_back_without_our_holding_more() -> None:
     """Decoded pieces are made one by one, as the app asks for them."""
     tap = tapped(Ledger(), OPENAI, hide=True, encoding="gzip")
     pieces = iter(tap.feed(squeezed(b": comment\n\n" * 100_000, 31)))
     assert len(next(pieces)) <= PIECE
-    assert taps.BOMB > PIECE

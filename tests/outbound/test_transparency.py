@@ -35,7 +35,11 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     query = scope["query_string"].decode()
     told = {"method": scope["method"], "path": scope["path"], "query": query, "body": body.decode("latin-1")}
     told["headers"] = {n: v for n, v in headers.items() if n not in {"host", "user-agent"}}
-    status, answered, parts = 200, [(b"content-type", b"application/json; charset=utf-8")], [json.dumps(told).encode()]
+    status, answered, parts = (
+        200,
+        [(b"content-type", b"application/json; charset=utf-8")],
+        [json.dumps(told).encode()],
+    )
     if what == "redirect":
         status, to = int(rest[0]), f"/echo/{'/'.join(rest[1:])}?from={rest[0]}"
         answered.append((b"location", to.encode()))
@@ -98,7 +102,9 @@ class Ask:
 
     async def open(self, what: str, **more: Any) -> Any:
         args, options = self.request(what, **more)
-        return await self.way.result(self.client.send(self.client.build_request(*args, **options), stream=True))
+        return await self.way.result(
+            self.client.send(self.client.build_request(*args, **options), stream=True)
+        )
 
 
 def told(response: Any) -> dict[str, Any]:
@@ -145,13 +151,17 @@ Scenario = Callable[[Ask], Awaitable[Any]]
 
 
 async def answers(ask: Ask) -> Any:
-    return [told(await ask(what)) for what in ("echo", "gzip", "lines", "status/204", "status/418", "status/500")]
+    return [
+        told(await ask(what)) for what in ("echo", "gzip", "lines", "status/204", "status/418", "status/500")
+    ]
 
 
 async def bodies(ask: Ask) -> Any:
     return [
         told(await ask("echo", data={"a": "1", "b": ["2", "3"]})),
-        told(await ask("echo", content=json.dumps(chat(), indent=1).encode(), headers={"content-type": "x/y"})),
+        told(
+            await ask("echo", content=json.dumps(chat(), indent=1).encode(), headers={"content-type": "x/y"})
+        ),
         told(await ask("echo", content="äöü")),
         told(await ask("echo", content=b"")),
         told(await ask("echo", params={"q": "ä b"}, headers=[("x-two", "1"), ("x-two", "2")])),
@@ -160,7 +170,9 @@ async def bodies(ask: Ask) -> Any:
 
 async def multipart(ask: Ask) -> Any:
     headers = {"content-type": "multipart/form-data; boundary=fixed"}
-    answer = await ask("echo", data={"model": "m"}, files={"file": ("a.txt", b"abc", "text/plain")}, headers=headers)
+    answer = await ask(
+        "echo", data={"model": "m"}, files={"file": ("a.txt", b"abc", "text/plain")}, headers=headers
+    )
     return answer.content, answer.request.headers.raw
 
 
@@ -180,7 +192,9 @@ async def uploads(ask: Ask) -> Any:
 
 
 async def redirects(ask: Ask) -> Any:
-    hops = [told(await ask(f"redirect/{status}", follow_redirects=True)) for status in (301, 302, 303, 307, 308)]
+    hops = [
+        told(await ask(f"redirect/{status}", follow_redirects=True)) for status in (301, 302, 303, 307, 308)
+    ]
     stay = await ask("redirect/307")
     onwards = await ask.way.result(ask.client.send(stay.next_request))
     return [*hops, told(stay), told(onwards), await failure(ask.way, ask("loop", follow_redirects=True))]
@@ -258,7 +272,9 @@ async def streams(ask: Ask) -> Any:
     way, said = ask.way, []
     for read in ("bytes", "text", "lines", "raw"):
         response = await ask.open("lines")
-        said.append((response.is_closed, response.headers.raw, await failure(way, lambda r=response: r.content)))
+        said.append(
+            (response.is_closed, response.headers.raw, await failure(way, lambda r=response: r.content))
+        )
         parts = getattr(response, ("iter_" if way.sync else "aiter_") + read)()
         got = list(parts) if way.sync else [part async for part in parts]
         said.append(b"".join(got) if isinstance(got[0], bytes) else "".join(got))
@@ -301,7 +317,9 @@ async def own_requests(ask: Ask) -> Any:
 
 
 async def with_base_url(ask: Ask) -> Any:
-    client = ask.way.client(base_url=ask.url + "/echo", headers={"x-client": "1"}, params={"v": "1"}, timeout=5)
+    client = ask.way.client(
+        base_url=ask.url + "/echo", headers={"x-client": "1"}, params={"v": "1"}, timeout=5
+    )
     answer = await ask.way.result(client.post(OPENAI if ask.llm else "/things", json=chat()))
     await ask.way.close(client)
     return told(answer)
@@ -312,11 +330,19 @@ async def mocked(ask: Ask) -> Any:
 
     def answer(request: Any) -> Any:
         request.headers["x-inner"] = "seen by the app"
-        return library.Response(200, headers={"x-mock": "1"}, json={"sent": request.content.decode("latin-1")})
+        return library.Response(
+            200, headers={"x-mock": "1"}, json={"sent": request.content.decode("latin-1")}
+        )
 
     client = ask.way.mock(answer)
     response = await ask("echo", client)
-    return response.json(), response.headers.raw, response.request.headers.raw, response.is_closed, response.extensions
+    return (
+        response.json(),
+        response.headers.raw,
+        response.request.headers.raw,
+        response.is_closed,
+        response.extensions,
+    )
 
 
 async def apps(ask: Ask) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import httpx2
+import pytest
 
 from quotaware import Quota
 from quotaware.usage import UsageRecord
@@ -57,7 +58,9 @@ class Way:
 
     async def open(self, client: Any, url: str, body: Any, **more: Any) -> Any:
         """The answer with its body unread."""
-        return await self.result(client.send(client.build_request("POST", url, json=body, **more), stream=True))
+        return await self.result(
+            client.send(client.build_request("POST", url, json=body, **more), stream=True)
+        )
 
     async def read(self, response: Any) -> bytes:
         return await self.result(response.read() if self.sync else response.aread())
@@ -72,6 +75,10 @@ class Way:
     async def next(self, generator: Any) -> bytes:
         return next(generator) if self.sync else await anext(generator)
 
+    async def undecoded(self, response: Any) -> list[bytes]:
+        """The bytes of the wire, as they came."""
+        return list(response.iter_raw()) if self.sync else [piece async for piece in response.aiter_raw()]
+
     async def pieces(self, response: Any) -> AsyncIterator[bytes]:
         if self.sync:
             for piece in response.iter_bytes():
@@ -85,8 +92,11 @@ class Way:
 
 
 SYNC = (Way(httpx, None), Way(httpx2, None))
-ASYNC = tuple(Way(library, backend) for library in (httpx, httpx2) for backend in ("asyncio", "trio"))
-WAYS = (*SYNC, *ASYNC)
+USUAL = (*SYNC, Way(httpx, "asyncio"), Way(httpx2, "trio"))
+"""Each library, both worlds, both backends; the two that are left out go into the slow tests."""
+EVERY = (*SYNC, *(Way(library, backend) for library in (httpx, httpx2) for backend in ("asyncio", "trio")))
+WAYS = [pytest.param(way, id=str(way), marks=[] if way in USUAL else [pytest.mark.slow]) for way in EVERY]
+ASYNC = [way for way in WAYS if not way.values[0].sync]
 ON_ASYNCIO = (*SYNC, Way(httpx, "asyncio"), Way(httpx2, "asyncio"))
 
 
@@ -124,8 +134,19 @@ def message(stream: bool | None = None, **more: Any) -> dict[str, Any]:
 def completion(output: int = 3, **more: Any) -> dict[str, Any]:
     """An OpenAI answer."""
     usage = {"prompt_tokens": 2, "completion_tokens": output, "total_tokens": 2 + output}
-    choice = {"index": 0, "message": {"role": "assistant", "content": "tok " * output}, "finish_reason": "stop"}
-    return {"id": "c", "object": "chat.completion", "created": 0, "model": MODEL, "choices": [choice], "usage": usage} | more
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": "tok " * output},
+        "finish_reason": "stop",
+    }
+    return {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 0,
+        "model": MODEL,
+        "choices": [choice],
+        "usage": usage,
+    } | more
 
 
 def event(content: str | None = None, **more: Any) -> bytes:

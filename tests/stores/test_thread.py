@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import os
 import threading
 from collections import Counter as Tally
@@ -407,6 +406,7 @@ def test_settles_are_repeated_while_others_keep_the_thread_busy(thread, store, n
     answered(thread.ask(ORG, reserve(id)))
     store.faults.append(StoreError("away"))
     thread.post(ORG, settle(id))
+    assert thread.call(lambda: None).wait(A_WHILE)
     for _ in range(10_000):
         answered(thread.ask(ORG, Peek(LIMIT)))
         if store.rows():
@@ -417,12 +417,10 @@ def test_settles_are_repeated_while_others_keep_the_thread_busy(thread, store, n
 def test_settles_that_are_sent_again_from_many_sides_are_booked_once(thread, store, new):
     """Who flushes and the thread itself take from one backlog."""
     called = [new() for _ in range(2000)]
+    store.away = True
     for id in called:
         thread.post(ORG, settle(id, 1, force=True))
-    store.away = True
-    assert not thread.flush(0)
-    while len(thread._backlog) < 2000:
-        thread.flush(0.01)
+    assert thread.call(lambda: None).wait(A_WHILE)
     store.away = False
     in_threads(4, lambda number: thread._repeat())
     assert thread.flush(A_WHILE)
@@ -494,7 +492,8 @@ def test_a_call_whose_reserve_was_not_answered_in_time_holds_nothing(store, cloc
             raise AssertionError("it must not go")
         store.gate.set()
         assert quota.flush(A_WHILE)
-        (state,) = (state for org, state in store._orgs.items() if state.view.cells)
+        ((org, state),) = [(org, state) for org, state in store._orgs.items() if state.view.cells]
+        check_books(store, org)
         assert state.view.open == {}
         assert [cell.held for cell in state.view.cells.values()] == [0]
         assert len(state.rows) == 1
@@ -792,6 +791,9 @@ def test_after_the_end_who_asks_is_told_and_what_is_posted_is_counted(store, clo
     thread.post(ORG, settle(new()))
     thread.post(ORG, Settle(new(), LIMIT, NOTHING, "", "released"))
     assert thread.dropped == 1
+    thread.later(partial(thread.post, ORG, settle(new())))
+    thread.post(ORG, settle(new()))
+    assert thread.dropped == 3
     assert "is lost" in caplog.text
     thread.keep(new(), LIMIT)
     assert not thread._thread.is_alive()

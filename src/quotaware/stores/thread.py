@@ -322,11 +322,19 @@ class StoreThread:
 
     def _refuse_all(self) -> None:
         """Answers what is in the queue and will not be done any more."""
+        thread = self._thread
+        ends = False
         while (item := self._next()) is not _nothing:
-            if isinstance(item, _Step | _Work) and item.ticket is not None:
+            if item is None:
+                ends = True
+            elif isinstance(item, _Step | _Work) and item.ticket is not None:
                 item.ticket.resolve(error=StoreError("quotaware is closed"))
             elif isinstance(item, _Step) and isinstance(item.op, Settle):
                 self._give_up(item.op, "quotaware is closed")
+            elif not isinstance(item, _Step | _Work):
+                self._quietly(item)  # what it posts is counted
+        if ends and thread is not None and thread.is_alive():
+            self._inbox.put(None)  # it is the thread that this is for
 
     def _next(self) -> _Item | None:
         try:
@@ -369,7 +377,7 @@ class StoreThread:
             item: _Item | None = _nothing
             with contextlib.suppress(Empty):
                 item = self._inbox.get(timeout=max(0.0, wake - time.monotonic()))
-            if item is None or (item is _nothing and self._closed):
+            if item is None:
                 self._take_all()
                 return
             self._quietly(partial(self._take, item))

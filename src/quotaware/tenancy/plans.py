@@ -6,12 +6,12 @@ import hashlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..core.ledger import CONCURRENCY, COST, REQUESTS, TOKENS, Counter, Plan
+from ..core.ledger import CONCURRENCY, COST, REMEMBER_MS, REQUESTS, TOKENS, Counter, Plan
 from ..core.limits import Limit, bearing
 from .nodes import Node, Path
 
-KEEP_MS = 35 * 86_400_000
-"""How long a calendar window's counters are kept after its end, for reservations that settle late."""
+KEEP_MS = REMEMBER_MS + 86_400_000
+"""How long a calendar window's counters are kept after its end: while a call of it can settle or be corrected."""
 
 _MODES = ("hard", "shadow", "soft")
 """What counts where limits of one shape have one amount too, first."""
