@@ -1,7 +1,7 @@
 """Quotas for LLM calls, inside the app that makes them.
 
-    quota = Quota("memory://", limits=["$50/month", "600 requests/minute"])
-    app.add_middleware(QuotaMiddleware, quota=quota)
+quota = Quota("memory://", limits=["$50/month", "600 requests/minute"])
+app.add_middleware(QuotaMiddleware, quota=quota)
 """
 
 from .context import Identity

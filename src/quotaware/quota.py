@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import atexit
-import inspect
 import os
 import reprlib
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from datetime import datetime
-from itertools import islice
 from typing import Any, Literal
 
 import anyio.to_thread
 
-from .context import NOBODY, Binding, Caller, Identity, bound, current
+from .context import Binding, Caller, Identity, bound, current
 from .core.bounds import BoundMode, Call
 from .core.limits import Limit
 from .core.prices import Price, PriceBook, UsdPerMillion
 from .core.windows import zone
 from .engine import Engine
 from .errors import ConfigurationError, InvalidKeyFormat
+from .faces import Awaited, AwaitedUsage, Blocking
 from .inbound.edge import Edge, Identify
 from .outbound.httpx import AsyncMeteredTransport, MeteredTransport, hook, metered
 from .outbound.manual import ManualCall
@@ -35,7 +33,6 @@ from .tenancy import keys
 from .tenancy.directory import Directory
 from .tenancy.nodes import Node
 from .tenancy.tree import SIMPLE_ORG, SIMPLE_PROJECT, Bootstrap, Tenancy
-from .usage import PAGE, UsageLog, UsageRecord
 
 LEAST_S = 0.01
 """The shortest lease and deadline, seconds."""
@@ -137,15 +134,15 @@ class Quota:
             self.engine.simple = Caller(SIMPLE_ORG, SIMPLE_PROJECT)
         self.meter = Meter(self.engine, hosts or {})
         self.edge = Edge(self.engine, self.meter, self.instrument, identify, milliseconds("key_ttl", key_ttl))
-        self.blocking = Blocking(self, Tenancy(self.store, directory, clock), UsageLog(self.store))
-        self.tenancy: Any = _Awaited(self, self.blocking._tenancy)
-        self.usage = AwaitedUsage(self)
+        self.blocking = Blocking(self, Tenancy(self.store, directory, clock))
+        self.tenancy: Any = Awaited(self.blocking.tenancy)
+        self.usage = AwaitedUsage(self.blocking.usage)
         _open.add(self)
 
     def _prepare(self) -> None:
         self.store.hello()
         if self._limits is not None:
-            self.blocking._tenancy.ensure_simple(self._limits, self._zone)
+            self.blocking.tenancy.ensure_simple(self._limits, self._zone)
 
     # seeing calls
 
@@ -227,11 +224,11 @@ class Quota:
         `key` None. Blocks, since it is called at import.
         """
         self.store.hello()
-        return self.blocking._tenancy.bootstrap(organization)
+        return self.blocking.tenancy.bootstrap(organization)
 
     async def start(self) -> None:
         """Opens the store now instead of at the first use. Raises `StoreError`."""
-        await self._run(self._prepare)
+        await anyio.to_thread.run_sync(self._prepare)
 
     def flush(self, timeout: float = 1.0) -> bool:
         """Waits (seconds) until all that was settled so far is in the store; whether it is."""
@@ -262,9 +259,6 @@ class Quota:
     def stats(self) -> Mapping[str, int]:
         """Counts of this process: admitted, denied, would_deny, unreadable, …"""
         return dict(self.engine.tally)
-
-    async def _run(self, work: Callable[[], Any]) -> Any:
-        return work() if self._thread.inline else await anyio.to_thread.run_sync(work)
 
 
 _open: weakref.WeakSet[Quota] = weakref.WeakSet()
@@ -300,103 +294,6 @@ class Acting:
 
     async def __aexit__(self, *exc: Any) -> None:
         self.__exit__(*exc)
-
-
-class Blocking:
-    """The Python face for sync code: `quota.blocking.tenancy`, `quota.blocking.usage`."""
-
-    def __init__(self, quota: Quota, tenancy: Tenancy, usage: UsageLog) -> None:
-        self._tenancy = tenancy
-        self.usage = BlockingUsage(quota, usage)
-
-    @property
-    def tenancy(self) -> Tenancy:
-        """Makes and changes the tree."""
-        return self._tenancy
-
-
-class BlockingUsage:
-    """What was used, for sync code: `quota.blocking.usage.records(...)`."""
-
-    def __init__(self, quota: Quota, log: UsageLog) -> None:
-        self._quota = weakref.proxy(quota)
-        self._log = log
-
-    def records(
-        self,
-        *,
-        organization: str | None = None,
-        project: str | None = None,
-        key: str | None = None,
-        end_user: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> Iterator[UsageRecord]:
-        """Usage records, oldest first (organization by organization), narrowed by what is given; calls admitted in
-        [since, until).
-        """
-        self._quota.flush()
-        for org in [organization] if organization is not None else self._organizations(project):
-            yield from self._log.records(
-                org, project=project, key=key, end_user=end_user, since=since, until=until
-            )
-
-    def _organizations(self, project: str | None) -> Iterator[str]:
-        engine = self._quota.engine
-        if project is not None:
-            home = engine.directory.locate(project)
-            yield from [home] if home else []
-            return
-        after = ""
-        while orgs := self._quota.store.orgs(after, 100):
-            yield from orgs
-            after = orgs[-1]
-        yield NOBODY.org
-
-
-class AwaitedUsage:
-    """The Python face of what was used: `quota.usage.records(...)`."""
-
-    def __init__(self, quota: Quota) -> None:
-        self._quota = weakref.proxy(quota)
-
-    async def records(
-        self,
-        *,
-        organization: str | None = None,
-        project: str | None = None,
-        key: str | None = None,
-        end_user: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> AsyncIterator[UsageRecord]:
-        """The same as `quota.blocking.usage.records`, off the event loop."""
-        records = self._quota.blocking.usage.records(
-            organization=organization, project=project, key=key, end_user=end_user, since=since, until=until
-        )
-        while page := await anyio.to_thread.run_sync(lambda: list(islice(records, PAGE))):
-            for record in page:
-                yield record
-
-
-class _Awaited:
-    """The awaited face of blocking methods: each runs off the event loop."""
-
-    def __init__(self, quota: Quota, inner: object) -> None:
-        self._quota = weakref.proxy(quota)
-        self._inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._inner, name)
-        if name.startswith("_") or not inspect.ismethod(method):
-            raise AttributeError(name)
-
-        async def awaited(*args: Any, **kwargs: Any) -> Any:
-            return await self._quota._run(lambda: method(*args, **kwargs))
-
-        awaited.__name__ = name
-        awaited.__doc__ = method.__doc__
-        return awaited
 
 
 def _limits(limits: Iterable[str | Limit]) -> list[Limit]:

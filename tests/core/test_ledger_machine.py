@@ -338,5 +338,5 @@ def test_the_ledger_is_the_model():
 @pytest.mark.slow
 def test_the_ledger_is_the_model_over_many_histories():
     run_state_machine_as_test(
-        Ledger, settings=settings(max_examples=2000, stateful_step_count=80, deadline=None)
+        Ledger, settings=settings(max_examples=1000, stateful_step_count=80, deadline=None)
     )

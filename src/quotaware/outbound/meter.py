@@ -58,7 +58,12 @@ class Passage(NamedTuple):
     def body(self) -> bytes | None:
         """What to send instead of the app's body; None: as it came. It may be run in a thread."""
         body, parsed = self.reading.body, self.reading.parsed
-        return jsontext.edit(body, parsed, self.changes) if self.changes else None
+        try:
+            return jsontext.edit(body, parsed, self.changes) if self.changes else None
+        except Exception:
+            logger.exception("a call's body could not be changed and goes out as it came")
+            self.tap.count("faults")
+            return None
 
 
 class Meter:

@@ -191,9 +191,13 @@ class Tap:
             self._fault("unreadable")
             return piece
 
+    def count(self, name: str) -> None:
+        """Counts something that went wrong on our side and must not reach the host."""
+        self._admission.engine.tally[name] += 1
+
     def _fault(self, name: str) -> None:
         self._reading = False
-        self._admission.engine.tally[name] += 1
+        self.count(name)
 
     def _finish(self, ended: bool) -> bytes:
         if self._over:
@@ -208,7 +212,7 @@ class Tap:
             self._admission.settle(outcome, model)
         except Exception:  # the host has its answer; the lease ends the reservation
             logger.exception("a call could not be settled")
-            self._fault("faults")
+            self.count("faults")
 
     def _outcome(self, ended: bool) -> tuple[Outcome, str | None]:
         if self._reader is None:

@@ -45,7 +45,7 @@ class Answer:
     stream: bool = False
 
 
-class Refused(Exception):  # noqa: N818 - an answer more than an error
+class Refused(Exception):
     """A request that a provider answers with an error of this status."""
 
     def __init__(self, status: int, message: str) -> None:

@@ -1,0 +1,121 @@
+"""The faces of a Quota beside itself: the tree and what was used, awaited (`quota.tenancy`, `quota.usage`) and for sync
+code (`quota.blocking`). One blocking implementation is behind both.
+"""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol
+
+import anyio.to_thread
+
+from .context import NOBODY
+from .engine import Engine
+from .stores.protocol import Store
+from .tenancy.tree import Tenancy
+from .usage import PAGE, UsageLog, UsageRecord
+
+
+class HasParts(Protocol):
+    """What the faces need of a Quota."""
+
+    engine: Engine
+    store: Store
+
+    def flush(self, timeout: float = 1.0) -> bool: ...
+
+
+class Blocking:
+    """The face for sync code: `tenancy` makes and changes the tree, `usage` tells what was used."""
+
+    def __init__(self, quota: HasParts, tenancy: Tenancy) -> None:
+        self.tenancy = tenancy
+        self.usage = BlockingUsage(quota, UsageLog(quota.store))
+
+
+class BlockingUsage:
+    """What was used, for sync code: `quota.blocking.usage.records(...)`."""
+
+    def __init__(self, quota: HasParts, log: UsageLog) -> None:
+        self._quota = weakref.proxy(quota)
+        self._log = log
+
+    def records(
+        self,
+        *,
+        organization: str | None = None,
+        project: str | None = None,
+        key: str | None = None,
+        end_user: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[UsageRecord]:
+        """Usage records, oldest first (organization by organization), narrowed by what is given; calls admitted in
+        [since, until).
+        """
+        self._quota.flush()
+        for org in [organization] if organization is not None else self._organizations(project):
+            yield from self._log.records(
+                org, project=project, key=key, end_user=end_user, since=since, until=until
+            )
+
+    def _organizations(self, project: str | None) -> Iterator[str]:
+        engine = self._quota.engine
+        if project is not None:
+            home = engine.directory.locate(project)
+            yield from [home] if home else []
+            return
+        after = ""
+        while orgs := self._quota.store.orgs(after, 100):
+            yield from orgs
+            after = orgs[-1]
+        yield NOBODY.org
+
+
+class AwaitedUsage:
+    """The Python face of what was used: `quota.usage.records(...)`."""
+
+    def __init__(self, blocking: BlockingUsage) -> None:
+        self._blocking = blocking
+
+    async def records(
+        self,
+        *,
+        organization: str | None = None,
+        project: str | None = None,
+        key: str | None = None,
+        end_user: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> AsyncIterator[UsageRecord]:
+        """The same as `quota.blocking.usage.records`, off the event loop."""
+        records = self._blocking.records(
+            organization=organization, project=project, key=key, end_user=end_user, since=since, until=until
+        )
+        while page := await anyio.to_thread.run_sync(lambda: list(islice(records, PAGE))):
+            for record in page:
+                yield record
+
+
+class Awaited:
+    """The awaited face of blocking methods: each runs off the event loop, under its own name."""
+
+    def __init__(self, inner: object) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._inner, name)
+        if name.startswith("_") or not inspect.ismethod(method):
+            raise AttributeError(name)
+
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            return await anyio.to_thread.run_sync(partial(method, *args, **kwargs))
+
+        awaited.__name__ = name
+        awaited.__doc__ = method.__doc__
+        return awaited
