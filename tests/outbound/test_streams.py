@@ -579,6 +579,22 @@ async def check_ending(
     await way.close(client)
 
 
+@pytest.mark.parametrize("way", ASYNC)
+async def test_a_cancelled_stream_is_settled_at_once(quota: Quota, provider: FakeProvider, way: Way) -> None:
+    """Though nobody has closed the answer yet, and somebody still holds it."""
+    provider.always(HELD)
+    client = way.client()
+    response, generator, _ = await opened(way, client, provider.url + OPENAI, chat(stream=True))
+    with anyio.CancelScope() as scope:
+        while True:
+            scope.cancel()
+            await way.next(generator)
+    assert [record.quality for record in records(quota)] == ["partial"]
+    await way.close(generator)
+    await way.close(response)
+    await way.close(client)
+
+
 async def test_a_call_that_never_opened_a_connection_costs_nothing(quota: Quota, way: Way) -> None:
     """But it counts as a request."""
     client = way.client()

@@ -329,7 +329,7 @@ def totals(view: View, ops: Iterable[Op]) -> dict[str, tuple[int, int]]:
         if not isinstance(op, Extend):
             for counter, _ in op.plan.lines:
                 cell = view.cells.get(counter.key)
-                if cell is not None:
+                if cell is not None and cell.ring:
                     _slide(cell, counter.span, view.now)
                 found[counter.key] = (cell.used, cell.held) if cell else (0, 0)
     return found
@@ -350,9 +350,11 @@ def _reserve(view: View, op: Reserve) -> Result:
     over: list[Over] = []
     for counter, cell, amount, _ in lines:
         if amount:
-            if cell.used + cell.held + amount > MAX_AMOUNT:
+            wanted = cell.used + cell.held + amount
+            if wanted > MAX_AMOUNT:
                 return Result("full")
-            over += _in_the_way(view, op.id, counter, cell, amount)
+            if wanted > cell.cap or cell.claim is not None or counter.watch:
+                over += _in_the_way(view, op.id, counter, cell, amount)
     hard = [entry for entry in over if entry.hard]
     if hard and not op.force:
         if op.wait and all(entry.waits for entry in hard):
@@ -380,8 +382,9 @@ def _not_now(view: View, op: Reserve) -> Result | None:
         return Result("closed")
     if stale := stale_deps(view, op.plan):
         return Result("stale", stale=stale)
-    if not all(_current(counter, view.now) for counter, _ in op.plan.lines):
-        return Result("window")
+    for counter, _ in op.plan.lines:
+        if counter.until and not counter.since <= view.now < counter.until:
+            return Result("window")
     return None
 
 
@@ -503,10 +506,6 @@ def stale_deps(view: View, plan: Plan) -> tuple[str, ...]:
     return tuple(dep for dep in plan.deps if view.revs.get(dep, 0) > plan.rev)
 
 
-def _current(counter: Counter, now: int) -> bool:
-    return counter.until == 0 or counter.since <= now < counter.until
-
-
 def _cell(view: View, counter: Counter, rev: int, keep: bool = True) -> Cell:
     """The counter's cell, its old parts let go and the newest policy's caps and thresholds installed.
 
@@ -517,7 +516,8 @@ def _cell(view: View, counter: Counter, rev: int, keep: bool = True) -> Cell:
         cell = Cell()
         if keep:
             _put(view, counter, cell)
-    _slide(cell, counter.span, view.now)
+    if cell.ring:
+        _slide(cell, counter.span, view.now)
     if rev > cell.rev:
         cell.rev = rev
         cell.base = cell.cap = counter.cap
