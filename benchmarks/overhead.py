@@ -30,7 +30,7 @@ from quotaware.core.bounds import Call
 from quotaware.core.charges import Outcome
 from quotaware.core.usage import Usage
 from quotaware.providers import registry
-from quotaware.stores.thread import drive
+from quotaware.stores.tickets import drive
 
 EIGHT = [
     "$1000000/month",
@@ -135,8 +135,16 @@ def sdk(rounds: int) -> None:
     )
     quota.instrument()
     quota.uninstrument()
-    bare, metered = client(httpx.Client(transport=inner)), client(httpx.Client(transport=quota.sync_transport(inner)))
-    paired("openai chat call, bare and metered over eight limits", lambda: timed(bare, 20), lambda: timed(metered, 20), rounds)
+    bare, metered = (
+        client(httpx.Client(transport=inner)),
+        client(httpx.Client(transport=quota.sync_transport(inner))),
+    )
+    paired(
+        "openai chat call, bare and metered over eight limits",
+        lambda: timed(bare, 20),
+        lambda: timed(metered, 20),
+        rounds,
+    )
     quota.close()
 
 
@@ -187,7 +195,9 @@ def stream(rounds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=41)
     rounds = parser.parse_args().rounds
     print(f"{'µs a request, medians':<58} {'bare':>9} {'ours':>9} {'added':>9} {'ratio':>7}")

@@ -17,7 +17,7 @@ from quotaware.core.bounds import Call
 from quotaware.core.charges import Outcome
 from quotaware.core.usage import Usage
 from quotaware.errors import ApiError
-from quotaware.stores.thread import drive_async
+from quotaware.stores.tickets import drive_async
 
 OFFERED, ALLOWED, CENT = 640, 100, 10_000_000
 CALL_S = 0.02
@@ -51,7 +51,9 @@ def naive(wire: Wire) -> Callable[[], Awaitable[bool]]:
     return once
 
 
-def ours(wire: Wire, real: int = 1, twice: bool = False, lease: float = 60.0) -> Callable[[], Awaitable[bool]]:
+def ours(
+    wire: Wire, real: int = 1, twice: bool = False, lease: float = 60.0
+) -> Callable[[], Awaitable[bool]]:
     quota = Quota("memory://", limits=["$1/month"], prices=PRICES, settle_wait=30, lease=lease)
     binding = Binding(quota.meter, None)
     call = Call(None, "chat", "model", cap=100)

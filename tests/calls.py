@@ -15,7 +15,7 @@ from quotaware.core.usage import Usage
 from quotaware.errors import ApiError
 from quotaware.quota import _open
 from quotaware.stores.protocol import Clock
-from quotaware.stores.thread import drive, drive_async
+from quotaware.stores.tickets import drive, drive_async
 from tests.support import AuditedStore
 
 MODEL = "tenth"

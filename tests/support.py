@@ -14,7 +14,8 @@ from itertools import count
 from pathlib import Path
 from threading import Lock
 
-from quotaware.core.ledger import REQUESTS, Answer, Op, Plan, Reserve, Row, part_ms
+from quotaware.core.cells import part_ms
+from quotaware.core.steps import REQUESTS, Answer, Op, Plan, Reserve, Row
 from quotaware.errors import StoreError
 from quotaware.stores.memory import MemoryStore
 from quotaware.stores.protocol import Clock, Doc

@@ -11,7 +11,7 @@ import pytest
 from quotaware import Quota
 from quotaware.context import Binding, Caller, Identity, current
 from quotaware.errors import ApiError, ConfigurationError, InvalidKeyFormat
-from quotaware.stores.thread import drive
+from quotaware.stores.tickets import drive
 from quotaware.tenancy import keys
 from quotaware.tenancy.tree import NewKey
 from quotaware.usage import UsageRecord

@@ -6,7 +6,7 @@ import os
 import threading
 import uuid
 
-from quotaware.core.ledger import id_time
+from quotaware.core.steps import id_time
 from quotaware.ids import Ids
 from tests.support import NOON
 

@@ -17,7 +17,7 @@ from quotaware import Quota
 from quotaware.admission import Admission
 from quotaware.core.bounds import Call
 from quotaware.errors import ApiError
-from quotaware.stores.thread import drive
+from quotaware.stores.tickets import drive
 from quotaware.waiting import Waiter, WaitingRoom
 from tests.calls import CENT, a_call, a_quota, ask, ask_async, audited, binding, let_go, refused, spend, used
 from tests.support import AuditedStore, RunningClock

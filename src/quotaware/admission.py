@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from .context import NOBODY, Binding, Caller
 from .core.bounds import Call
 from .core.charges import Outcome, charge
-from .core.ledger import COST, NOTHING, Amounts, Peek, Plan, Reserve, Result, Settle
 from .core.prices import Price
+from .core.steps import COST, NOTHING, Amounts, Peek, Plan, Reserve, Result, Settle
 from .errors import ApiError, PermissionDenied, QuotaExceeded, StoreError, StoreUnavailable
-from .stores.thread import Lease, Steps
+from .stores.thread import Lease
+from .stores.tickets import Steps
 from .tenancy.nodes import Path
 from .tenancy.plans import Policy
 from .waiting import Waiter

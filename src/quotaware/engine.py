@@ -19,10 +19,10 @@ from .context import NOBODY, Binding, Caller, Identity
 from .core import bounds
 from .core.bounds import Call
 from .core.denials import InTheWay, denial
-from .core.ledger import NOTHING, Amounts, Answer, Op, Over, Settle
 from .core.limits import matches
 from .core.permissions import allows
 from .core.prices import Price, PriceBook
+from .core.steps import NOTHING, Amounts, Answer, Op, Over, Settle
 from .core.usage import Usage
 from .errors import (
     ApiError,
@@ -36,7 +36,8 @@ from .errors import (
 from .ids import Ids
 from .settings import Settings
 from .stores.protocol import Clock
-from .stores.thread import Steps, StoreThread
+from .stores.thread import StoreThread
+from .stores.tickets import Steps
 from .tenancy.directory import UNREAD, Directory
 from .tenancy.nodes import Path
 from .tenancy.plans import Policy, compile_policy

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
-from .core.ledger import Row
 from .core.money import to_usd
+from .core.steps import Row
 from .core.usage import Quality, Usage
 from .stores.protocol import Store
 

@@ -10,7 +10,7 @@ from bisect import insort
 from collections.abc import Iterable
 from threading import Lock
 
-from .stores.thread import Ticket
+from .stores.tickets import Ticket
 
 
 class Waiter:

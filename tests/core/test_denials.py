@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from quotaware.core.denials import RETRY_MAX_S, InTheWay, denial, iso, seconds_until
-from quotaware.core.ledger import Over
 from quotaware.core.limits import Limit
 from quotaware.core.money import NANO
+from quotaware.core.steps import Over
 
 NOW = 1_736_000_000_000
 FEBRUARY = 1_738_368_000_000

@@ -17,8 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quotaware.core.ledger import (
-    CLAIM_MS,
+from quotaware.core.cells import CLAIM_MS, part_ms
+from quotaware.core.ledger import View, decide, totals
+from quotaware.core.money import MAX_AMOUNT
+from quotaware.core.steps import (
     CONCURRENCY,
     COST,
     NOTHING,
@@ -37,13 +39,8 @@ from quotaware.core.ledger import (
     Reserve,
     Result,
     Settle,
-    View,
-    decide,
     id_time,
-    part_ms,
-    totals,
 )
-from quotaware.core.money import MAX_AMOUNT
 from quotaware.stores.memory import MemoryStore
 from quotaware.stores.protocol import Change, Doc
 from tests.support import NOON, FakeClock, check_books, ids

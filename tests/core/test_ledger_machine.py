@@ -21,8 +21,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from quotaware.core.ledger import (
-    CLAIM_MS,
+from quotaware.core.cells import CLAIM_MS
+from quotaware.core.steps import (
     CONCURRENCY,
     COST,
     NOTHING,

@@ -10,7 +10,7 @@ import pytest
 
 from quotaware import ConfigurationError, Identity, Quota, QuotaMiddleware
 from quotaware.context import Binding, Caller, current
-from quotaware.core.ledger import Answer, Op
+from quotaware.core.steps import Answer, Op
 from quotaware.errors import StoreError
 from quotaware.stores.memory import MemoryStore
 from quotaware.stores.protocol import Doc

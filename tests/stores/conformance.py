@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from quotaware.core.ledger import (
+from quotaware.core.steps import (
     CONCURRENCY,
     COST,
     NOTHING,

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 
-from quotaware.core.ledger import NOTHING, Answer, Peek, Reserve
+from quotaware.core.steps import NOTHING, Answer, Peek, Reserve
 from quotaware.stores.memory import MemoryStore, system_clock
 from quotaware.stores.thread import LeaseTerms, StoreThread
 from tests.stores.conformance import ORG, budget

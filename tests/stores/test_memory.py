@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from quotaware.core.ledger import CONCURRENCY, COST, NOTHING, TOKENS, Counter, Peek, Plan, Reserve, Settle
+from quotaware.core.steps import CONCURRENCY, COST, NOTHING, TOKENS, Counter, Peek, Plan, Reserve, Settle
 from quotaware.errors import ConfigurationError
 from quotaware.stores.memory import IDLE_MS, MemoryStore, system_clock
 from quotaware.stores.opening import open_store

@@ -17,7 +17,7 @@ import anyio
 import pytest
 
 from quotaware import Quota
-from quotaware.core.ledger import (
+from quotaware.core.steps import (
     COST,
     NOTHING,
     REQUESTS,
@@ -34,7 +34,8 @@ from quotaware.core.ledger import (
 from quotaware.errors import StoreError, StoreUnavailable
 from quotaware.stores import thread as module
 from quotaware.stores.memory import MemoryStore, system_clock
-from quotaware.stores.thread import LeaseTerms, Steps, StoreThread, Ticket, drive, drive_async, on_loop
+from quotaware.stores.thread import LeaseTerms, StoreThread
+from quotaware.stores.tickets import Steps, Ticket, drive, drive_async, on_loop
 from tests.stores.conformance import FOREVER, ORG, ask, budget, in_threads, plan
 from tests.support import FakeClock, check_books, ids, run_module
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from quotaware.core.ledger import CONCURRENCY, COST, REQUESTS, TOKENS
 from quotaware.core.limits import Limit
 from quotaware.core.money import NANO
+from quotaware.core.steps import CONCURRENCY, COST, REQUESTS, TOKENS
 from quotaware.tenancy.nodes import Node, Path
 from quotaware.tenancy.plans import KEEP_MS, Policy, compile_policy
 from tests.support import NOON

@@ -10,9 +10,9 @@ from threading import Barrier
 
 import pytest
 
-from quotaware.core.ledger import REQUESTS, Counter, Mark, Plan, Reserve, Result
 from quotaware.core.limits import Limit
 from quotaware.core.permissions import CALL_PERMISSIONS
+from quotaware.core.steps import REQUESTS, Counter, Mark, Plan, Reserve, Result
 from quotaware.errors import (
     AlreadyExists,
     ConfigurationError,

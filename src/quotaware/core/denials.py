@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ..errors import ApiError, QuotaExceeded, RateLimitExceeded
-from .ledger import Over
 from .limits import Limit
 from .money import format_usd, to_usd
+from .steps import Over
 
 HELD_RETRY_S = 1
 """What is told to wait where only calls under way are in the way: nobody knows when they end."""

@@ -13,220 +13,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from .cells import CLAIM_MS, Cell, Claim
 from .money import MAX_AMOUNT
-
-Amounts = tuple[int, int, int]
-"""(tokens, cost in nano-dollars, concurrency). Requests are always 1 and final, so they stand in no vector."""
-
-REQUESTS, TOKENS, COST, CONCURRENCY = range(4)
-"""What a plan's line counts: one request, or the amount at this index less one."""
-
-NOTHING: Amounts = (0, 0, 0)
-BUCKETS = 50
-"""A rolling window is cut into this many parts; entries of one part leave together with its youngest."""
-CLAIM_MS = 250
-"""How long the oldest waiter's claim stands in a counter without being renewed."""
-REMEMBER_MS = 48 * 3600 * 1000
-"""How long the end of a reservation is remembered; older ids are refused."""
-
-
-class Mark(NamedTuple):
-    """A threshold of a counter: fires once when `used` reaches `at`; `stop` names a node that it disables."""
-
-    id: str
-    at: int
-    stop: str | None = None
-
-
-class Counter(NamedTuple):
-    """One limit in one window, as a store sees it.
-
-    key    opaque; fixed windows carry their start in it
-    cap    at most this much; `hard` False only reports what goes over
-    watch  further caps on the same counter that only report (soft and shadow limits beside a hard one)
-    span   length of a rolling window in ms, 0 for a fixed one
-    since, until   a fixed window is valid in [since, until) ms; until 0 is for ever
-    keep   when a store may forget it, ms (late enough for what settles after its window); 0 never, -1 as soon as it
-           is empty
-    marks  thresholds
-    carry  key of the period before: what was left of it is added to the cap; one that is not there leaves nothing
-    """
-
-    key: str
-    cap: int
-    hard: bool = True
-    watch: tuple[int, ...] = ()
-    span: int = 0
-    since: int = 0
-    until: int = 0
-    keep: int = 0
-    marks: tuple[Mark, ...] = ()
-    carry: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All counters that bear on one kind of call, cached by whoever compiled it.
-
-    rev    the organization's revision at which its documents were read (the lowest, where they differ)
-    deps   ids of the documents it was made from: it is stale when one of them changed after `rev`
-    lines  each counter, once, and what of a call it counts
-    """
-
-    org: str
-    rev: int
-    deps: tuple[str, ...]
-    lines: tuple[tuple[Counter, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Reserve:
-    """Hold `hold` on every counter of the plan, or on none.
-
-    on_expiry  what is charged if the lease (ms from now) ends unsettled, at most the hold
-    about      JSON text for the record, not read here
-    wait       leave a claim where only others' holds are in the way
-    force      take it whatever the caps say (shadow, replay); dry: decide only
-    """
-
-    id: str
-    plan: Plan
-    hold: Amounts
-    on_expiry: Amounts
-    lease: int
-    about: str
-    wait: bool = False
-    force: bool = False
-    dry: bool = False
-
-
-How = Literal["settled", "released", "expired"]
-
-
-@dataclass(frozen=True, slots=True)
-class Settle:
-    """End a reservation at its real amounts; what is released was never used, and leaves no record.
-
-    `force` books an id that the store never saw (replay).
-    """
-
-    id: str
-    plan: Plan
-    real: Amounts
-    outcome: str
-    how: How = "settled"
-    force: bool = False
-    about: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Extend:
-    """Let a reservation live `lease` ms from now."""
-
-    id: str
-    plan: Plan
-    lease: int
-
-
-@dataclass(frozen=True, slots=True)
-class Peek:
-    """Look at the plan's counters (their totals come with the answer) and install its caps and thresholds."""
-
-    plan: Plan
-
-
-Op = Reserve | Settle | Extend | Peek
-
-Verdict = Literal["done", "again", "denied", "stale", "window", "ended", "unknown", "closed", "full", "old"]
-"""done first time · again the same step repeated, nothing moved · denied every line in the way is in `over` ·
-stale the documents in `stale` changed · window a fixed window is not the current one · ended the id is finished ·
-unknown no such reservation · closed after a loss · full a counter would pass its exact range · old the id is older
-than what is remembered."""
-
-
-class Over(NamedTuple):
-    """One cap that the step would pass (or passed, if not `hard`).
-
-    held counts what an older waiter claims. fits_at: ms at which the same step would fit, other traffic aside;
-    None when that is up to others letting go, or never.
-    """
-
-    counter: str
-    cap: int
-    hard: bool
-    used: int
-    held: int
-    asked: int
-    fits_at: int | None
-
-    @property
-    def waits(self) -> bool:
-        """Whether only what others hold is in the way."""
-        return self.used + self.asked <= self.cap
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The answer to one step."""
-
-    verdict: Verdict
-    over: tuple[Over, ...] = ()
-    stale: tuple[str, ...] = ()
-    overrun: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer to one organization's batch.
-
-    now      the store's clock, ms
-    rev      the organization's revision
-    results  one a step, in order
-    totals   (used, held) of the counters of all reserves, settles and peeks, at the batch's end
-    due      reservations whose lease has ended, for the caller to settle with how="expired"
-    events   how many thresholds fired
-    """
-
-    now: int
-    rev: int
-    results: list[Result]
-    totals: dict[str, tuple[int, int]]
-    due: list[tuple[str, Plan]]
-    events: int
-
-
-class Claim(NamedTuple):
-    """The oldest waiter's claim on a counter: it counts as held for every younger id."""
-
-    id: str
-    amount: int
-    until: int
-
-
-class Cell:
-    """The state of one counter. `base` is the cap without what was carried over, `ring` a rolling window's parts:
-    [index, youngest ms, used, held].
-    """
-
-    __slots__ = ("base", "cap", "claim", "fired", "held", "marks", "next", "rev", "ring", "used")
-
-    def __init__(self) -> None:
-        self.used = 0
-        self.held = 0
-        self.base = 0
-        self.cap = 0
-        self.rev = -1
-        self.marks: tuple[Mark, ...] = ()
-        self.next: int | None = None
-        self.fired: tuple[str, ...] = ()
-        self.ring: list[list[int]] = []
-        self.claim: Claim | None = None
-
-    def empty(self, now: int) -> bool:
-        """Whether nothing is used, held or claimed here."""
-        return self.used == self.held == 0 and (self.claim is None or self.claim.until <= now)
+from .steps import (
+    COST,
+    NOTHING,
+    REQUESTS,
+    Amounts,
+    Counter,
+    Extend,
+    How,
+    Op,
+    Over,
+    Peek,
+    Plan,
+    Reserve,
+    Result,
+    Row,
+    Settle,
+    id_time,
+)
 
 
 @dataclass(slots=True)
@@ -250,21 +58,6 @@ class Ended:
     overrun: bool = False
     charged: Amounts = NOTHING
     was: Open | None = None
-
-
-class Row(NamedTuple):
-    """What a finished call leaves. `part` 0 is the call; 1 corrects it by the difference (settled after expiry)."""
-
-    id: str
-    part: int
-    at: int
-    settled_at: int
-    about: str
-    outcome: str
-    how: How
-    hold: Amounts
-    real: Amounts
-    overrun: bool
 
 
 class Fired(NamedTuple):
@@ -302,11 +95,6 @@ class View:
     made: list[Counter] = field(default_factory=list)
 
 
-def id_time(id: str) -> int:
-    """The ms in which a reservation id was made: its first twelve hex digits (UUID version 7, RFC 9562)."""
-    return int(id[:12], 16)
-
-
 def decide(view: View, ops: Sequence[Op]) -> list[Result]:
     """Runs the steps in order over the view and answers each."""
     results = []
@@ -330,7 +118,7 @@ def totals(view: View, ops: Iterable[Op]) -> dict[str, tuple[int, int]]:
             for counter, _ in op.plan.lines:
                 cell = view.cells.get(counter.key)
                 if cell is not None and cell.ring:
-                    _slide(cell, counter.span, view.now)
+                    cell.slide(counter.span, view.now)
                 found[counter.key] = (cell.used, cell.held) if cell else (0, 0)
     return found
 
@@ -390,11 +178,11 @@ def _not_now(view: View, op: Reserve) -> Result | None:
 
 def _in_the_way(view: View, id: str, counter: Counter, cell: Cell, amount: int) -> list[Over]:
     """The caps of a counter that an amount would pass."""
-    ahead = _claimed(cell, id, view.now)
+    ahead = cell.claimed(id, view.now)
     wanted = cell.used + cell.held + amount
-    over = [_over(counter, cell, cap, False, 0, amount) for cap in counter.watch if wanted > cap]
+    over = [cell.over(counter, cap, False, 0, amount) for cap in counter.watch if wanted > cap]
     if wanted + ahead > cell.cap:
-        over.insert(0, _over(counter, cell, cell.cap, counter.hard, ahead, amount))
+        over.insert(0, cell.over(counter, cell.cap, counter.hard, ahead, amount))
     return over
 
 
@@ -405,10 +193,10 @@ def _hold(view: View, id: str, lines: list[tuple[Counter, Cell, int, int]]) -> N
         if amount:
             _put(view, counter, cell)
             if index == REQUESTS:
-                _take(cell, counter, view.now, used=amount)
+                cell.take(counter, view.now, used=amount)
                 _fire(view, counter, cell)
             else:
-                _take(cell, counter, view.now, held=amount)
+                cell.take(counter, view.now, held=amount)
 
 
 def _settle(view: View, op: Settle) -> Result:
@@ -458,7 +246,7 @@ def _settle_unknown(view: View, op: Settle) -> Result:
     for counter, index in op.plan.lines:
         if amount := 1 if index == REQUESTS else op.real[index - 1]:
             cell = _cell(view, counter, op.plan.rev)
-            _take(cell, counter, view.now, used=amount)
+            cell.take(counter, view.now, used=amount)
             _fire(view, counter, cell)
     view.ended[op.id] = Ended(op.how, charged=op.real)
     view.rows.append(
@@ -517,14 +305,8 @@ def _cell(view: View, counter: Counter, rev: int, keep: bool = True) -> Cell:
         if keep:
             _put(view, counter, cell)
     if cell.ring:
-        _slide(cell, counter.span, view.now)
-    if rev > cell.rev:
-        cell.rev = rev
-        cell.base = cell.cap = counter.cap
-        cell.marks = counter.marks
-        if counter.marks or cell.fired:
-            cell.fired = tuple(m.id for m in counter.marks if m.id in cell.fired and m.at <= cell.used)
-            cell.next = min((m.at for m in counter.marks if m.id not in cell.fired), default=None)
+        cell.slide(counter.span, view.now)
+    cell.install(counter, rev)
     if counter.carry is not None:
         before = view.cells.get(counter.carry)
         left = max(0, before.cap - before.used - before.held) if before else 0
@@ -536,16 +318,6 @@ def _put(view: View, counter: Counter, cell: Cell) -> None:
     if counter.key not in view.cells:
         view.cells[counter.key] = cell
         view.made.append(counter)
-
-
-def _claimed(cell: Cell, id: str, now: int) -> int:
-    claim = cell.claim
-    if claim is None:
-        return 0
-    if claim.until <= now:
-        cell.claim = None
-        return 0
-    return claim.amount if claim.id < id else 0
 
 
 def _leave_claims(view: View, id: str, lines: list[tuple[Counter, Cell, int, int]]) -> None:
@@ -567,47 +339,6 @@ def _withdraw_claims(view: View, op: Settle) -> None:
                 del view.cells[counter.key]
 
 
-def _over(counter: Counter, cell: Cell, cap: int, hard: bool, ahead: int, amount: int) -> Over:
-    return Over(
-        counter.key,
-        cap,
-        hard,
-        cell.used,
-        cell.held + ahead,
-        amount,
-        _fits_at(counter, cell, cap, amount),
-    )
-
-
-def _fits_at(counter: Counter, cell: Cell, cap: int, amount: int) -> int | None:
-    if amount > cap:
-        return None
-    if counter.span:
-        left = cell.used + cell.held
-        if left + amount <= cap:  # only a claim is in the way
-            return None
-        for _, youngest, used, held in cell.ring:
-            left -= used + held
-            if left + amount <= cap:
-                return youngest + counter.span
-        return None
-    return counter.until if counter.until and cell.used + amount > cap else None
-
-
-def _take(cell: Cell, counter: Counter, now: int, used: int = 0, held: int = 0) -> None:
-    cell.used += used
-    cell.held += held
-    if counter.span:
-        index = now // part_ms(counter.span)
-        if cell.ring and cell.ring[-1][0] >= index:
-            last = cell.ring[-1]
-            last[1] = now
-            last[2] += used
-            last[3] += held
-        else:
-            cell.ring.append([index, now, used, held])
-
-
 def _charge(view: View, was: Open, counter: Counter, index: int, held: int, charged: int, real: int) -> None:
     """What a reservation still holds, or was charged when it expired, becomes what it used. What goes over the
     reserved counts from now on.
@@ -616,7 +347,7 @@ def _charge(view: View, was: Open, counter: Counter, index: int, held: int, char
         return
     cell = _cell(view, counter, was.plan.rev)
     excess = max(0, real - was.hold[index - 1])
-    part = _part(cell, was.at, counter.span) if counter.span else None
+    part = cell.part(was.at, counter.span) if counter.span else None
     if part is not None:
         part[2] += real - excess - charged
         part[3] -= held
@@ -624,42 +355,11 @@ def _charge(view: View, was: Open, counter: Counter, index: int, held: int, char
         cell.used += real - excess - charged
         cell.held -= held
     if excess:
-        _take(cell, counter, view.now, used=excess)
+        cell.take(counter, view.now, used=excess)
     if counter.keep < 0 and cell.empty(view.now):
         del view.cells[counter.key]
     elif real > charged:
         _fire(view, counter, cell)
-
-
-def _slide(cell: Cell, span: int, now: int) -> None:
-    ring = cell.ring
-    gone = 0
-    for part in ring:
-        if part[1] + span > now:
-            break
-        cell.used -= part[2]
-        cell.held -= part[3]
-        gone += 1
-    if gone:
-        del ring[:gone]
-        if not ring:  # an empty window forgets: its thresholds fire again
-            cell.fired = ()
-            cell.next = min((m.at for m in cell.marks), default=None)
-
-
-def _part(cell: Cell, at: int, span: int) -> list[int] | None:
-    index = at // part_ms(span)
-    for part in reversed(cell.ring):
-        if part[0] == index:
-            return part
-        if part[0] < index:
-            return None
-    return None
-
-
-def part_ms(span: int) -> int:
-    """How many ms of a rolling window leave together: a fiftieth."""
-    return max(1, span // BUCKETS)
 
 
 def _fire(view: View, counter: Counter, cell: Cell) -> None:

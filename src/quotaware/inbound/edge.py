@@ -23,7 +23,7 @@ from ..errors import (
     StoreError,
     StoreUnavailable,
 )
-from ..stores.thread import drive_async
+from ..stores.tickets import drive_async
 from ..tenancy import keys
 from ..tenancy.nodes import Path
 

@@ -20,7 +20,7 @@ import anyio.to_thread
 from ..context import current
 from ..errors import BodyTooLarge, ConfigurationError
 from ..providers.base import Route
-from ..stores.thread import drive, drive_async, on_loop
+from ..stores.tickets import drive, drive_async, on_loop
 from .httpx_streams import async_stream, sync_stream
 from .meter import LARGE, MAX_BODY, Meter, Passage, Refusal, body_too_large
 from .tap import Tap

@@ -10,7 +10,7 @@ from ..core.charges import Outcome
 from ..core.usage import Usage
 from ..errors import ApiError
 from ..settings import whole
-from ..stores.thread import drive, drive_async, on_loop
+from ..stores.tickets import drive, drive_async, on_loop
 from .meter import Meter
 
 

@@ -17,7 +17,7 @@ from ..engine import Engine
 from ..errors import ApiError, BodyTooLarge, InvalidRequest, PermissionDenied
 from ..providers import jsontext, registry
 from ..providers.base import Route, Unreadable
-from ..stores.thread import Steps
+from ..stores.tickets import Steps
 from .tap import Tap
 
 logger = logging.getLogger("quotaware")

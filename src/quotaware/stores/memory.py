@@ -14,21 +14,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from itertools import islice
 from threading import Lock
 
-from ..core.ledger import (
-    REMEMBER_MS,
-    Answer,
-    Cell,
-    Counter,
-    Extend,
-    Op,
-    Plan,
-    Reserve,
-    Row,
-    View,
-    decide,
-    id_time,
-    totals,
-)
+from ..core.cells import Cell
+from ..core.ledger import View, decide, totals
+from ..core.steps import REMEMBER_MS, Answer, Counter, Extend, Op, Plan, Reserve, Row, id_time
 from ..errors import Conflict, StoreError
 from .protocol import Change, Clock, Doc
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from ..core.ledger import Answer, Op, Row
+from ..core.steps import Answer, Op, Row
 from ..errors import StoreError
 
 Clock = Callable[[], int]

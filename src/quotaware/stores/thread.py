@@ -8,26 +8,23 @@ collection leaves behind, so that none of it needs a running loop.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
-import sys
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-import anyio
-
-from ..core.ledger import NOTHING, Answer, Extend, Op, Plan, Result, Settle
+from ..core.steps import NOTHING, Answer, Extend, Op, Plan, Result, Settle
 from ..errors import StoreError
 from .protocol import Clock, Store
+from .tickets import Ticket, Waker, wake_all
 
 logger = logging.getLogger("quotaware")
 T = TypeVar("T")
@@ -45,103 +42,6 @@ REPEAT_S = 0.5
 FLUSH_S = 0.05
 TEND_S = 0.02
 """Leases are seen to no more often than this, seconds."""
-
-
-class _Loop(NamedTuple):
-    """An event loop as seen from other threads."""
-
-    key: Hashable
-    call_soon: Callable[[Callable[[], None]], object]
-
-
-_Waker = tuple[_Loop | None, Callable[[], object]]
-"""Who waits for a ticket: the loop to wake him on (None: on any thread), and how."""
-
-
-def _running_loop() -> _Loop:
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        token = sys.modules["trio"].lowlevel.current_trio_token()
-        return _Loop(token, token.run_sync_soon)
-    return _Loop(loop, loop.call_soon_threadsafe)
-
-
-def on_loop() -> bool:
-    """Whether this thread is running an event loop right now (a sync call here must not wait for others)."""
-    try:
-        _running_loop()
-    except (KeyError, RuntimeError):
-        return False
-    return True
-
-
-class Ticket(Generic[T]):
-    """Something that will be known: an answer, or one's turn. Waited for from sync or async code, by one waiter."""
-
-    __slots__ = ("_error", "_loop", "_value", "_wake", "done")
-
-    def __init__(self) -> None:
-        self.done = False
-        self._value: T | None = None
-        self._error: BaseException | None = None
-        self._loop: _Loop | None = None
-        self._wake: Callable[[], object] | None = None
-
-    def value(self) -> T:
-        """The answer of a ticket that is done, or its error raised."""
-        if self._error is not None:
-            raise self._error
-        return self._value  # type: ignore[return-value]
-
-    def resolve(self, value: T | None = None, error: BaseException | None = None) -> None:
-        """Sets the answer and wakes who waits. The first answer stands."""
-        if waker := self._settle(value, error):
-            _wake([waker])
-
-    def _settle(self, value: T | None, error: BaseException | None) -> _Waker | None:
-        if self.done:
-            return None
-        self._value, self._error = value, error
-        self.done = True
-        return (self._loop, self._wake) if self._wake is not None else None
-
-    def wait(self, timeout: float) -> bool:
-        """Blocks this thread until it is done, at most `timeout` seconds."""
-        if not self.done:
-            turn = threading.Event()
-            self._loop, self._wake = None, turn.set
-            if not self.done:
-                turn.wait(timeout)
-        return self.done
-
-    async def wait_async(self, timeout: float) -> bool:
-        """Awaits until it is done, at most `timeout` seconds; on asyncio and trio."""
-        if not self.done:
-            turn = anyio.Event()
-            self._loop, self._wake = _running_loop(), turn.set
-            if not self.done:
-                with anyio.move_on_after(timeout):
-                    await turn.wait()
-        return self.done
-
-
-def _wake(wakers: list[_Waker]) -> None:
-    """Wakes all waiters, each loop once."""
-    by_loop: dict[Hashable, tuple[_Loop, list[Callable[[], object]]]] = {}
-    for loop, wake in wakers:
-        if loop is None:
-            wake()
-        else:
-            by_loop.setdefault(loop.key, (loop, []))[1].append(wake)
-    for loop, wakes in by_loop.values():
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there any more
-            loop.call_soon(partial(_call_all, wakes))
-
-
-def _call_all(calls: list[Callable[[], object]]) -> None:
-    for call in calls:
-        call()
 
 
 @dataclass(slots=True)
@@ -438,24 +338,24 @@ class StoreThread:
         work: dict[str, list[_Step]] = {org: [] for org in orgs}
         for step in steps:
             work.setdefault(step.org, []).append(step)
-        wakers: list[_Waker | None] = []
+        wakers: list[Waker | None] = []
         following: list[_Step] = []
         for org, answer in self._apply(work).items():
             own = work[org]
             if isinstance(answer, StoreError):
-                wakers += [step.ticket._settle(None, answer) for step in own if step.ticket is not None]
+                wakers += [step.ticket.put(None, answer) for step in own if step.ticket is not None]
                 self._keep_for_later(own)
                 continue
             self._quietly(partial(self.told, org, answer, [step.op for step in own]))
             for step, result in zip(own, answer.results, strict=True):
                 if step.ticket is not None:
-                    wakers.append(step.ticket._settle((result, answer), None))
+                    wakers.append(step.ticket.put((result, answer), None))
                 elif (more := self._unasked(step.op, result)) is not None:
                     following.append(_Step(org, more, None))
             due = [(id, plan) for id, plan in answer.due if id not in expired]
             expired.update(id for id, _ in due)
             following += [_Step(org, Settle(id, plan, NOTHING, "{}", "expired"), None) for id, plan in due]
-        _wake([waker for waker in wakers if waker is not None])
+        wake_all(wakers)
         return following
 
     def _apply(self, work: Mapping[str, list[_Step]]) -> dict[str, Answer | StoreError]:
@@ -540,39 +440,6 @@ def _begin_again() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_again)
-
-
-Steps = Generator[tuple[Ticket[Any], float], None, T]
-"""Logic that waits now and then, written once for sync and async: it yields a ticket and how many seconds to wait
-for it at most, and goes on when the ticket is done or the time is over.
-"""
-
-
-def drive(steps: Steps[T]) -> T:
-    """Runs it from sync code, blocking this thread while it waits. A wait that is broken off (a signal) closes the
-    steps, which let go of what they hold.
-    """
-    try:
-        while True:
-            ticket, timeout = next(steps)
-            ticket.wait(timeout)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
-    finally:
-        steps.close()
-
-
-async def drive_async(steps: Steps[T]) -> T:
-    """Runs it from async code. A cancelled wait closes the steps, which let go of what they hold."""
-    try:
-        while True:
-            ticket, timeout = next(steps)
-            if not ticket.done:
-                await ticket.wait_async(timeout)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
-    finally:
-        steps.close()
 
 
 def _run(work: _Work) -> None:

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..core.ledger import CONCURRENCY, COST, REMEMBER_MS, REQUESTS, TOKENS, Counter, Plan
 from ..core.limits import Limit, bearing
+from ..core.steps import CONCURRENCY, COST, REMEMBER_MS, REQUESTS, TOKENS, Counter, Plan
 from .nodes import Node, Path
 
 KEEP_MS = REMEMBER_MS + 86_400_000

@@ -1,0 +1,127 @@
+"""The state of one counter: what is used, held and claimed, in a fixed window or in the parts of a rolling one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .steps import Counter, Mark, Over
+
+BUCKETS = 50
+"""A rolling window is cut into this many parts; entries of one part leave together with its youngest."""
+CLAIM_MS = 250
+"""How long the oldest waiter's claim stands in a counter without being renewed."""
+
+
+class Claim(NamedTuple):
+    """The oldest waiter's claim on a counter: it counts as held for every younger id."""
+
+    id: str
+    amount: int
+    until: int
+
+
+class Cell:
+    """The state of one counter. `base` is the cap without what was carried over, `ring` a rolling window's parts:
+    [index, youngest ms, used, held].
+    """
+
+    __slots__ = ("base", "cap", "claim", "fired", "held", "marks", "next", "rev", "ring", "used")
+
+    def __init__(self) -> None:
+        self.used = 0
+        self.held = 0
+        self.base = 0
+        self.cap = 0
+        self.rev = -1
+        self.marks: tuple[Mark, ...] = ()
+        self.next: int | None = None
+        self.fired: tuple[str, ...] = ()
+        self.ring: list[list[int]] = []
+        self.claim: Claim | None = None
+
+    def empty(self, now: int) -> bool:
+        """Whether nothing is used, held or claimed here."""
+        return self.used == self.held == 0 and (self.claim is None or self.claim.until <= now)
+
+    def install(self, counter: Counter, rev: int) -> None:
+        """The newest policy's cap and thresholds: one that is passed already stays fired, another is armed again."""
+        if rev > self.rev:
+            self.rev = rev
+            self.base = self.cap = counter.cap
+            self.marks = counter.marks
+            if counter.marks or self.fired:
+                self.fired = tuple(m.id for m in counter.marks if m.id in self.fired and m.at <= self.used)
+                self.next = min((m.at for m in counter.marks if m.id not in self.fired), default=None)
+
+    def claimed(self, id: str, now: int) -> int:
+        """What an older waiter claims of it."""
+        claim = self.claim
+        if claim is None:
+            return 0
+        if claim.until <= now:
+            self.claim = None
+            return 0
+        return claim.amount if claim.id < id else 0
+
+    def over(self, counter: Counter, cap: int, hard: bool, ahead: int, amount: int) -> Over:
+        """The figures of a cap that `amount` does not fit, `ahead` of it claimed."""
+        fits_at = self._fits_at(counter, cap, amount)
+        return Over(counter.key, cap, hard, self.used, self.held + ahead, amount, fits_at)
+
+    def take(self, counter: Counter, now: int, used: int = 0, held: int = 0) -> None:
+        """Counts amounts from now on."""
+        self.used += used
+        self.held += held
+        if counter.span:
+            index = now // part_ms(counter.span)
+            if self.ring and self.ring[-1][0] >= index:
+                last = self.ring[-1]
+                last[1] = now
+                last[2] += used
+                last[3] += held
+            else:
+                self.ring.append([index, now, used, held])
+
+    def part(self, at: int, span: int) -> list[int] | None:
+        """The part of a rolling window that an entry of `at` is in, if it still counts."""
+        index = at // part_ms(span)
+        for part in reversed(self.ring):
+            if part[0] == index:
+                return part
+            if part[0] < index:
+                return None
+        return None
+
+    def slide(self, span: int, now: int) -> None:
+        """Lets go of the parts whose youngest entry is older than the window."""
+        gone = 0
+        for part in self.ring:
+            if part[1] + span > now:
+                break
+            self.used -= part[2]
+            self.held -= part[3]
+            gone += 1
+        if gone:
+            del self.ring[:gone]
+            if not self.ring:  # an empty window forgets: its thresholds fire again
+                self.fired = ()
+                self.next = min((m.at for m in self.marks), default=None)
+
+    def _fits_at(self, counter: Counter, cap: int, amount: int) -> int | None:
+        if amount > cap:
+            return None
+        if not counter.span:
+            return counter.until if counter.until and self.used + amount > cap else None
+        left = self.used + self.held
+        if left + amount <= cap:  # only a claim is in the way
+            return None
+        for _, youngest, used, held in self.ring:
+            left -= used + held
+            if left + amount <= cap:
+                return youngest + counter.span
+        return None
+
+
+def part_ms(span: int) -> int:
+    """How many ms of a rolling window leave together: a fiftieth."""
+    return max(1, span // BUCKETS)
