@@ -178,17 +178,17 @@ def stream(rounds: int) -> None:
         b'"delta":{"content":"hello"},"logprobs":null,"finish_reason":null}],"usage":null}\n\n'
     )
     route = registry.find("POST", "api.openai.com", "/v1/chat/completions")
-    assert route is not None and route.format is not None
+    assert route is not None
+    assert route.format is not None
     for hide in (False, True):
         reader = route.format.stream(hide)
-        sink: list[bytes] = []
 
         def through(reader: Any = reader) -> None:
             reader.feed(chunk)
 
         paired(
             f"a streamed chunk, kept and read ({'hiding' if hide else 'as it is'})",
-            lambda: timed(lambda: sink.append(chunk) or sink.clear(), 2_000),
+            lambda: timed(lambda: chunk, 2_000),
             lambda through=through: timed(through, 2_000),
             rounds,
         )

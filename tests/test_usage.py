@@ -149,6 +149,8 @@ def test_a_correction_is_a_record_of_its_own_with_the_same_id(quota: Quota, cloc
     assert (first.quality, first.correction) == ("unsettled", False)
     assert (correction.quality, correction.correction) == ("exact", True)
     assert first.cost + correction.cost == CENT * 4 // 10
+    assert first.usage.total + correction.usage.total == used(0.4).usage.total
+    assert correction.usage.output == used(0.4).usage.output
 
 
 def test_a_page_never_ends_between_a_call_and_its_correction(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import time
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ class Attempt:
         self.until: float | None = None
         self.claims: Plan | None = None
         self.would_deny: list[str] = []
+        self.about = ""
 
     def run(self, caller: Caller) -> Steps[Admission | ApiError]:
         """Decides the call of a caller. Raises `StoreError`."""
@@ -149,7 +151,7 @@ class Attempt:
     ) -> Admission | ApiError | Literal["stale", "retry"]:
         """What becomes of any answer but a denial."""
         match result.verdict:
-            case "done":
+            case "done" | "again":  # again: its first answer was lost on the way
                 try:
                     return self._admitted(policy, price, bound, result)
                 except BaseException:
@@ -231,13 +233,14 @@ class Attempt:
         about = {**about, "input_bound": bound.input}
         if bound.cap is not None:
             about["cap"] = bound.cap
+        self.about = json.dumps(about, separators=(",", ":"), ensure_ascii=False)
         return Reserve(
             self.id,
             plan,
             bound.hold,
             bound.on_expiry,
             self.engine.thread.terms.lease,
-            json.dumps(about, separators=(",", ":"), ensure_ascii=False),
+            self.about,
             wait=self.may_wait,
             force=settings.shadow,
         )
@@ -282,11 +285,9 @@ class Attempt:
             if meaning is not None and meaning.limit.mode != "soft":
                 self.would_deny.append(str(meaning.limit))
         if self.would_deny:
-            engine.tally["would_deny"] += 1
-        admission = Admission(engine, self.id, self.call, policy, price, bound, self.binding, self.would_deny)
-        self.binding.holding[self.id] = frozenset(self._held_keys(policy.plan, bound.hold))
-        self.binding.calls += 1
-        self.binding.policy = policy
+            engine.count("would_deny")
+        admission = Admission(self, policy, price, bound)
+        self.binding.admitted(self.id, frozenset(self._held_keys(policy.plan, bound.hold)), policy)
         return admission
 
 
@@ -298,8 +299,10 @@ class Admission:
     """A call that may go. It ends once, at the first `settle` or `abandon`; later ones change nothing."""
 
     __slots__ = (
+        "_about",
         "_end",
         "_lease",
+        "_pid",
         "began",
         "binding",
         "bound",
@@ -311,27 +314,19 @@ class Admission:
         "would_deny",
     )
 
-    def __init__(
-        self,
-        engine: Engine,
-        id: str,
-        call: Call,
-        policy: Policy,
-        price: Price | None,
-        bound: Bound,
-        binding: Binding,
-        would_deny: list[str],
-    ) -> None:
-        self.engine = engine
-        self.id = id
-        self.call = call
+    def __init__(self, attempt: Attempt, policy: Policy, price: Price | None, bound: Bound) -> None:
+        self.engine = attempt.engine
+        self.id = attempt.id
+        self.call = attempt.call
+        self.binding = attempt.binding
+        self.would_deny = attempt.would_deny
         self.policy = policy
         self.price = price
         self.bound = bound
-        self.binding = binding
-        self.would_deny = would_deny
         self.began = time.monotonic()
-        self._lease: Lease = engine.thread.keep(id, policy.plan)
+        self._about = attempt.about
+        self._lease: Lease = self.engine.thread.keep(self.id, policy.plan)
+        self._pid = os.getpid()
         self._end = Lock()  # taken by the end that counts, never let go
 
     @property
@@ -348,19 +343,18 @@ class Admission:
 
         `model` is what the answer names. Safe to call from any thread, any number of times.
         """
-        if self._end.acquire(blocking=False):
+        if self._end.acquire(blocking=False) and self._pid == os.getpid():  # a fork's copy is not the call
             try:
                 self._settle(outcome, model)
             except Exception:  # its lease will end, and charge it
-                self.engine.tally["faults"] += 1
+                self.engine.count("faults")
                 logger.exception("a call could not be settled")
 
     def _settle(self, outcome: Outcome, model: str | None) -> None:
         engine, call, bound = self.engine, self.call, self.bound
         engine.thread.drop(self.id)
-        self.binding.holding.pop(self.id, None)
         charged = charge(call, self.price, bound.input, bound.output, outcome)
-        self.binding.cost += charged.cost
+        self.binding.settled(self.id, charged.cost)
         if charged.quality == "exact" and outcome.status < 300:
             engine.learn(call, self.policy, charged.usage, bound.input)
         counts = {name: n for name in charged.usage.__slots__ if (n := getattr(charged.usage, name))}
@@ -376,7 +370,8 @@ class Admission:
         }
         text = json.dumps({k: v for k, v in told.items() if v is not None}, separators=(",", ":"))
         real: Amounts = (max(0, charged.usage.total), charged.cost, 0)
-        engine.thread.post(self.policy.plan.org, Settle(self.id, self.policy.plan, real, text))
+        plan = self.policy.plan
+        engine.thread.post(plan.org, Settle(self.id, plan, real, text, about=self._about))
 
     def abandon(self, outcome: Outcome, model: str | None = None) -> None:
         """Settles from a finalizer: hands it to the store thread and takes no lock."""

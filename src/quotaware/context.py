@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 from .errors import ApiError, ConfigurationError
@@ -94,6 +95,19 @@ class Binding:
         self.denials: dict[str, ApiError] = {}
         self.policy: Any = None
 
+    def admitted(self, id: str, counters: frozenset[str], policy: Any) -> None:
+        """A call of this request goes out, and holds these counters."""
+        with _counting:
+            self.calls += 1
+            self.holding[id] = counters
+            self.policy = policy
+
+    def settled(self, id: str, cost: int) -> None:
+        """It has ended, and cost so many nano-dollars."""
+        with _counting:
+            self.cost += cost
+            self.holding.pop(id, None)
+
     def denied(self, request_id: str, error: ApiError) -> None:
         """Remembers (the newest hundred of) what calls of this request were answered with."""
         self.denials[request_id] = error
@@ -101,6 +115,8 @@ class Binding:
             del self.denials[next(iter(self.denials))]
 
 
+_counting = Lock()
+"""Calls of one request may run in many threads."""
 _binding: ContextVar[Binding | None] = ContextVar("quotaware_binding", default=None)
 
 

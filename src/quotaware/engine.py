@@ -11,6 +11,7 @@ import logging
 from collections import Counter as Tally
 from collections.abc import Callable
 from dataclasses import replace
+from threading import RLock
 from typing import TypeVar
 
 from .admission import Admission, Attempt, Bound
@@ -67,6 +68,7 @@ class Engine:
         self.prices = prices
         self.clock = clock
         self.tally: Tally[str] = Tally()
+        self._tallying = RLock()  # a finalizer may count while its thread does
         self.simple: Caller | None = None
         self._prepare: Callable[[], None] | None = None
         self.room = WaitingRoom(settings.max_waiters)
@@ -76,6 +78,11 @@ class Engine:
         self._hidden: SharedCache[tuple[str, str | None], int] = SharedCache(4096)
         self._usual: SharedCache[tuple[str, str | None], float] = SharedCache(4096)
         self.ahead = 0  # how far the store's clock is ahead of ours, ms
+
+    def count(self, name: str) -> None:
+        """Adds one to a count of this process (`quota.stats`)."""
+        with self._tallying:
+            self.tally[name] += 1
 
     def prepare_with(self, work: Callable[[], None]) -> None:
         """Blocking work to do once, before the first call is decided."""
@@ -195,7 +202,7 @@ class Engine:
         except StoreError as error:
             logger.warning("a call was refused because the store is away: %s", error)
             outcome = StoreUnavailable("The quota store did not answer; try again", retry_after=1)
-        self.tally["denied" if isinstance(outcome, ApiError) else "admitted"] += 1
+        self.count("denied" if isinstance(outcome, ApiError) else "admitted")
         return outcome
 
     def _admit(self, call: Call, binding: Binding, may_wait: bool) -> Steps[Admission | ApiError]:

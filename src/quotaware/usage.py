@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
@@ -105,7 +105,9 @@ def _record(organization: str, row: Row) -> UsageRecord:
     about = json.loads(row.about) if row.about else {}
     outcome = json.loads(row.outcome)
     expired = row.how == "expired"
-    usage = Usage(**outcome.get("usage", {})) if not expired else Usage(input=row.real[0])
+    usage = Usage(input=row.real[0]) if expired else Usage(**outcome.get("usage", {}))
+    if row.part:  # the difference to what was charged as input when the lease ended
+        usage = replace(usage, input=usage.input - (usage.total - row.real[0]))
     quality: Quality = "unsettled" if expired else outcome.get("quality", "exact")
     flags: dict[str, Literal[True] | None] = {
         "overrun": row.overrun or None,

@@ -57,7 +57,7 @@ class Edge:
         """
         outcome = await self._standing(scope, identify)
         if isinstance(outcome, ApiError) and self.engine.settings.shadow:
-            self.engine.tally["would_deny"] += 1
+            self.engine.count("would_deny")
             return Binding(self.meter, None, outcome)
         return outcome
 

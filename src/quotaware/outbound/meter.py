@@ -85,7 +85,7 @@ class Meter:
     def too_large(self, route: Route, error: BodyTooLarge) -> Refusal | None:
         """The answer to a body that is too long to be read, or None: it passes unread."""
         if route.provider is None or self.engine.settings.shadow:
-            self.engine.tally["unread"] += 1
+            self.engine.count("unread")
             return None
         return self._refusal(route, error, self.binding())
 
@@ -136,7 +136,7 @@ class Meter:
     def _fault(self, what: str) -> None:
         """A fault of ours never breaks a host's call: it is logged and counted, and the call passes unmetered."""
         logger.exception("a call %s and passes unmetered", what)
-        self.engine.tally["faults"] += 1
+        self.engine.count("faults")
 
     def _passage(self, route: Route, admission: Admission, reading: Reading) -> Passage:
         format, parsed = route.format, reading.parsed

@@ -193,7 +193,7 @@ class Tap:
 
     def count(self, name: str) -> None:
         """Counts something that went wrong on our side and must not reach the host."""
-        self._admission.engine.tally[name] += 1
+        self._admission.engine.count(name)
 
     def _fault(self, name: str) -> None:
         self._reading = False
