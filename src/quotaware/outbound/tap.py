@@ -6,7 +6,6 @@ The bytes that the app sees are those that came, save for a usage chunk that onl
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,8 +13,6 @@ from ..admission import Admission
 from ..core.charges import Outcome
 from ..providers.base import Format, Report, StreamReader
 from .decoding import Decoder, decoder
-
-logger = logging.getLogger("quotaware")
 
 BOMB = 8 * 1024 * 1024
 """Decoded bytes that one piece of the wire may become; beyond that we stop reading (the app does not)."""
@@ -141,7 +138,7 @@ class Tap:
         """There was no answer. `sent`: the request may have reached the provider."""
         if not self._over:
             self._over = True
-            self._settle(Outcome(0, sent=sent, done=False), None)
+            self._admission.settle(Outcome(0, sent=sent, done=False))
 
     def abandon(self) -> None:
         """Forgotten half way, says the garbage collector: the same as `cut`, but it takes no lock."""
@@ -204,15 +201,8 @@ class Tap:
             return b""
         self._over = True
         kept = self._reader.flush() if self._reader is not None else b""
-        self._settle(*self._outcome(ended))
+        self._admission.settle(*self._outcome(ended))
         return kept if self.rewrites else b""
-
-    def _settle(self, outcome: Outcome, model: str | None) -> None:
-        try:
-            self._admission.settle(outcome, model)
-        except Exception:  # the host has its answer; the lease ends the reservation
-            logger.exception("a call could not be settled")
-            self.count("faults")
 
     def _outcome(self, ended: bool) -> tuple[Outcome, str | None]:
         if self._reader is None:
