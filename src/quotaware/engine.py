@@ -270,19 +270,23 @@ class Engine:
         return policy
 
     def price(self, call: Call, policy: Policy) -> Price | ApiError | None:
-        """The price in force. None: free, or no cost limit bears on a model without a price."""
+        """The price in force. None: free, or no cost limit bears on what has no price."""
         if call.free:
             return None
-        found = self.prices.find(call.provider, call.model, self.now()) if call.model is not None else None
-        if found is not None:
-            return found
-        if isinstance(self.settings.unknown_model, Price):
-            return self.settings.unknown_model
+        if call.model is not None:
+            if found := self.prices.find(call.provider, call.model, self.now()):
+                return found
+            if isinstance(self.settings.unknown_model, Price):
+                return self.settings.unknown_model
         if not policy.budgets:
             return None
-        what = f"model '{call.model}'" if call.model is not None else "this endpoint"
+        if call.model is None:
+            return PermissionDenied(
+                "What this endpoint costs is not known here, and a cost limit bears on the call",
+                code="price_unknown",
+            )
         return PermissionDenied(
-            f"No price is known for {what}, and a cost limit bears on the call. Add one: "
+            f"No price is known for model '{call.model}', and a cost limit bears on the call. Add one: "
             "Quota(prices={'<model>': {'input': <USD per million tokens>, 'output': …}}), or set unknown_model",
             code="price_unknown",
         )

@@ -11,7 +11,18 @@ from quotaware.core.steps import CONCURRENCY, COST, NOTHING, TOKENS, Counter, Pe
 from quotaware.errors import ConfigurationError
 from quotaware.stores.memory import IDLE_MS, MemoryStore, system_clock
 from quotaware.stores.opening import open_store
-from tests.stores.conformance import FOREVER, ORG, StoreConformance, ask, budget, commit, doc, plan, verdicts
+from tests.stores.conformance import (
+    FOREVER,
+    ORG,
+    StoreConformance,
+    ask,
+    budget,
+    commit,
+    doc,
+    in_threads,
+    plan,
+    verdicts,
+)
 from tests.support import NOON, FakeClock, check_books
 
 HOUR = 3_600_000
@@ -25,6 +36,25 @@ def store(clock: FakeClock) -> MemoryStore:
 class TestMemoryStore(StoreConformance):
     def check(self, store: MemoryStore, plans: dict[str, Plan]) -> None:
         check_books(store, ORG, plans)
+
+
+@pytest.mark.parametrize("batch", [1, 64, 256])
+def test_of_a_hundred_thousand_calls_offered_exactly_those_go_that_the_limit_pays_for(store, new, batch):
+    """I-1: N = 100,000 from 4 threads, K = 60,000; used + held is never over at the end of any batch."""
+    limit = budget(60_000)
+    done = [0] * 4
+
+    def offer(number: int) -> None:
+        left = 25_000
+        while left:
+            size = min(batch, left)
+            left -= size
+            answer = ask(store, *(Reserve(new(), limit, (0, 1, 0), NOTHING, 60_000, "") for _ in range(size)))
+            done[number] += verdicts(answer).count("done")
+            assert sum(answer.totals["budget"]) <= 60_000
+
+    in_threads(4, offer)
+    assert sum(done) == 60_000
 
 
 def test_it_is_called_inline(store):

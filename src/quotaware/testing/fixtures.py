@@ -1,4 +1,4 @@
-"""The pytest plugin: what a test asks for by name. Every pytest run loads it, so it imports little itself."""
+"""The pytest plugin: what a test asks for by name, with `pytest_plugins = ["quotaware.testing.fixtures"]`."""
 
 from __future__ import annotations
 
