@@ -588,5 +588,6 @@ async def test_two_processes_take_turns() -> None:
                     group.start_soon(caller, number)
         assert sorted(served) == [0] * 20 + [1] * 20
         assert min(served[:20].count(0), served[:20].count(1)) >= 3
+        assert all(quota.flush() for quota in quotas)
         for quota in quotas:
             nothing_left(quota)

@@ -282,7 +282,8 @@ class Engine:
             return None
         if call.model is None:
             return PermissionDenied(
-                "What this endpoint costs is not known here, and a cost limit bears on the call",
+                "What this endpoint costs is not known here, and a cost limit bears on the call. "
+                "Quota(hosts={'<host>': None}) lets a host's traffic pass without being judged",
                 code="price_unknown",
             )
         return PermissionDenied(

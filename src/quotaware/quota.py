@@ -154,11 +154,11 @@ class Quota:
         """Undoes `instrument`."""
         hook.remove(self.meter)
 
-    def transport(self, inner: Any) -> AsyncMeteredTransport:
+    def transport(self, inner: Any) -> Any:
         """A metered async transport over `inner`, for `AsyncClient(transport=…)` of httpx or httpx2."""
         return AsyncMeteredTransport(self.meter, inner)
 
-    def sync_transport(self, inner: Any) -> MeteredTransport:
+    def sync_transport(self, inner: Any) -> Any:
         """A metered sync transport over `inner`, for `Client(transport=…)` of httpx or httpx2."""
         return MeteredTransport(self.meter, inner)
 

@@ -221,7 +221,7 @@ async def test_an_unknown_path_at_a_provider_has_no_price(way: Way) -> None:
     try:
         refused = await wire.send(url, b'{"model":"gpt-4.1"}')
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "price_unknown")
-        assert "Quota(prices=" in refused.json()["error"]["message"]
+        assert "Quota(hosts=" in refused.json()["error"]["message"]
         counted = await wire.send(KNOWN + "/v1/responses/input_tokens", b'{"model":"gpt-4.1","input":"a"}')
         assert (counted.status_code, len(wire.arrived)) == (200, 1)
         with free.acting_as(end_user="u"):
