@@ -28,13 +28,14 @@ PRICES = {"model": {"input": 0, "output": 100}}  # 100 tokens are one cent
 class Wire:
     """Counts what reached the provider."""
 
-    def __init__(self) -> None:
+    def __init__(self, call_s: float) -> None:
+        self.call_s = call_s
         self.calls = 0
         self.spent = 0
 
     async def call(self, cost: int = CENT) -> None:
         self.calls += 1
-        await asyncio.sleep(CALL_S)
+        await asyncio.sleep(self.call_s)
         self.spent += cost
 
 
@@ -74,8 +75,10 @@ def ours(
     return once
 
 
-async def race(make: Callable[[Wire], Callable[[], Awaitable[bool]]], concurrency: int) -> tuple[Wire, int]:
-    wire = Wire()
+async def race(
+    make: Callable[[Wire], Callable[[], Awaitable[bool]]], concurrency: int, call_s: float = CALL_S
+) -> tuple[Wire, int]:
+    wire = Wire(call_s)
     once = make(wire)
     waiting = iter(range(OFFERED))
     denied = 0
@@ -100,7 +103,11 @@ async def main() -> None:
         row("naive check-then-record", concurrency, *await race(naive, concurrency))
         row("ours", concurrency, *await race(ours, concurrency))
     row("ours, every settle told twice", 64, *await race(lambda wire: ours(wire, twice=True), 64))
-    row("ours, a call outlives its lease", 64, *await race(lambda wire: ours(wire, lease=0.015), 64))
+    row(
+        "ours, calls three times as long as a lease",
+        64,
+        *await race(lambda wire: ours(wire, lease=1.0), 64, 3.0),
+    )
     row("ours, real cost three times the bound", 64, *await race(lambda wire: ours(wire, real=3), 64))
 
 

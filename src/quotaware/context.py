@@ -120,9 +120,8 @@ _counting = Lock()
 _binding: ContextVar[Binding | None] = ContextVar("quotaware_binding", default=None)
 
 
-def current() -> Binding | None:
-    """The binding of the running context, if there is one."""
-    return _binding.get()
+current = _binding.get
+"""Answers the binding of the running context, or None. Asked for every request that the process makes."""
 
 
 @contextmanager

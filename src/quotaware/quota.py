@@ -35,7 +35,9 @@ from .tenancy.nodes import Node
 from .tenancy.tree import SIMPLE_ORG, SIMPLE_PROJECT, Bootstrap, Tenancy
 
 LEAST_S = 0.01
-"""The shortest lease and deadline, seconds."""
+"""The shortest deadline, seconds."""
+LEAST_LEASE_S = 0.1
+"""The shortest lease, seconds: it is extended every third of it, and must outlive a busy moment."""
 
 
 class Quota:
@@ -119,7 +121,7 @@ class Quota:
         self._zone = time_zone
         self.store: Store = open_store(store, clock) if isinstance(store, str) else _store(store)
         terms = LeaseTerms(
-            milliseconds("lease", lease, LEAST_S),
+            milliseconds("lease", lease, LEAST_LEASE_S),
             milliseconds("idle_max", idle_max),
             milliseconds("call_max", call_max),
         )

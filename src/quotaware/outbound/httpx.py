@@ -199,8 +199,8 @@ class Hook:
             inner = original(client, url)
             binding = current()
             meter = binding.meter if binding is not None else next(iter(meters), None)
-            if meter is None or meter.route("POST", url.host, url.path) is None:
-                return inner  # a stranger, whatever the method
+            if meter is None or meter.passes(url.host, url.path):
+                return inner
             return transport(meter, inner)
 
         self._patches[kind] = original, transport_for_url

@@ -22,6 +22,8 @@ from .tap import Tap
 
 logger = logging.getLogger("quotaware")
 
+STRANGERS = 4096
+"""Hosts without LLM calls that are remembered."""
 LARGE = 131_072
 MAX_BODY = 32 * 1024 * 1024
 """A longer request body (bytes) is not read: at a known provider it is refused, elsewhere it passes."""
@@ -72,9 +74,20 @@ class Meter:
     def __init__(self, engine: Engine, hosts: Mapping[str, str | None]) -> None:
         self.engine = engine
         self._hosts = registry.check_hosts(hosts)
+        self._strangers: set[str] = set()
+
+    def passes(self, host: str, path: str) -> bool:
+        """Whether a request there is no call, whatever it carries. A host that was seen before costs one look."""
+        if host not in self._strangers:
+            if not registry.strange(host, self._hosts):
+                return self.route("POST", host, path) is None
+            if len(self._strangers) >= STRANGERS:
+                self._strangers.clear()
+            self._strangers.add(host)
+        return not path.rstrip("/").endswith(registry.SUFFIXES)
 
     def route(self, method: str, host: str, path: str) -> Route | None:
-        """Where a request goes, if that may be a call. Strangers cost a microsecond here and nothing after."""
+        """Where a request goes, if that may be a call."""
         return registry.find(method, host, path, self._hosts)
 
     def binding(self) -> Binding:

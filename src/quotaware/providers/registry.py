@@ -133,7 +133,13 @@ def find(method: str, host: str, path: str, hosts: Mapping[str, str | None] = NO
     table = _known(name, path)
     if table is not None:
         return table.route(path)
-    return _STRANGERS.routed(path) if path.endswith(_SUFFIXES) else None
+    return _STRANGERS.routed(path) if path.endswith(SUFFIXES) else None
+
+
+def strange(host: str, hosts: Mapping[str, str | None] = NO_HOSTS) -> bool:
+    """Whether nothing is known of a host: there only the end of a path (`SUFFIXES`) makes a request a call."""
+    name = _bare(host)
+    return name not in hosts and _known(name, "/") is None
 
 
 def plausible(route: Route, body: Mapping[str, Any]) -> bool:
@@ -182,7 +188,8 @@ _TABLES = {provider: _table(provider, formats) for provider, formats in _PROVIDE
 _KNOWN = {host: _TABLES[provider] for host, provider in _HOSTS.items()}
 _ENDS = tuple(end for end, _ in _DOMAINS)
 _STRANGERS = _table(None, _FORMATS)
-_SUFFIXES = tuple(reads.suffix for reads in _FORMATS)
+SUFFIXES = tuple(reads.suffix for reads in _FORMATS)
+"""How the paths end that are calls on any host."""
 
 
 def _known(name: str, path: str) -> _Table | None:
