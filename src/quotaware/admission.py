@@ -233,7 +233,7 @@ class Attempt:
         about = {**about, "input_bound": bound.input}
         if bound.cap is not None:
             about["cap"] = bound.cap
-        self.about = json.dumps(about, separators=(",", ":"), ensure_ascii=False)
+        self.about = json.dumps(about, separators=(",", ":"))
         return Reserve(
             self.id,
             plan,

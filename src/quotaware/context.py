@@ -81,9 +81,10 @@ class Binding:
     cost     nano-dollars settled so far; calls: how many were admitted
     denials  errors that calls of this request were answered with, by the id in the answer's header
     policy   the newest admitted call's policy, for the RateLimit headers
+    outer    the binding around an `acting_as` block
     """
 
-    __slots__ = ("caller", "calls", "cost", "denials", "holding", "meter", "policy", "refusal")
+    __slots__ = ("caller", "calls", "cost", "denials", "holding", "meter", "outer", "policy", "refusal")
 
     def __init__(self, meter: Any, caller: Caller | Identity | None, refusal: ApiError | None = None) -> None:
         self.meter = meter
@@ -94,6 +95,13 @@ class Binding:
         self.calls = 0
         self.denials: dict[str, ApiError] = {}
         self.policy: Any = None
+        self.outer: Binding | None = None
+
+    def within(self, outer: Binding | None) -> None:
+        """A block within a request: its denials and holds are the request's, and so are its calls and their cost."""
+        self.outer = outer
+        if outer is not None:
+            self.denials, self.holding = outer.denials, outer.holding
 
     def admitted(self, id: str, counters: frozenset[str], policy: Any) -> None:
         """A call of this request goes out, and holds these counters."""
@@ -101,12 +109,16 @@ class Binding:
             self.calls += 1
             self.holding[id] = counters
             self.policy = policy
+        if self.outer is not None:
+            self.outer.admitted(id, counters, policy)
 
     def settled(self, id: str, cost: int) -> None:
         """It has ended, and cost so many nano-dollars."""
         with _counting:
             self.cost += cost
             self.holding.pop(id, None)
+        if self.outer is not None:
+            self.outer.settled(id, cost)
 
     def denied(self, request_id: str, error: ApiError) -> None:
         """Remembers (the newest hundred of) what calls of this request were answered with."""

@@ -264,9 +264,11 @@ class Engine:
         key = (path.org, path.nodes[0].id if path.nodes else "", call.model, caller.end_user)
         policy = self.policies.get(key)
         now = self.now()
-        if policy is None or policy.plan.rev < path.rev or (policy.until and now >= policy.until):
+        if policy is None or policy.plan.rev != path.rev or (policy.until and now >= policy.until):
+            newer = policy is not None and policy.plan.rev > path.rev
             policy = compile_policy(path, call.model, caller.end_user, now)
-            self.policies[key] = policy
+            if not newer:  # what is judged by an old path is reserved by it, and found stale
+                self.policies[key] = policy
         return policy
 
     def price(self, call: Call, policy: Policy) -> Price | ApiError | None:

@@ -200,7 +200,9 @@ class Quota:
     ) -> ManualCall:
         """A call that is not HTTP: at most `input` tokens in and `max_output` out; `with` and `async with`.
 
-        `input` None: nobody knows yet, and it is allowed for as input is that a body does not show.
+        `input` None: nobody knows yet, and it is allowed for as input is that a body does not show. `max_output`
+        None: the model's longest answer, or less where money is tight. The call's `.cap` says what was reserved; there
+        is no body to write it into, so it is the app's to keep.
         Raises `ConfigurationError`.
         """
         for name, value in (("provider", provider), ("model", model), ("operation", operation)):
@@ -280,16 +282,17 @@ class Acting:
         self._block: AbstractContextManager[None] | None = None
 
     def __enter__(self) -> Binding:
-        request = current()
-        if request is not None:  # a block within a request: its denials and holds are the request's
-            self.binding.denials, self.binding.holding = request.denials, request.holding
+        if self._block is not None:
+            raise RuntimeError("this acting_as block is entered already; make one for each `with`")
+        self.binding.within(current())
         self._block = bound(self.binding)
         self._block.__enter__()
         return self.binding
 
     def __exit__(self, *exc: Any) -> None:
-        if self._block is not None:
-            self._block.__exit__(*exc)
+        block, self._block = self._block, None
+        if block is not None:
+            block.__exit__(*exc)
 
     async def __aenter__(self) -> Binding:
         return self.__enter__()

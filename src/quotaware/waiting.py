@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterable
-from threading import Lock
+from threading import RLock
 
 from .stores.tickets import Ticket
 
@@ -32,7 +32,7 @@ class WaitingRoom:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._lock = Lock()
+        self._lock = RLock()  # a finalizer may leave while its thread is in here
         self._lines: dict[str, list[Waiter]] = {}
         self._count = 0
 

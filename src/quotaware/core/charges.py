@@ -54,7 +54,10 @@ def _known(call: Call, most_input: int, most_output: int, outcome: Outcome) -> t
         seen = min(outcome.seen, most_output)
         quality: Quality = "estimated" if outcome.done else "partial"
         return Usage(input=min(estimate_input(call), most_input), output=seen), quality, False
-    if suspect(usage, most_input, max(most_output, 1)):
+    shown = (
+        max(most_input, usage.input) if call.opaque else most_input
+    )  # what is not in the body has no bound here
+    if suspect(usage, shown, max(most_output, 1)):
         return Usage(input=most_input, output=most_output), "estimated", True
     if outcome.done:
         return usage, "exact", False

@@ -197,7 +197,7 @@ class Hook:
 
         def transport_for_url(client: Any, url: Any) -> Any:
             inner = original(client, url)
-            binding = current()
+            binding = current() if meters else None
             meter = binding.meter if binding is not None else next(iter(meters), None)
             if meter is None or meter.passes(url.host, url.path):
                 return inner
@@ -231,8 +231,8 @@ def _route(meter: Meter, request: Any) -> Route | None:
     route = meter.route(request.method, url.host, url.path)
     if route is None or MARK in request.extensions:
         return None
-    if route.provider is None and "content-length" not in request.headers:
-        return None  # a streamed upload to a stranger: reading it would change how the app sends it
+    if "content-length" not in request.headers and (route.provider is None or meter.engine.settings.shadow):
+        return None  # a streamed upload that must pass whatever it is: reading it would change how it is sent
     return route
 
 

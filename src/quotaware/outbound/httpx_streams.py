@@ -28,6 +28,9 @@ def sync_stream(library: ModuleType) -> type:
                     yield kept
             except Undecodable as error:
                 raise library.DecodingError(str(error)) from error
+            except GeneratorExit:  # from the garbage collector, it may be, in the middle of anything
+                tap.abandon()
+                raise
             except Exception:
                 if kept := tap.cut():
                     yield kept

@@ -27,6 +27,13 @@ class ManualCall:
         self._admission: Admission | None = None
         self._usage: Usage | None = None
 
+    @property
+    def cap(self) -> int | None:
+        """Output tokens (a choice) that were reserved and are the app's to keep; None: no more than the model has.
+        What goes over is booked all the same, as an overrun.
+        """
+        return self._admission.bound.cap or self._call.cap if self._admission is not None else self._call.cap
+
     def used(self, **tokens: int) -> None:
         """What the call used: `input`, `output`, and the other counts of `Usage`; told again, the last word counts.
         Raises `ConfigurationError` naming what is no count.

@@ -84,7 +84,7 @@ class Meter:
             if len(self._strangers) >= STRANGERS:
                 self._strangers.clear()
             self._strangers.add(host)
-        return not path.rstrip("/").endswith(registry.SUFFIXES)
+        return not registry.plain(path).endswith(registry.SUFFIXES)
 
     def route(self, method: str, host: str, path: str) -> Route | None:
         """Where a request goes, if that may be a call."""
@@ -167,7 +167,11 @@ class Meter:
         request_id = f"req_{uuid.uuid4().hex}"
         error.fields.setdefault("request_id", request_id)
         binding.denied(error.fields["request_id"], error)
-        shape = route.format.refusal(error) if route.format is not None else error.body()
+        try:
+            shape = route.format.refusal(error) if route.format is not None else error.body()
+        except Exception:  # denied is denied, in whatever shape
+            logger.exception("a denial could not be told in the provider's shape")
+            shape = error.body()
         headers = {
             "content-type": "application/json",
             "x-should-retry": "false",
@@ -176,7 +180,7 @@ class Meter:
             DENIED_HEADER: error.fields["request_id"],
             **error.headers(),
         }
-        return Refusal(error.status, headers, json.dumps(shape, ensure_ascii=False).encode())
+        return Refusal(error.status, headers, json.dumps(shape).encode())
 
 
 def body_too_large(size: int) -> BodyTooLarge:

@@ -230,7 +230,9 @@ def _add_content(tally: Tally, content: object, image: int) -> None:
                 waiting.append(source.get("content"))
                 block = {name: value for name, value in block.items() if name != "source"}
             waiting.append(block.get("content"))
-            tally.add_strings({name: value for name, value in block.items() if name != "content"})
+            if block.get("input") is not None:  # of a tool: whatever shape the app gave it
+                tally.add_json(block["input"])
+            tally.add_strings({name: block[name] for name in block.keys() - {"content", "input"}})
         else:
             tally.add_strings(block)
 

@@ -20,6 +20,8 @@ _OUTSIDE = ("web_search_options", "search_parameters", "plugins")  # bring in wh
 _OWN_TOOLS = (None, "function", "custom")  # run by the app; any other kind runs on the provider's side
 # Reasoning models of these refuse `max_tokens`; compatible servers often know nothing else.
 _NAMES_NEW_CAP = frozenset({"openai", "azure"})
+_NEW_CAP_ONLY = re.compile(r"(?:^|/)(?:gpt-[5-9]|o[1-9](?:-|$))")
+"""Models that refuse the older name of the cap, wherever they are served."""
 
 # The most tokens of one image, (detail "low", any other), by the beginning of the model's name. From OpenAI's
 # guide "Images and vision": a base and up to eight tiles, or up to 1,536 patches times a factor. Where the
@@ -97,7 +99,8 @@ class OpenAIChat:
     def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
         """See `Format.cap`: the caps that the body names are lowered; where it names none, one is set."""
         named = {name: min(cap, tokens) for name in _CAPS if (cap := jsontext.whole(body, name)) is not None}
-        return named or {_CAPS[0] if provider in _NAMES_NEW_CAP else _CAPS[1]: tokens}
+        new = provider in _NAMES_NEW_CAP or _NEW_CAP_ONLY.search(str(body.get("model"))) is not None
+        return named or {_CAPS[0] if new else _CAPS[1]: tokens}
 
     def ask_usage(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """See `Format.ask_usage`."""

@@ -125,7 +125,7 @@ def find(method: str, host: str, path: str, hosts: Mapping[str, str | None] = NO
     if method != "POST" and method.upper() != "POST":
         return None
     name = _bare(host)
-    path = path.partition("?")[0].rstrip("/")
+    path = plain(path.partition("?")[0])
     if name in hosts:
         decided = hosts[name]
         table = _TABLES[decided] if decided is not None else None
@@ -134,6 +134,14 @@ def find(method: str, host: str, path: str, hosts: Mapping[str, str | None] = NO
     if table is not None:
         return table.route(path)
     return _STRANGERS.routed(path) if path.endswith(SUFFIXES) else None
+
+
+def plain(path: str) -> str:
+    """A path as servers read it that are not particular: small letters, single slashes, none at the end."""
+    path = path.lower().rstrip("/")
+    while "//" in path:
+        path = path.replace("//", "/")
+    return path
 
 
 def strange(host: str, hosts: Mapping[str, str | None] = NO_HOSTS) -> bool:

@@ -36,7 +36,7 @@ class Tally:
         self.wide += size - len(text.encode("ascii", "ignore"))
 
     def add_strings(self, value: object) -> None:
-        """Adds every string in a JSON value, whatever its shape; names of members are not counted."""
+        """Adds every string and number in a JSON value, whatever its shape; names of members are not counted."""
         waiting = [value]
         while waiting:
             value = waiting.pop()
@@ -47,6 +47,8 @@ class Tally:
             elif isinstance(value, dict):
                 self.cache_write = self.cache_write or "cache_control" in value
                 waiting.extend(value.values())
+            elif isinstance(value, int | float):
+                self.text += len(repr(value))
 
     def add_json(self, value: object) -> None:
         """Adds a JSON value as it is written, names and punctuation included: a schema, a tool."""

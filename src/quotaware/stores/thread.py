@@ -113,6 +113,7 @@ class StoreThread:
         self._lapsing: dict[str, int] = {}  # organization → ms by which what was let lapse has ended
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._here = threading.local()
 
     # for callers
 
@@ -207,7 +208,9 @@ class StoreThread:
     # the queue
 
     def _put(self, step: _Step) -> None:
-        if self.inline or self._thread is threading.current_thread():
+        if step.ticket is None and getattr(self._here, "on_trip", False):
+            self._inbox.put(step)  # a finalizer, run in the middle of this thread's own trip
+        elif self.inline or self._thread is threading.current_thread():
             self._trip([step])
         else:
             self._enqueue(step)
@@ -328,10 +331,14 @@ class StoreThread:
         the store knows nothing of are booked.
         """
         expired: set[str] = set()
-        for _ in range(FOLLOWING):
-            if not steps and not orgs:
-                return
-            steps, orgs = self._trip_once(steps, orgs, expired), ()
+        outer, self._here.on_trip = getattr(self._here, "on_trip", False), True
+        try:
+            for _ in range(FOLLOWING):
+                if not steps and not orgs:
+                    return
+                steps, orgs = self._trip_once(steps, orgs, expired), ()
+        finally:
+            self._here.on_trip = outer
 
     def _trip_once(self, steps: Sequence[_Step], orgs: Sequence[str], expired: set[str]) -> list[_Step]:
         """Answers are told, tickets resolved; answers the steps that are called for and not `expired` yet."""
