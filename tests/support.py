@@ -10,15 +10,19 @@ import time
 from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
-from quotaware.core.cells import part_ms
+from quotaware.core.cells import Cell, part_ms
+from quotaware.core.ledger import Ended, Open
 from quotaware.core.steps import REQUESTS, Answer, Op, Plan, Reserve, Row
 from quotaware.errors import StoreError
+from quotaware.stores import items
 from quotaware.stores.memory import MemoryStore
-from quotaware.stores.protocol import Clock, Doc
+from quotaware.stores.protocol import Clock, Doc, Store
 from quotaware.tenancy import nodes
 from quotaware.tenancy.plans import compile_policy
 
@@ -112,14 +116,15 @@ class AuditedStore(MemoryStore):
             used: Tally[str] = Tally()
             held: Tally[str] = Tally()
             rolling: set[str] = set()
-            for id in {*(row.id for row in state.rows), *state.view.open, *state.view.ended}:
+            rows = [row for _, row in state.rows]
+            for id in {*(row.id for row in rows), *state.view.open, *state.view.ended}:
                 plan = self._plans.get(id)  # none: let go before it had reserved anything
                 for counter, index in plan.lines if plan is not None else ():
                     if index == REQUESTS:
                         used[counter.key] += 1
                     if counter.span:
                         rolling.add(counter.key)
-            for row in state.rows:
+            for row in rows:
                 for counter, index in self._plans[row.id].lines:
                     if index != REQUESTS:
                         used[counter.key] += row.real[index - 1]
@@ -160,7 +165,37 @@ def ids(clock: Clock) -> Callable[[], str]:
     return lambda: f"{clock():012x}{next(numbers):020x}"
 
 
-def check_books(store: MemoryStore, org: str, plans: Mapping[str, Plan] | None = None) -> None:
+@dataclass
+class Books:
+    """All that an organization's counters, reservations and records say."""
+
+    now: int
+    cells: Mapping[str, Cell]
+    open: Mapping[str, Open]
+    ended: Mapping[str, Ended]
+    rows: Sequence[Row]
+
+
+def books(store: Store, org: str) -> Books:
+    """The books of any store, from its dump."""
+    if isinstance(store, MemoryStore):
+        state = store._orgs[org]
+        view = state.view
+        return Books(view.now, view.cells, view.open, view.ended, [row for _, row in state.rows])
+    found: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+    for item in store.dump(org):
+        if item.table not in ("doc", "audit"):
+            found[item.table][item.key] = json.loads(item.value)
+    return Books(
+        found["org"][""]["now"],
+        {key: items.unpack_cell(value) for key, value in found["counter"].items()},
+        {id: items.unpack_open(id, value) for id, value in found["open"].items()},
+        {id: items.unpack_ended(id, value) for id, value in found["ended"].items()},
+        [items.unpack_row(value) for value in found["record"].values()],
+    )
+
+
+def check_books(store: Store, org: str, plans: Mapping[str, Plan] | None = None) -> None:
     """I-2, to the unit, rolling windows part by part: used = Σ records that touch a counter, held = Σ open ones.
 
     `plans` says under which plan each id was reserved; without it that is compiled from the documents as they stand
@@ -168,14 +203,14 @@ def check_books(store: MemoryStore, org: str, plans: Mapping[str, Plan] | None =
     leaves no record but keeps its place in request rates: these are held to the calls with a record at least, and
     with the released ones at most. Counters that are due to be forgotten are not looked at.
     """
-    state = store._orgs[org]
-    view = state.view
+    found_books = books(store, org)
+    cells = found_books.cells
     used: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     held: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     requests: Tally[str] = Tally()
-    counters = {counter.key: counter for counter in state.swept.values()}
+    counters = {key: cell.counter for key, cell in cells.items()}
     calls: dict[str, list[Row]] = {}
-    for row in sorted(state.rows):
+    for row in sorted(found_books.rows):
         calls.setdefault(row.id, []).append(row)
     for id, rows in calls.items():
         plan = _plan_then(store, org, rows[0]) if plans is None else plans[id]
@@ -187,16 +222,16 @@ def check_books(store: MemoryStore, org: str, plans: Mapping[str, Plan] | None =
             real = sum(row.real[index - 1] for row in rows)
             within = min(real, rows[0].hold[index - 1])
             used[counter.key] += [(rows[0].at, within), (rows[-1].settled_at, real - within)]
-    for open_ in view.open.values():
+    for open_ in found_books.open.values():
         for counter, index in open_.plan.lines:
             counters[counter.key] = counter
             if index == REQUESTS:
                 requests[counter.key] += 1
             else:
                 held[counter.key].append((open_.at, open_.hold[index - 1]))
-    released = sum(ended.how == "released" for ended in view.ended.values())
+    released = sum(ended.how == "released" for ended in found_books.ended.values())
     for key, counter in counters.items():
-        cell = view.cells.get(key)
+        cell = cells.get(key)
         if counter.span:
             if cell is not None:
                 assert cell.used == sum(part[2] for part in cell.ring), key
@@ -209,7 +244,7 @@ def check_books(store: MemoryStore, org: str, plans: Mapping[str, Plan] | None =
                         f"{key}: held in part {index}"
                     )
                 assert cell.used <= requests[key] + released or key not in requests, key
-        elif not 0 < counter.keep <= view.now:
+        elif not 0 < counter.keep <= found_books.now:
             found = (cell.used, cell.held) if cell is not None else (0, 0)
             spent = sum(amount for _, amount in used[key])
             if key in requests:
@@ -222,7 +257,7 @@ def _within(entries: list[tuple[int, int]], index: int, span: int) -> int:
     return sum(amount for at, amount in entries if at // part_ms(span) == index)
 
 
-def _plan_then(store: MemoryStore, org: str, row: Row) -> Plan:
+def _plan_then(store: Store, org: str, row: Row) -> Plan:
     about = json.loads(row.about or "{}")
     found: list[nodes.Node] = []
     above = about.get("key") or about.get("project")

@@ -4,6 +4,7 @@
     ├── ConfigurationError(ValueError)   wrong at set-up: names the field and the way out
     │   └── LimitSyntaxError             a limit text that cannot be read
     ├── StoreError                       the store did not answer, or answered nonsense
+    │   └── Lost                         it was emptied or put back to an older state
     ├── Conflict                         another writer changed the tree first
     └── ApiError                         what a caller is told; has status, type, code, fields
         ├── InvalidKeyFormat 401 · AmbiguousCredentials 400 · AuthenticationError 401
@@ -48,6 +49,10 @@ class LimitSyntaxError(ConfigurationError):
 
 class StoreError(QuotawareError):
     """The store did not answer within its deadline, or its answer cannot be used."""
+
+
+class Lost(StoreError):
+    """The store lacks what this process has seen in it: it was emptied, or put back to an older state."""
 
 
 class Conflict(QuotawareError):

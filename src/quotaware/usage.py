@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Literal
 
 from .core.money import to_usd
-from .core.steps import Row
+from .core.steps import REMEMBER_MS, Row
 from .core.usage import Quality, Usage
 from .stores.protocol import Store
 
@@ -82,18 +82,22 @@ class UsageLog:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> Iterator[UsageRecord]:
-        """Records of calls admitted in [since, until), oldest first, narrowed by what is given."""
+        """Records of calls admitted in [since, until), in the order in which they were booked (a call is booked when it
+        ends), narrowed by what is given.
+        """
         wanted = {"project": project, "key": key, "end_user": end_user}
+        begin, end = _ms(since, 0), _ms(until, FOREVER_MS)
         after = ""
-        while True:
-            rows = self._store.records(organization, _ms(since, 0), _ms(until, FOREVER_MS), after, PAGE)
-            for row in rows:
-                record = _record(organization, row)
-                if all(value is None or getattr(record, name) == value for name, value in wanted.items()):
-                    yield record
-            if len(rows) < PAGE:
+        while True:  # none is booked before it was admitted, or later than its end is remembered
+            page = self._store.records(organization, begin, end + REMEMBER_MS, after, PAGE)
+            for _, row in page:
+                if begin <= row.at < end:
+                    record = _record(organization, row)
+                    if all(value is None or getattr(record, name) == value for name, value in wanted.items()):
+                        yield record
+            if len(page) < PAGE:
                 return
-            after = rows[-1].id
+            after = page[-1][0]
 
 
 def _ms(moment: datetime | None, otherwise: int) -> int:

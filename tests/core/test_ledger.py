@@ -105,7 +105,7 @@ class Books:
         """(id, part, how, real, overrun) of every record."""
         return [
             (row.id, row.part, row.how, row.real, row.overrun)
-            for row in self.store.records(ORG, 0, 1 << 53, "", 1000)
+            for _, row in self.store.records(ORG, 0, 1 << 53, "", 1000)
         ]
 
     def check(self) -> None:

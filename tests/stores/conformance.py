@@ -5,8 +5,10 @@ The decisions themselves are the kernel's and proved there; here it is what a st
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Barrier, Thread
 from typing import Any
 
@@ -20,6 +22,7 @@ from quotaware.core.steps import (
     TOKENS,
     Answer,
     Counter,
+    Event,
     Extend,
     Mark,
     Op,
@@ -27,6 +30,8 @@ from quotaware.core.steps import (
     Plan,
     Reserve,
     Settle,
+    Sum,
+    position_of,
 )
 from quotaware.errors import Conflict, StoreError
 from quotaware.stores.protocol import Change, Doc, Store
@@ -84,7 +89,8 @@ def in_threads(count: int, work: Callable[[int], None]) -> None:
 
 
 class StoreConformance:
-    """Behaviours of a store with an injected clock; `check` is called with the plans by id when a test moved money."""
+    """Behaviours of a store with an injected clock (fixtures `store`, and `other_store`: one that has nothing in common
+    with it); `check` is called with the plans by id when a test moved money."""
 
     def check(self, store: Store, plans: dict[str, Plan]) -> None:
         """Holds the counters against records and open reservations (I-2)."""
@@ -378,7 +384,8 @@ class StoreConformance:
         ask(store, Reserve(id, limit, (2, 6, 1), NOTHING, 60_000, '{"model":"m"}'))
         clock.advance(250)
         ask(store, Settle(id, limit, (3, 7, 0), '{"status":200}'))
-        (row,) = store.records(ORG, 0, FOREVER, "", 10)
+        ((position, row),) = store.records(ORG, 0, FOREVER, "", 10)
+        assert position_of(position) == (NOON + 250, 0)
         assert row._asdict() == {
             "id": id,
             "part": 0,
@@ -392,27 +399,31 @@ class StoreConformance:
             "overrun": True,
         }
 
-    def test_records_come_by_id_whenever_they_settled_and_by_the_time_of_their_reserve(
-        self, store, clock, new
-    ):
+    def test_records_come_in_the_order_in_which_they_were_booked(self, store, clock, new):
         limit = budget(1000)
-        called = []
-        for _ in range(6):
-            called.append(new())
-            ask(store, Reserve(called[-1], limit, (0, 1, 0), NOTHING, 60_000, ""))
+        called = [new() for _ in range(6)]
+        for id in called:
+            ask(store, Reserve(id, limit, (0, 1, 0), NOTHING, 60_000, ""))
+        for id in reversed(called):
+            ask(store, Settle(id, limit, (0, 1, 0), ""))
             clock.advance(10)
-        ask(store, *(Settle(id, limit, (0, 1, 0), "") for id in reversed(called)))
+        booked = called[::-1]
 
         def found(since: int, until: int, after: str, limit: int) -> list[str]:
-            return [row.id for row in store.records(ORG, since, until, after, limit)]
+            return [row.id for _, row in store.records(ORG, since, until, after, limit)]
 
-        assert found(0, FOREVER, "", 4) == called[:4]
-        assert found(0, FOREVER, called[3], 4) == called[4:]
-        assert found(NOON + 10, NOON + 30, "", 9) == called[1:3]
+        everything = store.records(ORG, 0, FOREVER, "", 9)
+        assert [row.id for _, row in everything] == booked
+        assert found(0, FOREVER, "", 4) == booked[:4]
+        assert found(0, FOREVER, everything[3][0], 4) == booked[4:]
+        assert found(0, FOREVER, everything[5][0], 4) == []
+        assert found(NOON + 10, NOON + 30, "", 9) == booked[1:3]
+        assert found(NOON + 10, NOON + 30, everything[1][0], 9) == booked[2:3]
         assert found(NOON + 60, FOREVER, "", 9) == []
         assert store.records("org_b", 0, FOREVER, "", 9) == []
 
-    def test_a_page_never_ends_between_a_call_and_its_correction(self, store, new):
+    def test_every_record_has_a_position_of_its_own(self, store, clock, new):
+        """Many of one millisecond and one batch, corrections among them; a page may begin between any two."""
         limit = budget(1000)
         called = [new() for _ in range(4)]
         for id in called:
@@ -422,23 +433,117 @@ class StoreConformance:
                 Settle(id, limit, NOTHING, "", "expired"),
             )
         ask(store, *(Settle(id, limit, (0, 5, 0), "") for id in called[1:3]))
-        everything = [
-            (called[0], 0),
-            (called[1], 0),
-            (called[1], 1),
-            (called[2], 0),
-            (called[2], 1),
-            (called[3], 0),
-        ]
+        everything = [*((id, 0) for id in called), (called[1], 1), (called[2], 1)]
+        positions = [position_of(at) for at, _ in store.records(ORG, 0, FOREVER, "", 99)]
+        assert positions == sorted(set(positions))
         for size in range(1, 7):
             seen: list[tuple[str, int]] = []
             after = ""
             while page := store.records(ORG, 0, FOREVER, after, size):
-                seen += [(row.id, row.part) for row in page]
-                after = page[-1].id
-                assert size <= len(page) + (len(seen) == len(everything)) * size
+                seen += [(row.id, row.part) for _, row in page]
+                after = page[-1][0]
             assert seen == everything, size
         self.check(store, dict.fromkeys(called, limit))
+
+    # sums
+
+    def test_sums_are_written_behind_a_watermark_that_one_of_many_moves(self, store):
+        assert store.folded(ORG) == ""
+        hour = Sum("hour", NOON, '{"model":"m"}', '{"calls":1}', FOREVER)
+        assert store.fold(ORG, "", "5-0", [hour])
+        assert store.folded(ORG) == "5-0"
+        late = hour._replace(body='{"calls":9}')
+        assert not store.fold(ORG, "", "6-0", [late])
+        assert not store.fold(ORG, "4-0", "6-0", [late])
+        assert store.folded(ORG) == "5-0"
+        assert store.sums(ORG, "hour", 0, FOREVER) == [hour]
+        more = hour._replace(body='{"calls":2}')
+        other = hour._replace(bucket=NOON + 1)
+        assert store.fold(ORG, "5-0", "6-0", [more, other, hour._replace(cube="day")])
+        assert sorted(store.sums(ORG, "hour", NOON, NOON + 2)) == [more, other]
+        assert store.sums(ORG, "hour", NOON, NOON + 1) == [more]
+        assert store.sums(ORG, "hour", NOON + 2, FOREVER) == []
+        which = [("hour", NOON, hour.dims), ("hour", NOON, "{}"), ("day", NOON, hour.dims)]
+        assert store.pick(ORG, which) == [more.body, None, hour.body]
+        assert store.pick("org_b", which) == [None, None, None]
+        assert (store.folded("org_b"), store.sums("org_b", "hour", 0, FOREVER)) == ("", [])
+
+    def test_of_folders_at_once_one_moves_the_watermark(self, store):
+        won = [False] * 8
+
+        def fold(number: int) -> None:
+            won[number] = store.fold(ORG, "", "7-0", [Sum("hour", NOON, "{}", str(number), FOREVER)])
+
+        in_threads(8, fold)
+        assert won.count(True) == 1
+        assert store.sums(ORG, "hour", 0, FOREVER)[0].body == str(won.index(True))
+
+    # thresholds
+
+    def test_a_threshold_is_told_once_until_it_is_done(self, store, clock, new):
+        """I-28: one event a counter, mark and cap, in the step that crossed it."""
+        marks = (Mark("half", 5), Mark("most", 8))
+        limit = budget(10, marks=marks)
+        id = new()
+        answer = ask(
+            store, Reserve(id, limit, (0, 9, 0), NOTHING, 60_000, ""), Settle(id, limit, (0, 9, 0), "")
+        )
+        assert answer.events == 2
+        ask(store, Settle(id, limit, (0, 9, 0), ""), Peek(limit))
+        half, most = store.outbox(ORG)
+        assert (half.at, most.at) == (NOON, NOON)
+        assert json.loads(half.body) == {"counter": "budget", "mark": "half", "cap": 10, "used": 9}
+        assert half.id != most.id
+        assert store.outbox(ORG, done=(half.id,)) == [most]
+        forecast = Event("forecast", NOON - 1, "{}")
+        assert store.outbox(ORG, put=(forecast, most._replace(body="other"))) == [forecast, most]
+        assert store.outbox(ORG, done=("forecast", most.id, "nothing")) == []
+        assert store.outbox("org_b") == []
+
+    # moving house
+
+    def test_what_is_dumped_can_be_loaded(self, store, other_store, clock, new):
+        """Documents, links, counters of all kinds, open and ended reservations, records, sums, events, leases."""
+        commit(store, doc("project", "top", "Red"), audit='{"what":"made"}')
+        store.link("digest", ORG, "key_a")
+        day = Counter("day@0", 90, since=0, until=FOREVER, keep=FOREVER, marks=(Mark("half", 5, "project"),))
+        tree = plan(
+            (Counter("org", 100, watch=(50,)), COST),
+            (day, COST),
+            (Counter("rate", 100, span=60_000), TOKENS),
+            (Counter("calls", 100, span=60_000), REQUESTS),
+            (Counter("slots", 8, keep=-1), CONCURRENCY),
+            rev=1,
+            deps=("project",),
+        )
+        first, second, third = new(), new(), new()
+        ask(store, *(Reserve(id, tree, (5, 7, 1), (1, 2, 0), 60_000, "{}") for id in (first, second)))
+        ask(store, Settle(first, tree, (4, 6, 0), '{"status":200}'))
+        ask(store, Settle(second, tree, NOTHING, "{}", "expired", force=True))
+        store.fold(ORG, "", "5-0", [Sum("hour", NOON, "{}", "{}", FOREVER)])
+        store.once(ORG, "sender", "me", 60_000)
+        ask(
+            store,
+            Reserve(third, replace(tree, rev=store.read(ORG, ())[0]), (5, 7, 1), (1, 2, 0), 60_000, "{}"),
+        )
+        rows = list(store.dump(ORG))
+        other_store.load(ORG, rows)
+        assert sorted(other_store.dump(ORG)) == sorted(rows)
+        assert {item.table for item in rows} == {
+            "org",
+            "doc",
+            "link",
+            "audit",
+            "counter",
+            "open",
+            "ended",
+            "record",
+            "sum",
+            "event",
+            "once",
+        }
+        with pytest.raises(StoreError, match="already"):
+            other_store.load(ORG, rows)
 
     # the end
 
@@ -458,7 +563,16 @@ class StoreConformance:
             lambda: store.children(ORG, "node", "", None, "", 1),
             lambda: store.commit(ORG, Change(1)),
             lambda: store.audit(ORG, 0, 1),
+            lambda: store.adopt(ORG),
             lambda: store.records(ORG, 0, FOREVER, "", 1),
+            lambda: store.folded(ORG),
+            lambda: store.sums(ORG, "hour", 0, 1),
+            lambda: store.pick(ORG, [("hour", 0, "{}")]),
+            lambda: store.fold(ORG, "", "1-0", []),
+            lambda: store.outbox(ORG),
+            lambda: store.prune(ORG, 1),
+            lambda: list(store.dump(ORG)),
+            lambda: store.load(ORG, []),
             lambda: store.once(ORG, "n", "v", 1),
         ]
         for call in calls:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .steps import Counter, Mark, Over
+from .steps import Counter, Over
 
 BUCKETS = 50
 """A rolling window is cut into this many parts; entries of one part leave together with its youngest."""
@@ -21,19 +21,18 @@ class Claim(NamedTuple):
 
 
 class Cell:
-    """The state of one counter. `base` is the cap without what was carried over, `ring` a rolling window's parts:
-    [index, youngest ms, used, held].
+    """The state of one counter: as the newest policy `rev` has it (`counter`), its cap with what was carried over,
+    `ring` a rolling window's parts: [index, youngest ms, used, held].
     """
 
-    __slots__ = ("base", "cap", "claim", "fired", "held", "marks", "next", "rev", "ring", "used")
+    __slots__ = ("cap", "claim", "counter", "fired", "held", "next", "rev", "ring", "used")
 
-    def __init__(self) -> None:
+    def __init__(self, counter: Counter) -> None:
+        self.counter = counter
         self.used = 0
         self.held = 0
-        self.base = 0
         self.cap = 0
         self.rev = -1
-        self.marks: tuple[Mark, ...] = ()
         self.next: int | None = None
         self.fired: tuple[str, ...] = ()
         self.ring: list[list[int]] = []
@@ -47,8 +46,8 @@ class Cell:
         """The newest policy's cap and thresholds: one that is passed already stays fired, another is armed again."""
         if rev > self.rev:
             self.rev = rev
-            self.base = self.cap = counter.cap
-            self.marks = counter.marks
+            self.counter = counter
+            self.cap = counter.cap
             if counter.marks or self.fired:
                 self.fired = tuple(m.id for m in counter.marks if m.id in self.fired and m.at <= self.used)
                 self.next = min((m.at for m in counter.marks if m.id not in self.fired), default=None)
@@ -105,7 +104,7 @@ class Cell:
             del self.ring[:gone]
             if not self.ring:  # an empty window forgets: its thresholds fire again
                 self.fired = ()
-                self.next = min((m.at for m in self.marks), default=None)
+                self.next = min((m.at for m in self.counter.marks), default=None)
 
     def _fits_at(self, counter: Counter, cap: int, amount: int) -> int | None:
         if amount > cap:

@@ -11,6 +11,7 @@ settled, released or expired.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from .steps import (
     REQUESTS,
     Amounts,
     Counter,
+    Event,
     Extend,
     How,
     Op,
@@ -68,6 +70,13 @@ class Fired(NamedTuple):
     cap: int
     used: int
     at: int
+
+    def event(self) -> Event:
+        """What is to be told of it, once."""
+        told = {"counter": self.counter, "mark": self.mark, "cap": self.cap, "used": self.used}
+        return Event(
+            f"{self.counter}|{self.mark}|{self.cap}", self.at, json.dumps(told, separators=(",", ":"))
+        )
 
 
 @dataclass(slots=True)
@@ -203,7 +212,7 @@ def _settle(view: View, op: Settle) -> Result:
     held = view.open.get(op.id)
     if held is None:
         return _settle_unknown(view, op)
-    if op.how == "expired" and view.now < held.lease_end:
+    if op.how == "expired" and view.now < held.lease_end and not op.force:
         return Result("again")
     real = _charged(op, held)
     overrun = real[COST - 1] > held.hold[COST - 1]
@@ -250,7 +259,18 @@ def _settle_unknown(view: View, op: Settle) -> Result:
             _fire(view, counter, cell)
     view.ended[op.id] = Ended(op.how, charged=op.real)
     view.rows.append(
-        Row(op.id, 0, id_time(op.id), view.now, op.about, op.outcome, op.how, NOTHING, op.real, False)
+        Row(
+            op.id,
+            0,
+            min(id_time(op.id), view.now),
+            view.now,
+            op.about,
+            op.outcome,
+            op.how,
+            NOTHING,
+            op.real,
+            False,
+        )
     )
     return Result("done")
 
@@ -288,10 +308,11 @@ def _peek(view: View, op: Peek) -> Result:
 
 
 def stale_deps(view: View, plan: Plan) -> tuple[str, ...]:
-    """Documents that changed since the plan's were read. One number says that none did."""
+    """Documents that changed, or went, since the plan's were read. One number says that none did."""
     if plan.rev >= view.rev:
         return ()
-    return tuple(dep for dep in plan.deps if view.revs.get(dep, 0) > plan.rev)
+    gone = view.rev  # a document that is not there is one that went
+    return tuple(dep for dep in plan.deps if view.revs.get(dep, gone) > plan.rev)
 
 
 def _cell(view: View, counter: Counter, rev: int, keep: bool = True) -> Cell:
@@ -301,7 +322,7 @@ def _cell(view: View, counter: Counter, rev: int, keep: bool = True) -> Cell:
     """
     cell = view.cells.get(counter.key)
     if cell is None:
-        cell = Cell()
+        cell = Cell(counter)
         if keep:
             _put(view, counter, cell)
     if cell.ring:
@@ -310,7 +331,7 @@ def _cell(view: View, counter: Counter, rev: int, keep: bool = True) -> Cell:
     if counter.carry is not None:
         before = view.cells.get(counter.carry)
         left = max(0, before.cap - before.used - before.held) if before else 0
-        cell.cap = cell.base + left
+        cell.cap = cell.counter.cap + left
     return cell
 
 
@@ -365,7 +386,7 @@ def _charge(view: View, was: Open, counter: Counter, index: int, held: int, char
 def _fire(view: View, counter: Counter, cell: Cell) -> None:
     if cell.next is None or cell.used < cell.next:
         return
-    for mark in sorted(cell.marks, key=lambda m: m.at):
+    for mark in sorted(cell.counter.marks, key=lambda m: m.at):
         if mark.at <= cell.used and mark.id not in cell.fired:
             cell.fired = (*cell.fired, mark.id)
             view.fired.append(Fired(counter.key, mark.id, cell.cap, cell.used, view.now))
@@ -373,4 +394,4 @@ def _fire(view: View, counter: Counter, cell: Cell) -> None:
                 view.stops[mark.stop] = mark.id
                 view.rev += 1
                 view.revs[mark.stop] = view.rev
-    cell.next = min((m.at for m in cell.marks if m.id not in cell.fired), default=None)
+    cell.next = min((m.at for m in cell.counter.marks if m.id not in cell.fired), default=None)

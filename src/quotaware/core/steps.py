@@ -93,7 +93,7 @@ How = Literal["settled", "released", "expired"]
 class Settle:
     """End a reservation at its real amounts; what is released was never used, and leaves no record.
 
-    `force` books an id that the store never saw (replay).
+    `force` books an id that the store never saw (replay), and lets one expire before its lease ends.
     """
 
     id: str
@@ -194,6 +194,37 @@ class Row(NamedTuple):
     hold: Amounts
     real: Amounts
     overrun: bool
+
+
+class Event(NamedTuple):
+    """Something that is to be told to people: `id` is its idempotency key, `body` JSON text."""
+
+    id: str
+    at: int
+    body: str
+
+
+class Sum(NamedTuple):
+    """What many records come to. `bucket` is when its hour or day begins (ms); `dims` and `body` are JSON text that a
+    store does not read; it may be forgotten at `keep` ms.
+    """
+
+    cube: str
+    bucket: int
+    dims: str
+    body: str
+    keep: int
+
+
+def position(ms: int, count: int) -> str:
+    """Where a record stands in the order in which records were booked: the ms, and which of that ms."""
+    return f"{ms}-{count}"
+
+
+def position_of(text: str) -> tuple[int, int]:
+    """(ms, count) of a position; "" is before all."""
+    ms, _, count = text.partition("-")
+    return (int(ms), int(count)) if text else (-1, -1)
 
 
 def id_time(id: str) -> int:

@@ -7,18 +7,35 @@ records up to `records`, counters until their window is over.
 from __future__ import annotations
 
 import heapq
+import json
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from threading import Lock
+from typing import Any
 
 from ..core.cells import Cell
 from ..core.ledger import View, decide, totals
-from ..core.steps import REMEMBER_MS, Answer, Counter, Extend, Op, Plan, Reserve, Row, id_time
+from ..core.steps import (
+    REMEMBER_MS,
+    Answer,
+    Counter,
+    Event,
+    Extend,
+    Op,
+    Plan,
+    Reserve,
+    Row,
+    Sum,
+    id_time,
+    position,
+    position_of,
+)
 from ..errors import Conflict, StoreError
-from .protocol import Change, Clock, Doc
+from . import items
+from .protocol import Change, Clock, Doc, Item
 
 SWEEP = 8
 """Counters looked at for removal in one batch, besides one for each line of it."""
@@ -43,7 +60,11 @@ class _Organization:
         self.leases: list[tuple[int, str]] = []
         self.sweeps: list[tuple[int, str]] = []
         self.swept: dict[str, Counter] = {}
-        self.rows: deque[Row] = deque(maxlen=records)
+        self.rows: deque[tuple[tuple[int, int], Row]] = deque(maxlen=records)
+        self.booked = (0, 0)
+        self.folded = ""
+        self.sums: dict[tuple[str, int, str], Sum] = {}
+        self.events: dict[str, Event] = {}
         self.docs: dict[str, Doc] = {}
         self.names: dict[tuple[str, str, str], str] = {}
         self.audit: deque[tuple[int, str]] = deque(maxlen=records)
@@ -56,6 +77,8 @@ class MemoryStore:
     clock     ms since the epoch; time never runs back inside
     records   rows kept an organization; remember: ends of reservations kept an organization
     """
+
+    deadline = 1.0
 
     def __init__(
         self, clock: Clock = system_clock, *, records: int = 100_000, remember: int = 100_000
@@ -94,8 +117,13 @@ class MemoryStore:
             if result.verdict == "done" and isinstance(op, Reserve | Extend) and op.id in view.open:
                 heapq.heappush(state.leases, (view.open[op.id].lease_end, op.id))
         events = len(view.fired)
+        for fired in view.fired:
+            event = fired.event()
+            state.events.setdefault(event.id, event)
         view.fired.clear()
-        state.rows.extend(view.rows)
+        for row in view.rows:
+            state.booked = (view.now, state.booked[1] + 1 if state.booked[0] == view.now else 0)
+            state.rows.append((state.booked, row))
         view.rows.clear()
         answer = Answer(view.now, view.rev, results, totals(view, ops), self._due(state), events)
         self._sweep(state, SWEEP + sum(len(op.plan.lines) for op in ops))
@@ -206,7 +234,7 @@ class MemoryStore:
             for id in change.drop:
                 _unname(state, state.docs.pop(id, None))
                 view.stops.pop(id, None)
-                view.revs[id] = view.rev
+                view.revs.pop(id, None)
             for doc in change.put:
                 _unname(state, state.docs.get(doc.id))
                 state.docs[doc.id] = doc._replace(rev=view.rev)
@@ -239,17 +267,85 @@ class MemoryStore:
 
     # what happened
 
-    def records(self, org: str, since: int, until: int, after: str, limit: int) -> list[Row]:
+    def records(self, org: str, since: int, until: int, after: str, limit: int) -> list[tuple[str, Row]]:
+        start = max((since, -1), position_of(after))
         with self._lock:
             self._check()
             state = self._orgs.get(org)
             if state is None:
                 return []
-            found = [row for row in state.rows if since <= row.at < until and row.id > after]
-        found.sort(key=lambda row: (row.id, row.part))
-        while limit < len(found) and found[limit].part:  # a call and its correction stand on one page
-            limit += 1
-        return found[:limit]
+            first = bisect_right(state.rows, start, key=lambda entry: entry[0])
+            return [
+                (position(*at), row) for at, row in islice(state.rows, first, first + limit) if at[0] < until
+            ]
+
+    def folded(self, org: str) -> str:
+        with self._lock:
+            return self._of(org).folded
+
+    def sums(self, org: str, cube: str, since: int, until: int) -> list[Sum]:
+        with self._lock:
+            found = self._of(org).sums.values()
+            return [each for each in found if each.cube == cube and since <= each.bucket < until]
+
+    def pick(self, org: str, which: Sequence[tuple[str, int, str]]) -> list[str | None]:
+        with self._lock:
+            found = self._of(org).sums
+            return [found[key].body if key in found else None for key in which]
+
+    def fold(self, org: str, after: str, upto: str, put: Sequence[Sum]) -> bool:
+        with self._lock:
+            state = self._of(org)
+            if state.folded != after:
+                return False
+            state.folded = upto
+            for each in put:
+                state.sums[each.cube, each.bucket, each.dims] = each
+            return True
+
+    def outbox(self, org: str, put: Sequence[Event] = (), done: Sequence[str] = ()) -> list[Event]:
+        with self._lock:
+            events = self._of(org).events
+            for event in put:
+                events.setdefault(event.id, event)
+            for id in done:
+                events.pop(id, None)
+            return sorted(events.values(), key=lambda event: (event.at, event.id))
+
+    # house-keeping
+
+    def adopt(self, org: str, *, empty: bool = False) -> int | None:
+        with self._lock:
+            return self._of(org).view.rev  # what a process keeps for itself is not lost behind its back
+
+    def prune(self, org: str, limit: int) -> int:
+        with self._lock:
+            state = self._of(org)
+            past = [key for key, each in state.sums.items() if each.keep <= state.view.now]
+            for key in past[:limit]:
+                del state.sums[key]
+            return min(limit, len(past))
+
+    def dump(self, org: str) -> Iterator[Item]:
+        with self._lock:
+            yield from list(_dump(self._of(org)))
+            for digest, (home, key) in self._links.items():
+                if home == org:
+                    yield items.item("link", digest, key)
+
+    def load(self, org: str, rows: Iterable[Item]) -> None:
+        with self._lock:
+            state = self._of(org)
+            if state.docs or state.view.cells or state.rows:
+                raise StoreError(f"organization {org} is in this store already")
+            for item in rows:
+                if item.table == "link":
+                    self._links[item.key] = (org, json.loads(item.value))
+                else:
+                    _load(state, item)
+            for cell in list(state.view.cells.values()):
+                state.view.made.append(cell.counter)
+            self._sweep(state, 0)
 
     def _check(self) -> None:
         if self._closed:
@@ -275,6 +371,66 @@ def _end(counter: Counter, cell: Cell, now: int) -> int:
     if counter.keep < 0:
         return now if cell.empty(now) else now + IDLE_MS
     return counter.keep
+
+
+def _dump(state: _Organization) -> Iterator[Item]:
+    view = state.view
+    told = {"rev": view.rev, "closed": view.closed, "now": view.now, "folded": state.folded}
+    yield items.item("org", "", told)
+    for doc in state.docs.values():
+        yield items.doc_item(doc._replace(rev=view.revs[doc.id], stopped=view.stops.get(doc.id)))
+    for rev, text in state.audit:
+        yield Item("audit", str(rev), text)
+    for key, cell in view.cells.items():
+        yield items.item("counter", key, items.pack_cell(cell))
+    for id, held in view.open.items():
+        yield items.item("open", id, items.pack_open(held))
+    for id, ended in view.ended.items():
+        yield items.item("ended", id, items.pack_ended(ended))
+    for at, row in state.rows:
+        yield items.item("record", position(*at), items.pack_row(row))
+    for total in state.sums.values():
+        yield items.sum_item(total)
+    for event in state.events.values():
+        yield items.item("event", event.id, event[1:])
+    for name, entry in state.once.items():
+        yield items.item("once", name, entry)
+
+
+def _load(state: _Organization, item: Item) -> None:
+    view, key = state.view, item.key
+    value: Any = json.loads(item.value) if item.table != "audit" else item.value
+    match item.table:
+        case "org":
+            view.rev, view.closed, view.now = value["rev"], value["closed"], value["now"]
+            state.folded = value["folded"]
+        case "doc":
+            doc = items.doc_of(item)
+            state.docs[key] = doc
+            view.revs[key] = doc.rev
+            if doc.stopped is not None:
+                view.stops[key] = doc.stopped
+            if doc.name is not None:
+                state.names[doc.kind, doc.parent, doc.name] = key
+        case "audit":
+            state.audit.append((int(key), value))
+        case "counter":
+            view.cells[key] = items.unpack_cell(value)
+        case "open":
+            view.open[key] = items.unpack_open(key, value)
+            heapq.heappush(state.leases, (view.open[key].lease_end, key))
+        case "ended":
+            view.ended[key] = items.unpack_ended(key, value)
+        case "record":
+            state.booked = position_of(key)
+            state.rows.append((state.booked, items.unpack_row(value)))
+        case "sum":
+            total = items.sum_of(item)
+            state.sums[total[:3]] = total
+        case "event":
+            state.events[key] = items.event_of(item)
+        case "once":
+            state.once[key] = (value[0], value[1])
 
 
 def _check_names(names: Mapping[tuple[str, str, str], str], change: Change) -> None:
