@@ -18,7 +18,7 @@ from typing import Any
 
 from quotaware.core.cells import Cell, part_ms
 from quotaware.core.ledger import Ended, Open
-from quotaware.core.steps import REQUESTS, Answer, Op, Plan, Reserve, Row
+from quotaware.core.steps import REQUESTS, Answer, Op, Plan, Reserve, Row, Settle
 from quotaware.errors import StoreError
 from quotaware.stores import items
 from quotaware.stores.memory import MemoryStore
@@ -88,6 +88,8 @@ class AuditedStore(MemoryStore):
                 for op, result in zip(ops, answer.results, strict=True):
                     if isinstance(op, Reserve) and result.verdict == "done" and not op.dry:
                         self._plans[op.id] = op.plan
+                    elif isinstance(op, Settle) and op.force:
+                        self._plans.setdefault(op.id, op.plan)
                 for counter, (used, held) in answer.totals.items():
                     self.peaks[counter] = max(used + held, self.peaks.get(counter, 0))
         return answers

@@ -60,7 +60,7 @@ def test_a_forked_child_does_not_settle_its_parents_call(
     posted: list[Settle] = []
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: -1)
-        patch.setattr(quota.engine.thread, "post", lambda org, op: posted.append(op))
+        patch.setattr(quota.engine.lanes, "post", lambda org, op: posted.append(op))
         admission.settle(used())
     assert posted == []
 

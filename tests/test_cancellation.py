@@ -73,7 +73,7 @@ class Scene:
         view = self.store._orgs["o"].view
         assert not view.open
         assert not any(cell.claim for cell in view.cells.values())
-        assert not quota._thread._leases
+        assert not quota._lanes.leases
         records = list(quota.blocking.usage.records())
         assert len(records) == self.entered
         assert {record.key for record in records} <= {"k"}

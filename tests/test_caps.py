@@ -148,7 +148,7 @@ def test_strict_takes_a_token_a_byte_and_holds_all_of_it_to_the_end(
     admission = let_go(ask(quota, a_call(text=500)))
     assert admission.bound.input >= 500
     assert admission.bound.on_expiry[1] == admission.bound.hold[1]
-    quota._thread.drop(admission.id)
+    quota._lanes.drop(admission._lease)
     clock.advance(10_001)
     let_go(ask(quota)).settle(used())
     charged = {record.id: record.cost for record in quota.blocking.usage.records()}

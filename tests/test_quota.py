@@ -87,7 +87,10 @@ WRONG: dict[str, list[Any]] = {
     "lease": [*NO_SECONDS, 0],
     "idle_max": NO_SECONDS,
     "call_max": NO_SECONDS,
-    "deadline": [*NO_SECONDS, 0],
+    "deadline": [*(value for value in NO_SECONDS if value is not None), 0],
+    "on_store_error": [*NO_TEXT, None, "", "pass", {"money": "deny"}, {"cost": "maybe"}],
+    "allow_max": [-0.1, 1.1, float("nan"), "0.5", True, None, [], Decimal(0)],
+    "journal": ["", 5, True, [], b"text"],
     "bound": [*NO_TEXT, None, "", "Strict", "exact"],
     "tight": [*NO_TEXT, None, "", "shrink"],
     "on_expiry": [*NO_TEXT, None, "", "all"],
@@ -448,7 +451,7 @@ def test_memory_is_bounded_however_many_pass(callers: int, models: int, clock: F
     assert len(engine._usual) <= 4096
     assert len(engine._hidden) <= 4096
     assert len(engine.directory._unknown) <= 10_000
-    assert not quota._thread._leases
+    assert not quota._lanes.leases
     assert engine.room._lines == {}
     assert len(store._orgs[SIMPLE_ORG].view.cells) < 5000
     quota.close()

@@ -127,13 +127,18 @@ def test_what_was_changed_elsewhere_is_decided_by_at_once(store: AuditedStore) -
     assert told(quota) == [(), (), ("disabled", "$0.01/day")]
 
 
-def test_a_store_that_is_away_is_the_one_thing_that_refuses(
-    store: AuditedStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quota = shadow(store, limits=["$1/day"])
+def test_a_store_that_is_away_refuses_nothing(store: AuditedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The switch is the emergency exit: what is let go meanwhile is booked when the store is back."""
+    quota = shadow(store, limits=["$0.01/day"])
     spend(quota)
-    monkeypatch.setattr(store, "apply", lambda *_: 1 / 0)
-    assert refused(ask(quota)).status == 503
+    with monkeypatch.context() as away:
+        away.setattr(store, "apply", lambda *_: 1 / 0)
+        for _ in range(3):
+            spend(quota)
+    assert quota.flush()
+    records = list(quota.blocking.usage.records())
+    assert [record.cost for record in records] == [CENT] * 4
+    assert ["degraded" in record.flags for record in records] == [False, True, True, True]
 
 
 @pytest.mark.parametrize("value", [1, 0, "yes", None, float("nan")])

@@ -140,7 +140,7 @@ def test_a_call_is_found_by_when_it_was_made_not_when_it_ended(quota: Quota, clo
 def test_a_correction_is_a_record_of_its_own_with_the_same_id(quota: Quota, clock: FakeClock) -> None:
     """I-5: settled after it had expired, by the difference."""
     admission = let_go(ask(quota))
-    quota._thread.drop(admission.id)
+    quota._lanes.drop(admission._lease)
     clock.advance(60_001)
     spend(quota)
     assert quota.flush()
@@ -161,7 +161,7 @@ def test_no_page_loses_or_repeats_a_call_or_its_correction(
     for number in range(11):
         admission = let_go(ask(quota, a_call(cents=0)))
         if number in (8, 9, 10):
-            quota._thread.drop(admission.id)
+            quota._lanes.drop(admission._lease)
             late.append(admission)
         else:
             admission.settle(used(0))

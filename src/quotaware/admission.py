@@ -20,7 +20,7 @@ from .core.bounds import Call
 from .core.charges import Outcome, charge
 from .core.prices import Price
 from .core.steps import COST, NOTHING, Amounts, Peek, Plan, Reserve, Result, Settle
-from .errors import ApiError, PermissionDenied, QuotaExceeded, StoreError, StoreUnavailable
+from .errors import ApiError, PermissionDenied, QuotaExceeded, StoreError
 from .stores.thread import Lease
 from .stores.tickets import Steps
 from .tenancy.nodes import Path
@@ -166,7 +166,7 @@ class Attempt:
                 return "retry"
             case "full":
                 return QuotaExceeded("A counter is at the end of its exact range", code="counter_full")
-        return StoreUnavailable("The quota store is recovering; try again", retry_after=5)
+        raise StoreError("the store is recovering from a loss")
 
     def _smaller(self, policy: Policy, price: Price | None, bound: Bound) -> bool:
         """Whether the figures of the denial call for a smaller cap than was tried."""
@@ -205,7 +205,7 @@ class Attempt:
         if keys != self.waiter.keys:
             self.engine.room.again(self.waiter, keys)  # and so here
             return True
-        return (yield from self._wait(self.waiter, _poll(self.engine.thread.inline)))
+        return (yield from self._wait(self.waiter, _poll(self.engine.lanes.inline)))
 
     def _may_wait_for(self, keys: frozenset[str]) -> bool:
         """Never for a counter that this very request holds: it might wait for itself."""
@@ -226,31 +226,38 @@ class Attempt:
         return True
 
     def _release(self, plan: Plan) -> None:
-        self.engine.thread.post(plan.org, Settle(self.id, plan, NOTHING, "{}", "released"))
+        self.engine.lanes.post(plan.org, Settle(self.id, plan, NOTHING, "{}", "released"))
 
-    def _reserve_step(self, plan: Plan, bound: Bound, about: dict[str, Any]) -> Reserve:
-        settings = self.engine.settings
+    def note(self, caller: Caller, path: Path, bound: Bound) -> None:
+        """Writes down what the record will say of the call."""
+        self._write_about(self._about(caller, path), bound)
+
+    def _write_about(self, about: dict[str, Any], bound: Bound) -> None:
         about = {**about, "input_bound": bound.input}
         if bound.cap is not None:
             about["cap"] = bound.cap
         self.about = json.dumps(about, separators=(",", ":"))
+
+    def _reserve_step(self, plan: Plan, bound: Bound, about: dict[str, Any]) -> Reserve:
+        settings = self.engine.settings
+        self._write_about(about, bound)
         return Reserve(
             self.id,
             plan,
             bound.hold,
             bound.on_expiry,
-            self.engine.thread.terms.lease,
+            self.engine.lanes.terms.lease,
             self.about,
             wait=self.may_wait,
             force=settings.shadow,
         )
 
     def _ask(self, op: Reserve | Peek) -> Steps[Result]:
-        thread = self.engine.thread
-        ticket = thread.ask(op.plan.org, op)
+        lanes = self.engine.lanes
+        ticket = lanes.ask(op.plan.org, op)
         answered = False
         try:
-            yield ticket, thread.deadline
+            yield ticket, lanes.deadline
             if not ticket.done:
                 raise StoreError("the store did not answer in time")
             result, answer = ticket.value()
@@ -280,6 +287,7 @@ class Attempt:
     def _admitted(self, policy: Policy, price: Price | None, bound: Bound, result: Result) -> Admission:
         engine = self.engine
         self.claims = None
+        engine.confirm(policy.plan)
         for entry in result.over:
             meaning = policy.caps.get((entry.counter, entry.cap))
             if meaning is not None and meaning.limit.mode != "soft":
@@ -307,6 +315,7 @@ class Admission:
         "binding",
         "bound",
         "call",
+        "degraded",
         "engine",
         "id",
         "policy",
@@ -314,7 +323,9 @@ class Admission:
         "would_deny",
     )
 
-    def __init__(self, attempt: Attempt, policy: Policy, price: Price | None, bound: Bound) -> None:
+    def __init__(
+        self, attempt: Attempt, policy: Policy, price: Price | None, bound: Bound, *, degraded: bool = False
+    ) -> None:
         self.engine = attempt.engine
         self.id = attempt.id
         self.call = attempt.call
@@ -325,7 +336,8 @@ class Admission:
         self.bound = bound
         self.began = time.monotonic()
         self._about = attempt.about
-        self._lease: Lease = self.engine.thread.keep(self.id, policy.plan)
+        self.degraded = degraded  # let go without the store: nothing is reserved for it
+        self._lease: Lease | None = None if degraded else self.engine.lanes.keep(self.id, policy.plan)
         self._pid = os.getpid()
         self._end = Lock()  # taken by the end that counts, never let go
 
@@ -336,7 +348,8 @@ class Admission:
 
     def moved(self) -> None:
         """Bytes went by: the lease goes on."""
-        self._lease.moved = self.engine.clock()
+        if self._lease is not None:
+            self._lease.moved = self.engine.clock()
 
     def settle(self, outcome: Outcome, model: str | None = None) -> None:
         """Ends the call at what it really used; never waits, never raises into the host.
@@ -352,7 +365,8 @@ class Admission:
 
     def _settle(self, outcome: Outcome, model: str | None) -> None:
         engine, call, bound = self.engine, self.call, self.bound
-        engine.thread.drop(self.id)
+        if self._lease is not None:
+            engine.lanes.drop(self._lease)
         charged = charge(call, self.price, bound.input, bound.output, outcome)
         self.binding.settled(self.id, charged.cost)
         if charged.quality == "exact" and outcome.status < 300:
@@ -367,13 +381,16 @@ class Admission:
             "suspect": charged.suspect or None,
             "unpriced": (self.price is None and not call.free) or None,
             "would_deny": self.would_deny or None,
+            "degraded": self.degraded or None,
         }
         text = json.dumps({k: v for k, v in told.items() if v is not None}, separators=(",", ":"))
         real: Amounts = (max(0, charged.usage.total), charged.cost, 0)
         plan = self.policy.plan
-        engine.thread.post(plan.org, Settle(self.id, plan, real, text, about=self._about))
+        if self.degraded:
+            engine.outage.ended(self, real, text)
+        engine.lanes.post(plan.org, Settle(self.id, plan, real, text, force=self.degraded, about=self._about))
 
     def abandon(self, outcome: Outcome, model: str | None = None) -> None:
         """Settles from a finalizer: hands it to the store thread and takes no lock."""
         if not self._end.locked():
-            self.engine.thread.later(lambda: self.settle(outcome, model))
+            self.engine.lanes.later(lambda: self.settle(outcome, model))

@@ -23,7 +23,7 @@ from .core.denials import InTheWay, denial
 from .core.limits import matches
 from .core.permissions import allows
 from .core.prices import Price, PriceBook
-from .core.steps import NOTHING, Amounts, Answer, Op, Over, Settle
+from .core.steps import NOTHING, Amounts, Answer, Op, Over, Plan, Settle
 from .core.usage import Usage
 from .errors import (
     ApiError,
@@ -32,12 +32,12 @@ from .errors import (
     PermissionDenied,
     QuotaExceeded,
     StoreError,
-    StoreUnavailable,
 )
 from .ids import Ids
+from .outage import Outage
 from .settings import Settings
+from .stores.lanes import Lanes
 from .stores.protocol import Clock
-from .stores.thread import StoreThread
 from .stores.tickets import Steps
 from .tenancy.directory import UNREAD, Directory
 from .tenancy.nodes import Path
@@ -59,12 +59,17 @@ class Engine:
     """Decides, reserves and settles for all calls of a Quota in this process."""
 
     def __init__(
-        self, thread: StoreThread, directory: Directory, prices: PriceBook, settings: Settings, clock: Clock
+        self,
+        lanes: Lanes,
+        directory: Directory,
+        prices: PriceBook,
+        settings: Settings,
+        clock: Clock,
     ) -> None:
         self.settings = settings
         self.directory = directory
-        self.thread = thread
-        thread.told = self.told
+        self.lanes = lanes
+        lanes.told = self.told
         self.prices = prices
         self.clock = clock
         self.tally: Tally[str] = Tally()
@@ -77,6 +82,10 @@ class Engine:
         self._totals: SharedCache[str, tuple[int, int]] = SharedCache(16384)
         self._hidden: SharedCache[tuple[str, str | None], int] = SharedCache(4096)
         self._usual: SharedCache[tuple[str, str | None], float] = SharedCache(4096)
+        self._confirmed: SharedCache[tuple[str, str], int] | None = (
+            SharedCache(4096) if settings.on_store_error.allows else None
+        )
+        self.outage = Outage(self)
         self.ahead = 0  # how far the store's clock is ahead of ours, ms
 
     def count(self, name: str) -> None:
@@ -95,12 +104,19 @@ class Engine:
             yield from self._call(work)
             self._prepare = None
 
+    def adopted(self, org: str) -> None:
+        """The store went on from an older state of an organization: what was read of it before is not true any more."""
+        self.directory.forget_all(org)
+        self.policies.clear()
+        self._totals.clear()
+
     def now(self) -> int:
         """The store's time as far as this process knows it, ms."""
         return self.clock() + self.ahead
 
     def told(self, org: str, answer: Answer, ops: list[Op]) -> None:
-        """Hears of every answer of the store: totals, and what was let go."""
+        """Hears of every answer of the store: totals, what was let go, what was booked late."""
+        self.outage.heard(org, answer, ops)
         self._totals.update(answer.totals)
         if len(self.room):
             for op in ops:
@@ -108,6 +124,42 @@ class Engine:
                     self.room.moved([counter.key for counter, _ in op.plan.lines])
 
     # who
+
+    def confirm(self, plan: Plan) -> None:
+        """The store let a call go under this plan: whoever it is for is valid now."""
+        if self._confirmed is not None and plan.deps:
+            self._confirmed[plan.org, plan.deps[0]] = self.now()
+
+    def known_caller(self, binding: Binding) -> Caller | ApiError | None:
+        """Who calls, from memory; None where only the store would know."""
+        caller = binding.caller or Identity()
+        if isinstance(caller, Caller):
+            return caller
+        if binding.refusal is not None:
+            return binding.refusal
+        if caller.key is not None:
+            place = self.directory.peek_key(caller.key)
+            if place is None or place is UNREAD:
+                return None
+            return Caller(place.org, place.key, caller.end_user, caller.tags, caller.key)
+        project = caller.project or self.settings.project
+        if project is None:
+            nobody = self._nobody()
+            if isinstance(nobody, ApiError):
+                return nobody
+            return replace(nobody, end_user=caller.end_user, tags=caller.tags)
+        org = self.directory.peek_home(project)
+        return None if org is None else Caller(org, project, caller.end_user, caller.tags)
+
+    def known_path(self, caller: Caller, trusted_ms: int) -> Path | None:
+        """The path of a caller, from memory; a key's only if it was seen valid at most so many ms ago."""
+        if not caller.node:
+            return Path(caller.org, 0, ())
+        if caller.digest is None:
+            return self.directory.peek(caller.org, caller.node)
+        seen = self._confirmed.get((caller.org, caller.node)) if self._confirmed is not None else None
+        recent = seen is not None and self.now() - seen <= trusted_ms
+        return self.directory.peek(caller.org, caller.node, None if recent else trusted_ms)
 
     def path(self, org: str, node: str, within: int | None = None) -> Steps[Path]:
         """The documents from a node up to its organization, from memory (if at most `within` ms old) or the store.
@@ -163,8 +215,8 @@ class Engine:
         return self.directory.load(known.org, known.ids[0])
 
     def _call(self, work: Callable[[], T]) -> Steps[T]:
-        ticket = self.thread.call(work)
-        yield ticket, self.thread.deadline * LOOKUP_TRIPS
+        ticket = self.lanes.call(work)
+        yield ticket, self.lanes.deadline * LOOKUP_TRIPS
         if not ticket.done:
             raise StoreError("the store did not answer in time")
         return ticket.value()
@@ -200,8 +252,7 @@ class Engine:
             yield from self.prepared()
             outcome = yield from self._admit(call, binding, may_wait)
         except StoreError as error:
-            logger.warning("a call was refused because the store is away: %s", error)
-            outcome = StoreUnavailable("The quota store did not answer; try again", retry_after=1)
+            outcome = self.outage.admit(call, binding, error)
         self.count("denied" if isinstance(outcome, ApiError) else "admitted")
         return outcome
 

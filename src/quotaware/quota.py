@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
 import reprlib
+import secrets
+import tempfile
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -24,11 +27,13 @@ from .inbound.edge import Edge, Identify
 from .outbound.httpx import AsyncMeteredTransport, MeteredTransport, hook, metered
 from .outbound.manual import ManualCall
 from .outbound.meter import Meter
-from .settings import Settings, milliseconds, whole
+from .settings import OnStoreError, Settings, milliseconds, whole
+from .stores.guard import Guard, guarded
+from .stores.lanes import Lanes
 from .stores.memory import system_clock
 from .stores.opening import open_store
 from .stores.protocol import Clock, Store
-from .stores.thread import LeaseTerms, StoreThread
+from .stores.thread import LeaseTerms
 from .tenancy import keys
 from .tenancy.directory import Directory
 from .tenancy.nodes import Node
@@ -36,6 +41,8 @@ from .tenancy.tree import SIMPLE_ORG, SIMPLE_PROJECT, Bootstrap, Tenancy
 
 LEAST_S = 0.01
 """The shortest deadline, seconds."""
+SYNC_S = 1.0
+"""How often the journal is made to survive a loss of power, seconds."""
 LEAST_LEASE_S = 0.1
 """The shortest lease, seconds: it is extended every third of it, and must outlive a busy moment."""
 
@@ -66,7 +73,12 @@ class Quota:
     key_ttl         seconds that a host route without LLM calls trusts what it knows of a key
     lease           seconds that a reservation lives at a time; extended while bytes moved within `idle_max`, at most
                     `call_max` in all
-    deadline        seconds that one trip to the store may take
+    deadline        seconds that one trip to the store may take; None: as the store has it (Redis 0.25, others 1)
+    on_store_error  while the store is away calls are refused ("deny") or let through and booked later ("allow");
+                    `{"cost": "deny", "rates": "allow"}` says it apart for calls that a hard cost limit bears on
+    allow_max       share of each budget that one process lets through in one outage
+    journal         directory of what was let through meanwhile, shared by the app's processes, best on a disk that
+                    lasts; None: one below the system's temporary files, found again by the store's URL
     clock           ms since the epoch, for tests
 
     Raises `ConfigurationError`, which names the argument and the way out.
@@ -95,7 +107,10 @@ class Quota:
         lease: float = 60.0,
         idle_max: float = 600.0,
         call_max: float = 3600.0,
-        deadline: float = 1.0,
+        deadline: float | None = None,
+        on_store_error: Literal["deny", "allow"] | dict[str, Literal["deny", "allow"]] = "deny",
+        allow_max: float = 0.05,
+        journal: str | None = None,
         clock: Clock = system_clock,
     ) -> None:
         for name, mapping in (("prices", prices), ("hosts", hosts)):
@@ -115,34 +130,43 @@ class Quota:
             max_waiters=max_waiters,
             on_expiry=on_expiry,
             shadow=os.environ.get("QUOTAWARE_SHADOW", "") not in {"", "0"} if shadow is False else shadow,
+            on_store_error=OnStoreError.read(on_store_error),
+            allow_max=allow_max,
+            journal=_journal(store) if journal is None else journal,
         )
         self._clock = clock
         self._limits = None if limits is None else _limits(limits)
         self._zone = time_zone
         self.store: Store = open_store(store, clock) if isinstance(store, str) else _store(store)
+        self._guard = guarded(self.store, clock)
         terms = LeaseTerms(
             milliseconds("lease", lease, LEAST_LEASE_S),
             milliseconds("idle_max", idle_max),
             milliseconds("call_max", call_max),
         )
+        deadline = self.store.deadline if deadline is None else deadline
         milliseconds("deadline", deadline, LEAST_S)
-        directory = Directory(self.store, clock)
-        self._thread = StoreThread(self.store, clock, terms, deadline)
+        directory = Directory(self._guard, clock)
+        self._lanes = Lanes(self._guard, clock, terms, deadline)
         book = PriceBook(prices)
         book.context_window(None, "gpt-4.1")  # the list loads now, and not on an event loop
-        self.engine = Engine(self._thread, directory, book, settings, clock)
+        self.engine = Engine(self._lanes, directory, book, settings, clock)
         self.engine.prepare_with(self._prepare)
+        self._lanes.every(SYNC_S, self.engine.outage.sync)
+        if isinstance(self._guard, Guard):
+            self._guard.adopted = self.engine.adopted
         if self._limits is not None:
             self.engine.simple = Caller(SIMPLE_ORG, SIMPLE_PROJECT)
         self.meter = Meter(self.engine, hosts or {})
         self.edge = Edge(self.engine, self.meter, self.instrument, identify, milliseconds("key_ttl", key_ttl))
-        self.blocking = Blocking(self, Tenancy(self.store, directory, clock))
+        self.blocking = Blocking(self, Tenancy(self._guard, directory, clock))
         self.tenancy: Any = Awaited(self.blocking.tenancy)
         self.usage = AwaitedUsage(self.blocking.usage)
         _open.add(self)
 
     def _prepare(self) -> None:
         self.store.hello()
+        self.engine.outage.recover()
         if self._limits is not None:
             self.blocking.tenancy.ensure_simple(self._limits, self._zone)
 
@@ -236,13 +260,15 @@ class Quota:
 
     def flush(self, timeout: float = 1.0) -> bool:
         """Waits (seconds) until all that was settled so far is in the store; whether it is."""
-        return self._thread.flush(timeout)
+        return self._lanes.flush(timeout)
 
     def close(self, timeout: float = 1.0) -> bool:
         """Uninstruments, flushes and closes the store; whether everything had reached it."""
         self.uninstrument()
         _open.discard(self)
-        return self._thread.close(timeout)
+        self._lanes.flush(timeout)
+        self.engine.outage.close()
+        return self._lanes.close(timeout)
 
     async def aclose(self) -> None:
         """The same, awaited."""
@@ -257,7 +283,15 @@ class Quota:
 
     def tend(self) -> None:
         """Extends the leases of calls under way and ends those that are over; runs by itself every third of a lease."""
-        self._thread.tend()
+        self._lanes.tend()
+
+    @property
+    def health(self) -> Mapping[str, object]:
+        """How the store is as this process sees it: `store` "ok", "away" or "lost", `away_s`, and how far its clock is
+        `ahead_ms`; `degraded` calls were let through without it, `dropped` settles will never reach it.
+        """
+        seen = self._guard.health() if isinstance(self._guard, Guard) else {"store": "ok"}
+        return {**seen, "degraded": self.stats.get("degraded", 0), "dropped": self._lanes.dropped}
 
     @property
     def stats(self) -> Mapping[str, int]:
@@ -321,6 +355,13 @@ def _price(price: Literal["deny"] | Price | UsdPerMillion) -> Literal["deny"] | 
 
 def _names(mapping: object) -> bool:
     return isinstance(mapping, Mapping) and all(isinstance(name, str) for name in mapping)
+
+
+def _journal(store: str | Store) -> str:
+    """A directory that all processes of an app with this store find; for a store that is no URL, this one alone."""
+    name = f"{os.getcwd()} {store}" if isinstance(store, str) else secrets.token_hex()
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return os.path.join(tempfile.gettempdir(), f"quotaware-{digest}")
 
 
 def _store(store: Store) -> Store:

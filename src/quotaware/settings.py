@@ -21,6 +21,34 @@ _CHOICES = {
 _MAX_SECONDS = 1e9
 
 
+Mode = Literal["deny", "allow"]
+
+
+@dataclass(frozen=True, slots=True)
+class OnStoreError:
+    """What becomes of calls while the store is away: of those that a hard cost limit bears on, and of all others."""
+
+    cost: Mode = "deny"
+    rates: Mode = "deny"
+
+    @classmethod
+    def read(cls, given: object) -> OnStoreError:
+        """From "deny", "allow", or a mapping of "cost" and "rates" to these. Raises `ConfigurationError`."""
+        modes = given if isinstance(given, dict) else {"cost": given, "rates": given}
+        if not modes or any(
+            name not in ("cost", "rates") or mode not in ("deny", "allow") for name, mode in modes.items()
+        ):
+            raise _none_of(
+                "on_store_error", given, "deny, allow, {'cost': …, 'rates': …} with one of these each"
+            )
+        return cls(**modes)
+
+    @property
+    def allows(self) -> bool:
+        """Whether any calls are let through."""
+        return "allow" in (self.cost, self.rates)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Each is an argument of `Quota`, documented there. Raises `ConfigurationError` naming the one that is wrong."""
@@ -35,6 +63,9 @@ class Settings:
     max_waiters: int = 4096
     on_expiry: Literal["input", "full", "none"] = "input"
     shadow: bool = False
+    on_store_error: OnStoreError = OnStoreError()
+    allow_max: float = 0.05
+    journal: str = "quotaware-journal"
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
@@ -48,6 +79,10 @@ class Settings:
         whole("clamp_min", self.clamp_min, 1)
         whole("max_waiters", self.max_waiters)
         milliseconds("settle_wait", self.settle_wait)
+        if type(self.allow_max) not in (int, float) or not 0 <= self.allow_max <= 1:
+            raise _none_of("allow_max", self.allow_max, "the shares from 0 to 1")
+        if not isinstance(self.journal, str) or not self.journal:
+            raise _none_of("journal", self.journal, "the paths of a directory")
 
     @property
     def project(self) -> str | None:

@@ -1,21 +1,25 @@
-"""What finished calls left: usage records, read back from the store."""
+"""What finished calls left: usage records, and what they come to (`totals.py`), read back from the store."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, Unpack
 
 from .core.money import to_usd
+from .core.rollups import Period, quality_of, usage_of
 from .core.steps import REMEMBER_MS, Row
+from .core.totals import FOREVER_MS, Narrowed, Total, ask
 from .core.usage import Quality, Usage
-from .stores.protocol import Store
+from .rollups import Folder
+from .stores.memory import system_clock
+from .stores.protocol import Clock, Store
+from .totals import Accounts
 
 PAGE = 1000
-FOREVER_MS = 1 << 53
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
@@ -33,7 +37,8 @@ class UsageRecord:
     cost          nano-dollars, at the price in force when the call was made; `cost_usd` the same in dollars
     reserved      nano-dollars that were held for it
     status        HTTP status of the answer, 0 where none came
-    flags         overrun (cost more than was reserved), suspect (the report could not be true), unpriced
+    flags         overrun (cost more than was reserved), suspect (the report could not be true), unpriced,
+                  degraded (let through while the store was away)
     would_deny    limits (or reasons) that refused it, had they not been in shadow
     """
 
@@ -67,10 +72,16 @@ class UsageRecord:
 
 
 class UsageLog:
-    """Reads usage records of an organization. Blocking; `quota.usage` is its awaited face."""
+    """Reads usage records of an organization, and adds them up. Blocking; `quota.usage` is its awaited face.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    folder  keeps the sums, and knows where records are read (an archive, if there is one)
+    clock   ms since the epoch
+    """
+
+    def __init__(self, store: Store, folder: Folder | None = None, clock: Clock = system_clock) -> None:
+        folder = folder or Folder(store)
+        self._source = folder.records
+        self._accounts = Accounts(store, folder, clock)
 
     def records(
         self,
@@ -89,7 +100,7 @@ class UsageLog:
         begin, end = _ms(since, 0), _ms(until, FOREVER_MS)
         after = ""
         while True:  # none is booked before it was admitted, or later than its end is remembered
-            page = self._store.records(organization, begin, end + REMEMBER_MS, after, PAGE)
+            page = self._source.records(organization, begin, end + REMEMBER_MS, after, PAGE)
             for _, row in page:
                 if begin <= row.at < end:
                     record = _record(organization, row)
@@ -99,6 +110,28 @@ class UsageLog:
                 return
             after = page[-1][0]
 
+    def totals(
+        self,
+        organization: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        by: Sequence[str] = ("model",),
+        bucket: Period | None = None,
+        **where: Unpack[Narrowed],
+    ) -> list[Total]:
+        """What calls admitted in [since, until) came to, by these dimensions: `team`, `project`, `key`, `provider`,
+        `model`, `operation`, `status`, `end_user`, `tag` (a call counts once for each of its tags); in all, or by
+        "hour" or "day" of the organization's zone; narrowed by the same dimensions. The largest cost first.
+
+        Exact at every moment, or of the period that the totals say. `end_user` and `tag` are summed by day, and with
+        `project` only; what else they are combined with is answered from the records, as far back as these are kept.
+        Raises `ConfigurationError` for a dimension that there is not, `StoreError`.
+        """
+        begin = None if since is None else _ms(since, 0)
+        end = None if until is None else _ms(until, 0)
+        return self._accounts.answer(ask(organization, begin, end, by, bucket, where))
+
 
 def _ms(moment: datetime | None, otherwise: int) -> int:
     """A moment as ms since the epoch, exactly; one without a zone is local time."""
@@ -107,16 +140,12 @@ def _ms(moment: datetime | None, otherwise: int) -> int:
 
 def _record(organization: str, row: Row) -> UsageRecord:
     about = json.loads(row.about) if row.about else {}
-    outcome = json.loads(row.outcome)
-    expired = row.how == "expired"
-    usage = Usage(input=row.real[0]) if expired else Usage(**outcome.get("usage", {}))
-    if row.part:  # the difference to what was charged as input when the lease ended
-        usage = replace(usage, input=usage.input - (usage.total - row.real[0]))
-    quality: Quality = "unsettled" if expired else outcome.get("quality", "exact")
+    outcome = json.loads(row.outcome) if row.outcome else {}
     flags: dict[str, Literal[True] | None] = {
         "overrun": row.overrun or None,
         "suspect": outcome.get("suspect"),
         "unpriced": outcome.get("unpriced"),
+        "degraded": outcome.get("degraded"),
     }
     return UsageRecord(
         id=row.id,
@@ -132,8 +161,8 @@ def _record(organization: str, row: Row) -> UsageRecord:
         operation=about.get("operation", "unknown"),
         model=outcome.get("model") or about.get("model"),
         requested_model=about.get("model"),
-        usage=usage,
-        quality=quality,
+        usage=Usage(**usage_of(row, outcome)),
+        quality=quality_of(row, outcome),
         cost=row.real[1],
         reserved=row.hold[1],
         status=outcome.get("status", 0),

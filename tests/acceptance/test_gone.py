@@ -36,14 +36,14 @@ def test_a_caller_that_hangs_up_in_mid_stream_leaves_one_partial_record(
     quota, store = audited("$100/day", "1 concurrent")
     upstream = FakeProvider(output=LONG, pace=0.005)
     settled = threading.Event()
-    told = quota.engine.thread.told
+    told = quota.engine.lanes.told
 
     def heard(org, answer, ops):
         told(org, answer, ops)
         if any(isinstance(op, Settle) for op in ops):
             settled.set()
 
-    quota.engine.thread.told = heard
+    quota.engine.lanes.told = heard
     with serving(quota, upstream) as url:
         path, body = asked(provider)
         with httpx.stream("POST", url + path, json=body) as response:

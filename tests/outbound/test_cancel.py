@@ -150,7 +150,7 @@ async def test_a_call_cancelled_at_any_checkpoint_holds_nothing_and_is_not_lost(
     assert len({record.id for record in left}) == len(left)
     assert left[-1].quality == "exact"
     assert {record.quality for record in left} <= {"exact", "partial"}
-    assert quota.engine.thread._leases == {}
+    assert quota.engine.lanes.leases == []
     assert not quota.stats.get("faults")
 
 

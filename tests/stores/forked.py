@@ -46,7 +46,7 @@ def child(thread: StoreThread, store: Gated, limit, trips: int) -> None:
     assert ticket.wait(10), "the child has a thread of its own"
     assert isinstance(ticket.value()[1], Answer)
     thread.later(lambda: print("later ran in the child", flush=True))
-    assert thread.close(10)
+    assert thread.stop(10)
 
 
 def main() -> int:
@@ -73,7 +73,7 @@ def main() -> int:
     store.gate.set()
     assert all(ticket.wait(10) for ticket in waiting), "the parent goes on as if nothing was"
     assert set(thread._leases) == {held}
-    assert thread.close(10)
+    assert thread.stop(10)
     return os.waitstatus_to_exitcode(status)
 
 

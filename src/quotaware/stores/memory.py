@@ -303,6 +303,16 @@ class MemoryStore:
                 state.sums[each.cube, each.bucket, each.dims] = each
             return True
 
+    def keep(self, org: str, after: str, rows: Sequence[tuple[str, Row]]) -> bool:
+        with self._lock:
+            state = self._of(org)
+            if state.folded != after:
+                return False
+            for at, row in rows:
+                state.folded, state.booked = at, position_of(at)
+                state.rows.append((state.booked, row))
+            return True
+
     def outbox(self, org: str, put: Sequence[Event] = (), done: Sequence[str] = ()) -> list[Event]:
         with self._lock:
             events = self._of(org).events

@@ -168,6 +168,13 @@ class Store(Protocol):
         """
         ...
 
+    def keep(self, org: str, after: str, rows: Sequence[tuple[str, Row]]) -> bool:
+        """Writes records that another store booked, at the positions that they have there, and moves the watermark from
+        `after` to the last of them, in one step: they are in that store's sums, and this one's retention is free to take
+        them. False, and nothing is written, where the watermark is not `after`: another copied first.
+        """
+        ...
+
     def outbox(self, org: str, put: Sequence[Event] = (), done: Sequence[str] = ()) -> list[Event]:
         """Adds events (one whose id is there already is left as it is), takes away those that are done, and answers
         those that are to be told, oldest first.

@@ -1,4 +1,4 @@
-"""The store thread: one a process and store. It owns the store and the queue of what waits for it.
+"""The store thread: one a process and lane of a store. It owns the queue of what waits for the store.
 
 Callers of any event loop, of trio and of plain threads queue steps here; all that wait go to the store in one trip,
 and each loop is woken once a trip. A store that never waits (`lane` None) is called inline instead. The thread also
@@ -65,6 +65,15 @@ class LeaseTerms:
     call_max: int = 3_600_000
 
 
+@dataclass(slots=True)
+class _Job:
+    """Work to do every so many seconds; `due` in monotonic seconds."""
+
+    seconds: float
+    work: Callable[[], None]
+    due: float = 0.0
+
+
 class _Step(NamedTuple):
     org: str
     op: Op
@@ -103,6 +112,7 @@ class StoreThread:
         self._clock = clock
         self.told: Callable[[str, Answer, list[Op]], None] = _unheard
         self._closed = False
+        self._jobs = [_Job(max(TEND_S, terms.lease / 3000), self.tend)]
         self._begin()
         _threads.add(self)
 
@@ -111,6 +121,7 @@ class StoreThread:
         self._backlog: deque[tuple[str, Settle]] = deque()
         self._leases: dict[str, Lease] = {}
         self._lapsing: dict[str, int] = {}  # organization → ms by which what was let lapse has ended
+        self._repeat_at = 0.0
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._here = threading.local()
@@ -123,12 +134,12 @@ class StoreThread:
         Raises `StoreError` where too much waits for the store already.
         """
         ticket: Ticket[tuple[Result, Answer]] = Ticket()
-        self._put(_Step(org, op, ticket))
+        self._put([_Step(org, op, ticket)])
         return ticket
 
-    def post(self, org: str, op: Settle) -> None:
-        """Queues a settle that nobody waits for; it is repeated until the store has taken it."""
-        self._put(_Step(org, op, None))
+    def post(self, org: str, *ops: Settle) -> None:
+        """Queues settles that nobody waits for; they are repeated until the store has taken them."""
+        self._put([_Step(org, op, None) for op in ops])
 
     def call(self, work: Callable[[], T]) -> Ticket[T]:
         """Runs a blocking piece of store work (reading documents) off the caller's loop. Raises as `ask` does."""
@@ -153,6 +164,11 @@ class StoreThread:
     def drop(self, id: str) -> None:
         """Lets a lease go."""
         self._leases.pop(id, None)
+
+    @property
+    def leases(self) -> list[Lease]:
+        """The reservations that it keeps alive."""
+        return list(self._leases.values())
 
     @property
     def inline(self) -> bool:
@@ -191,8 +207,12 @@ class StoreThread:
             time.sleep(min(left, FLUSH_S))
         return not self._backlog
 
-    def close(self, timeout: float = 1.0) -> bool:
-        """Flushes, stops the thread, closes the store; whether everything had reached it."""
+    def every(self, seconds: float, work: Callable[[], None]) -> None:
+        """Has the thread do a short piece of work so often while it runs, from its next turn on."""
+        self._jobs.append(_Job(seconds, work))
+
+    def stop(self, timeout: float = 1.0) -> bool:
+        """Flushes and ends the thread; whether everything had reached the store."""
         if self._closed:
             return True
         flushed = self.flush(timeout)
@@ -202,18 +222,20 @@ class StoreThread:
             self._inbox.put(None)
             thread.join(timeout)
         self._refuse_all()
-        self.store.close()
         return flushed and not self._backlog
 
     # the queue
 
-    def _put(self, step: _Step) -> None:
-        if step.ticket is None and getattr(self._here, "on_trip", False):
-            self._inbox.put(step)  # a finalizer, run in the middle of this thread's own trip
+    def _put(self, steps: list[_Step]) -> None:
+        if steps[0].ticket is None and getattr(self._here, "on_trip", False):
+            for step in steps:
+                self._inbox.put(step)  # a finalizer, run in the middle of this thread's own trip
         elif self.inline or self._thread is threading.current_thread():
-            self._trip([step])
+            for start in range(0, len(steps), BATCH):
+                self._trip(steps[start : start + BATCH])
         else:
-            self._enqueue(step)
+            for step in steps:
+                self._enqueue(step)
 
     def _enqueue(self, item: _Step | _Work) -> None:
         if item.ticket is not None and self._inbox.qsize() >= QUEUE:
@@ -272,25 +294,33 @@ class StoreThread:
                     self._thread = thread
 
     def _work(self) -> None:
-        period = max(TEND_S, self.terms.lease / 3000)
-        tend = time.monotonic() + period
-        repeat = 0.0
         while True:
-            wake = min(tend, repeat) if self._backlog else tend
             item: _Item | None = _nothing
             with contextlib.suppress(Empty):
-                item = self._inbox.get(timeout=max(0.0, wake - time.monotonic()))
+                item = self._inbox.get(timeout=max(0.0, self._wake_at() - time.monotonic()))
             if item is None:
                 self._take_all()
                 return
-            self._quietly(partial(self._take, item))
-            now = time.monotonic()
-            if now >= tend:
-                tend = now + period
-                self._quietly(self.tend)
-            if self._backlog and now >= repeat:
-                repeat = now + REPEAT_S
-                self._quietly(self._repeat)
+            self._turn(item)
+
+    def _wake_at(self) -> float:
+        """When there is something to do without an item, monotonic seconds."""
+        for job in self._jobs:
+            job.due = job.due or time.monotonic() + job.seconds
+        wake = min(job.due for job in self._jobs)
+        return min(wake, self._repeat_at) if self._backlog else wake
+
+    def _turn(self, item: _Item) -> None:
+        """Does an item, and what is due."""
+        self._quietly(partial(self._take, item))
+        now = time.monotonic()
+        for job in self._jobs:
+            if now >= job.due:
+                job.due = now + job.seconds
+                self._quietly(job.work)
+        if self._backlog and now >= self._repeat_at:
+            self._repeat_at = now + REPEAT_S
+            self._quietly(self._repeat)
 
     def _take_all(self) -> None:
         """Does what is in the queue right now."""

@@ -129,6 +129,18 @@ class Directory:
             after = orgs[-1]
         return None
 
+    def peek_home(self, node_id: str) -> str | None:
+        """The organization that a node stands in, if that is known here."""
+        with self._lock:
+            return self._homes.get(node_id)
+
+    def forget_all(self, org: str) -> None:
+        """Lets go of all paths of an organization, and of what was unknown."""
+        with self._lock:
+            for place in [place for place in self._paths if place[0] == org]:
+                del self._paths[place]
+            self._unknown.clear()
+
     def forget(self, org: str, node_id: str) -> None:
         """Lets go of a path, so that the next look has to load it."""
         with self._lock:

@@ -1,0 +1,258 @@
+"""A store as one process uses it: never waited for in vain, and never taken for empty when it lost what it knew.
+
+After some failures in a row the store is left alone, and tried again once a second; meanwhile all are refused at once.
+Where it answers `Lost`, the process adopts what is there and replays what it knows of the last minute: reserves still
+open, settles, changes of the tree. Ids guard the replay, so that every living process may do it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+from threading import Lock, RLock
+from typing import Any, NamedTuple, TypeVar, cast
+
+from ..core.steps import Answer, Event, Op, Reserve, Result, Settle
+from ..errors import Conflict, Lost, StoreError
+from .protocol import Change, Clock, Doc, Store
+
+logger = logging.getLogger("quotaware")
+T = TypeVar("T")
+
+FAILURES = 5
+"""Trips in a row that fail before the store is left alone."""
+PROBE_S = 1.0
+"""How often a store that is left alone is tried, and a loss that could not be mended, seconds."""
+REPLAY_S = 60.0
+"""How far back a process knows what it told the store, seconds."""
+REPLAY_STEPS = 100_000
+"""How many steps of that time it keeps at most."""
+BATCH = 256
+TRIES = 5
+
+
+class _Told(NamedTuple):
+    """What the store took, and when (monotonic seconds)."""
+
+    at: float
+    org: str
+    ops: Sequence[Op]
+    results: Sequence[Result]
+
+
+class _Changed(NamedTuple):
+    """A change of the tree that the store took (as its revision `rev`), or a key's link that it was told."""
+
+    at: float
+    org: str
+    rev: int
+    change: Change | None
+    link: Callable[[], None] | None = None
+
+
+class _Breaker:
+    """Whether the store of a lane may be tried."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._failed = 0
+        self._next = 0.0
+        self.since: float | None = None
+
+    def may_try(self) -> bool:
+        with self._lock:
+            now = time.monotonic()
+            if self._failed < FAILURES:
+                return True
+            if now < self._next:
+                return False
+            self._next = now + PROBE_S
+            return True
+
+    def met(self, failed: bool) -> None:
+        with self._lock:
+            if not failed:
+                self._failed, self.since = 0, None
+                return
+            self._failed += 1
+            self.since = time.monotonic() if self.since is None else self.since
+            self._next = time.monotonic() + PROBE_S
+
+
+class Guard:
+    """Wraps any store, and does what it does. `adopted` hears of organizations that went on after a loss."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self.inner = store
+        self.deadline = store.deadline
+        self.adopted: Callable[[str], None] = lambda org: None
+        self.ahead = 0
+        self._clock = clock
+        self._breakers: dict[Hashable, _Breaker] = {}
+        self._told: deque[_Told] = deque()
+        self._steps = 0
+        self._changed: deque[_Changed] = deque(maxlen=REPLAY_STEPS)
+        self._keeping = Lock()
+        self._mending = RLock()
+        self._lost: dict[str, float] = {}
+
+    def health(self) -> dict[str, object]:
+        """`store`: "ok", "away" or "lost"; `away_s`; `lost`: organizations whose loss could not be mended; `ahead_ms`:
+        how far the store's clock is ahead of this process's (one far ahead stands still until it is caught up with).
+        """
+        since = [breaker.since for breaker in list(self._breakers.values()) if breaker.since is not None]
+        state = "lost" if self._lost else "away" if since else "ok"
+        away = round(time.monotonic() - min(since), 3) if since else 0
+        return {"store": state, "away_s": away, "lost": sorted(self._lost), "ahead_ms": self.ahead}
+
+    # steps
+
+    def lane(self, org: str) -> Hashable | None:
+        return self.inner.lane(org)
+
+    def apply(self, work: Mapping[str, Sequence[Op]], deadline: float) -> Mapping[str, Answer | StoreError]:
+        breaker = self._breakers.setdefault(self.lane(next(iter(work), "")), _Breaker())
+        if not breaker.may_try():
+            raise StoreError(f"the store failed {FAILURES} times and is tried once a second")
+        try:
+            answers = dict(self.inner.apply(work, deadline))
+        except Exception:
+            breaker.met(failed=True)
+            raise
+        for org in [org for org, answer in answers.items() if isinstance(answer, Lost) and self._mend(org)]:
+            answers |= self.inner.apply({org: work[org]}, deadline)
+        failed = False
+        for org, answer in answers.items():
+            if isinstance(answer, Answer):
+                self.ahead = answer.now - self._clock()
+                self._keep(org, work[org], answer.results)
+            else:
+                failed |= not isinstance(answer, Lost)
+        breaker.met(failed=failed)
+        return answers
+
+    def _keep(self, org: str, ops: Sequence[Op], results: Sequence[Result]) -> None:
+        now = time.monotonic()
+        with self._keeping:
+            self._told.append(_Told(now, org, ops, results))
+            self._steps += len(ops)
+            while self._told[0].at < now - REPLAY_S or self._steps > REPLAY_STEPS:
+                self._steps -= len(self._told.popleft().ops)
+                if not self._told:
+                    break
+
+    # after a loss
+
+    def _mend(self, org: str) -> bool:
+        """Adopts what is there and replays; whether the organization can be worked with again."""
+        with self._mending:
+            if time.monotonic() < self._lost.get(org, 0.0):
+                return False
+            self._lost[org] = time.monotonic() + PROBE_S
+            try:
+                rev = self.inner.adopt(org)
+                if rev is None:
+                    logger.error(
+                        "organization %s is gone from the store; it stays closed until it is restored", org
+                    )
+                    return False
+                logger.error("the store went on without what it knew of organization %s; replaying", org)
+                self._replay_changes(org, rev)
+                self._replay_steps(org)
+                told = json.dumps({"adopted": org, "rev": rev})
+                self.inner.outbox(org, put=(Event(f"adopted|{rev}", self._clock(), told),))
+            except StoreError:
+                logger.exception("what the store lost of organization %s could not be replayed yet", org)
+                return False
+            del self._lost[org]
+        self.adopted(org)
+        return True
+
+    def _replay_changes(self, org: str, rev: int) -> None:
+        since = time.monotonic() - REPLAY_S
+        with self._keeping:
+            changes = [each for each in self._changed if each.org == org and each.at >= since]
+        for each in changes:
+            if each.link is not None:
+                each.link()
+            elif each.change is not None and each.rev > rev:
+                self._commit_anew(org, each.change)
+
+    def _commit_anew(self, org: str, change: Change) -> None:
+        for _ in range(TRIES):
+            current, _ = self.inner.read(org, ())
+            with contextlib.suppress(Conflict):
+                self.inner.commit(org, replace(change, expect=current))
+                return
+        logger.error("a change of organization %s that the store lost could not be made again", org)
+
+    def _replay_steps(self, org: str) -> None:
+        since = time.monotonic() - REPLAY_S
+        with self._keeping:
+            told = [each for each in self._told if each.org == org and each.at >= since]
+        steps: dict[str, list[Op]] = {}
+        for each in told:
+            for op, result in zip(each.ops, each.results, strict=True):
+                if result.verdict in {"done", "again"}:
+                    if isinstance(op, Settle) and op.how == "released":
+                        steps.setdefault(op.id, []).append(op)
+                    elif isinstance(op, Settle) and op.how == "settled":
+                        steps[op.id] = [
+                            replace(op, force=True)
+                        ]  # says all, also at what time it was reserved
+                    elif isinstance(op, Reserve) and not op.dry:
+                        steps.setdefault(op.id, [replace(op, force=True, wait=False)])
+        ops = [op for of_one in steps.values() for op in of_one]  # what expired will do so again
+        for start in range(0, len(ops), BATCH):
+            answer = self.inner.apply({org: ops[start : start + BATCH]}, self.deadline)[org]
+            if isinstance(answer, StoreError):
+                raise answer
+
+    def _do(self, org: str, call: Callable[[], T]) -> T:
+        """A call that is made once more where a loss was mended."""
+        try:
+            return call()
+        except Lost:
+            if not self._mend(org):
+                raise
+            return call()
+
+    # the tree
+
+    def link(self, digest: str, org: str, key: str) -> None:
+        self._linked(org, lambda: self.inner.link(digest, org, key))
+
+    def unlink(self, digest: str) -> None:
+        self.inner.unlink(digest)
+
+    def _linked(self, org: str, link: Callable[[], None]) -> None:
+        link()
+        with self._keeping:
+            self._changed.append(_Changed(time.monotonic(), org, 0, None, link))
+
+    def commit(self, org: str, change: Change) -> int:
+        rev = self._do(org, lambda: self.inner.commit(org, change))
+        with self._keeping:
+            self._changed.append(_Changed(time.monotonic(), org, rev, change))
+        return rev
+
+    def read(self, org: str, ids: Sequence[str]) -> tuple[int, list[Doc | None]]:
+        return self._do(org, lambda: self.inner.read(org, ids))
+
+    def children(
+        self, org: str, kind: str, parent: str, name: str | None, after: str, limit: int
+    ) -> list[Doc]:
+        return self._do(org, lambda: self.inner.children(org, kind, parent, name, after, limit))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)  # what needs no guarding
+
+
+def guarded(store: Store, clock: Clock) -> Store:
+    """The store as a process should use it. One that never waits is this process's own, and needs no guard."""
+    return store if store.lane("") is None else cast("Store", Guard(store, clock))

@@ -1,0 +1,114 @@
+"""All store threads of a process and store: one a lane, so that a server that hangs stalls only what lies on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+from ..core.steps import Answer, Op, Plan, Result, Settle
+from .protocol import Clock, Store
+from .thread import Lease, LeaseTerms, StoreThread
+from .tickets import Ticket
+
+T = TypeVar("T")
+
+
+class Lanes:
+    """Leads each organization's steps to its lane's thread, started when it is needed first.
+
+    told  hears of every answer before those who wait for it: organization, answer, its steps
+    """
+
+    def __init__(self, store: Store, clock: Clock, terms: LeaseTerms, deadline: float) -> None:
+        self.store = store
+        self.terms = terms
+        self.deadline = deadline
+        self.told: Callable[[str, Answer, list[Op]], None] = lambda org, answer, ops: None
+        self._clock = clock
+        self._threads: dict[Hashable, StoreThread] = {}
+        self._closed = False
+        self._jobs: list[tuple[float, Callable[[], None]]] = []
+
+    def of(self, org: str) -> StoreThread:
+        """The thread of an organization's lane."""
+        lane = self.store.lane(org)
+        thread = self._threads.get(lane)
+        if thread is None:
+            new = StoreThread(self.store, self._clock, self.terms, self.deadline)
+            new.told = self._tell
+            for seconds, work in self._jobs if not self._threads else ():
+                new.every(seconds, work)
+            if self._closed:
+                new.stop(0)
+            thread = self._threads.setdefault(lane, new)
+        return thread
+
+    def _tell(self, org: str, answer: Answer, ops: list[Op]) -> None:
+        self.told(org, answer, ops)
+
+    @property
+    def inline(self) -> bool:
+        """Whether the store never waits, and is called on the caller's own thread."""
+        return self.store.lane("") is None
+
+    @property
+    def leases(self) -> list[Lease]:
+        """The reservations of this process that are kept alive."""
+        return [lease for thread in list(self._threads.values()) for lease in thread.leases]
+
+    @property
+    def dropped(self) -> int:
+        """Settles that will never reach the store."""
+        return sum(thread.dropped for thread in list(self._threads.values()))
+
+    def ask(self, org: str, op: Op) -> Ticket[tuple[Result, Answer]]:
+        """As `StoreThread.ask`."""
+        return self.of(org).ask(org, op)
+
+    def post(self, org: str, *ops: Settle) -> None:
+        """As `StoreThread.post`."""
+        self.of(org).post(org, *ops)
+
+    def call(self, work: Callable[[], T], org: str = "") -> Ticket[T]:
+        """Runs a blocking piece of store work, about an organization if one is named, off the caller's loop."""
+        return self.of(org).call(work)
+
+    def later(self, work: Callable[[], None]) -> None:
+        """As `StoreThread.later`."""
+        self.of("").later(work)
+
+    def keep(self, id: str, plan: Plan) -> Lease:
+        """Keeps a reservation's lease alive until `drop`."""
+        return self.of(plan.org).keep(id, plan)
+
+    def drop(self, lease: Lease) -> None:
+        """Lets a lease go."""
+        self.of(lease.plan.org).drop(lease.id)
+
+    def every(self, seconds: float, work: Callable[[], None]) -> None:
+        """Has one thread do a short piece of work so often, once it is there; said before the first step."""
+        self._jobs.append((seconds, work))
+
+    def tend(self) -> None:
+        """As `StoreThread.tend`, on every lane."""
+        for thread in list(self._threads.values()):
+            thread.tend()
+
+    def flush(self, timeout: float) -> bool:
+        """Waits (seconds) until everything queued so far has reached the store; whether it has."""
+        until = time.monotonic() + timeout
+        threads = list(self._threads.values())
+        flushed = [thread.flush(max(0.0, until - time.monotonic())) for thread in threads]
+        return all(flushed)
+
+    def close(self, timeout: float = 1.0) -> bool:
+        """Flushes, ends the threads, closes the store; whether everything had reached it."""
+        if self._closed:
+            return True
+        self._closed = True
+        until = time.monotonic() + timeout
+        threads = list(self._threads.values())
+        flushed = [thread.stop(max(0.0, until - time.monotonic())) for thread in threads]
+        self.store.close()
+        return all(flushed)

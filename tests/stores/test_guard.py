@@ -1,0 +1,321 @@
+"""The guard: a store that fails is left alone for a while; one that lost something is told it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from quotaware.core.steps import COST, NOTHING, REQUESTS, Answer, Counter, Op, Peek, Plan, Reserve, Settle
+from quotaware.errors import Lost, StoreError
+from quotaware.stores import guard as guards
+from quotaware.stores.guard import Guard, guarded
+from quotaware.stores.memory import MemoryStore
+from quotaware.stores.protocol import CLOSED_MS, REV_STEP, Change, Doc, Item
+from quotaware.stores.seen import Seen, new_epoch
+from tests.stores.conformance import ORG, ask, commit, doc, verdicts
+from tests.support import FakeClock, check_books
+
+
+class Server:
+    """What several processes share: a memory store with an epoch and a sequence, that can be put back in time."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.store = MemoryStore(clock)
+        self.epochs: dict[str, tuple[str, int]] = {}
+        self.fails: list[Exception] = []
+        self.trips = 0
+
+    def snapshot(self) -> tuple[list[Item], dict[str, tuple[str, int]]]:
+        return list(self.store.dump(ORG)), dict(self.epochs)
+
+    def restore(self, snapshot: tuple[list[Item], dict[str, tuple[str, int]]] | None = None) -> None:
+        """Back to what it was, or empty."""
+        self.store = MemoryStore(self.clock)
+        self.epochs = dict(snapshot[1]) if snapshot else {}
+        if snapshot:
+            self.store.load(ORG, snapshot[0])
+
+
+class Client:
+    """A process's connection to the server."""
+
+    deadline = 1.0
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.seen = Seen()
+
+    def lane(self, org: str) -> str:
+        return "server"
+
+    def apply(self, work: Mapping[str, Sequence[Op]], deadline: float) -> Mapping[str, Answer | StoreError]:
+        self.server.trips += 1
+        if self.server.fails:
+            raise self.server.fails.pop(0)
+        answers: dict[str, Answer | StoreError] = {}
+        for org, ops in work.items():
+            lost = self._check(org)
+            answers[org] = lost or self.server.store.apply({org: ops}, deadline)[org]
+            if lost is None:
+                self._wrote(org)
+        return answers
+
+    def read(self, org: str, ids: Sequence[str]) -> tuple[int, list[Doc | None]]:
+        if lost := self._check(org):
+            raise lost
+        return self.server.store.read(org, ids)
+
+    def commit(self, org: str, change: Change) -> int:
+        if lost := self._check(org):
+            raise lost
+        rev = self.server.store.commit(org, change)
+        self._wrote(org)
+        return rev
+
+    def _check(self, org: str) -> Lost | None:
+        return self.seen.check(org, *self.server.epochs.get(org, ("", 0)))
+
+    def _wrote(self, org: str) -> None:
+        epoch, seq = self.server.epochs.get(org) or (new_epoch(), 0)
+        self.server.epochs[org] = (epoch, seq + 1)
+        self.seen.note(org, epoch, seq + 1)
+
+    def adopt(self, org: str, *, empty: bool = False) -> int | None:
+        state = self.server.store._of(org)
+        rev = state.view.rev
+        if not state.docs and not empty:
+            return None
+        epoch, seq = self.server.epochs.get(org, ("", 0))
+        if epoch == self.seen.of(org)[0] or not epoch:
+            epoch, seq = new_epoch(), 0
+            state.view.closed = self.server.clock() + CLOSED_MS
+            state.view.rev += REV_STEP
+            self.server.epochs[org] = (epoch, seq)
+        self.seen.take(org, epoch, seq)
+        return rev
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.server.store, name)
+
+
+@pytest.fixture
+def server(clock: FakeClock) -> Server:
+    return Server(clock)
+
+
+@pytest.fixture
+def process(server: Server, clock: FakeClock) -> Guard:
+    store = guarded(Client(server), clock)
+    assert isinstance(store, Guard)
+    return store
+
+
+def limit(rev: int = 1) -> Plan:
+    return Plan(ORG, rev, ("project",), ((Counter("calls", 100), REQUESTS), (Counter("budget", 100), COST)))
+
+
+def reserve(id: str, rev: int = 1) -> Reserve:
+    return Reserve(id, limit(rev), (0, 6, 0), (0, 2, 0), 60_000, "{}")
+
+
+def totals(store: Any, rev: int = 1) -> dict[str, tuple[int, int]]:
+    return ask(store, Peek(limit(rev))).totals
+
+
+def test_a_store_of_this_process_alone_needs_none(clock):
+    store = MemoryStore(clock)
+    assert guarded(store, clock) is store
+
+
+class TestBreaker:
+    @pytest.fixture(autouse=True)
+    def time(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        now = [0.0]
+        monkeypatch.setattr(guards.time, "monotonic", lambda: now[0])
+        return now
+
+    def test_after_failures_in_a_row_it_is_tried_once_a_second(self, process, server, time):
+        """I-10: at once while it is away, one probe a second, and as ever when it is back."""
+        server.fails = [StoreError("away")] * 100
+        for _ in range(guards.FAILURES):
+            with pytest.raises(StoreError, match="away"):
+                ask(process)
+        assert process.health()["store"] == "away"
+        for second in range(1, 4):
+            for _ in range(50):
+                with pytest.raises(StoreError, match="once a second"):
+                    ask(process)
+            time[0] = float(second)
+            with pytest.raises(StoreError, match="away"):
+                ask(process)
+            assert server.trips == guards.FAILURES + second
+        assert process.health()["away_s"] == 3.0
+        server.fails = []
+        time[0] = 4.0
+        for _ in range(3):
+            ask(process)
+        assert process.health() == {"store": "ok", "away_s": 0, "lost": [], "ahead_ms": 0}
+
+    def test_failures_that_do_not_follow_each_other_change_nothing(self, process, server):
+        for _ in range(3 * guards.FAILURES):
+            server.fails = [OSError("reset")]
+            with pytest.raises(OSError, match="reset"):
+                ask(process)
+            ask(process)
+
+    def test_how_far_the_stores_clock_is_ahead_is_known(self, process, clock):
+        """I-13: after a step back it stands still."""
+        ask(process)
+        clock.advance(-3_600_000)
+        ask(process)
+        assert process.health()["ahead_ms"] == 3_600_000
+
+
+class TestLoss:
+    """I-11."""
+
+    def test_what_an_older_state_does_not_have_is_replayed(self, process, server, clock, new):
+        commit(process, doc("project"))
+        open_then, ended = new(), new()
+        ask(process, reserve(open_then))
+        snapshot = server.snapshot()
+        settled, released, still_open, expired = (new() for _ in range(4))
+        ask(process, *map(reserve, (ended, settled, released, still_open, expired)))
+        ask(process, Settle(settled, limit(), (0, 5, 0), '{"status":200}'))
+        ask(
+            process,
+            Settle(open_then, limit(), (0, 4, 0), "{}"),
+            Settle(released, limit(), NOTHING, "{}", "released"),
+        )
+        commit(process, doc("project", body='{"limit":1}'), doc("new"))
+        before = totals(process, 2)
+        assert before == {"calls": (6, 0), "budget": (9, 18)}
+        server.restore(snapshot)
+        heard: list[str] = []
+        process.adopted = heard.append
+        assert verdicts(ask(process, reserve(new(), 2))) == ["closed"]
+        assert heard == [ORG]
+        rev, (project, made) = process.read(ORG, ["project", "new"])
+        assert project is not None
+        assert made is not None
+        assert project.body == '{"limit":1}'
+        assert rev > REV_STEP
+        assert totals(process, rev) == before
+        assert {row.id for _, row in process.records(ORG, 0, 1 << 53, "", 9)} == {settled, open_then}
+        check_books(
+            server.store, ORG, dict.fromkeys((open_then, ended, settled, still_open, expired), limit())
+        )
+        clock.advance(CLOSED_MS)
+        assert verdicts(ask(process, reserve(new(), rev))) == ["done"]
+        (told,) = server.store.outbox(ORG)
+        assert told.id.startswith("adopted|")
+
+    def test_every_process_replays_what_it_knows(self, process, server, clock, new):
+        other = Guard(Client(server), clock)
+        commit(process, doc("project"))
+        snapshot = server.snapshot()
+        for store in (process, other):
+            id = new()
+            ask(store, reserve(id))
+            ask(store, Settle(id, limit(), (0, 5, 0), "{}"))
+        server.restore(snapshot)
+        ask(process)
+        epoch = server.epochs[ORG][0]
+        assert totals(process)["budget"] == (5, 0)
+        assert verdicts(ask(other, reserve(new()))) == ["closed"]
+        assert totals(other)["budget"] == (10, 0)
+        assert server.epochs[ORG][0] == epoch, (
+            "the first to notice gives the new epoch, the second takes it over"
+        )
+
+    def test_an_emptied_organization_stays_closed(self, process, server, new, monkeypatch):
+        """Never read as nothing spent, and never made anew by itself."""
+        now = [0.0]
+        monkeypatch.setattr(guards.time, "monotonic", lambda: now[0])
+        commit(process, doc("project"))
+        ask(process, reserve(new()))
+        server.restore(None)
+        for _ in range(5):
+            now[0] += 0.5
+            answer = process.apply({ORG: [reserve(new())]}, 1.0)[ORG]
+            assert isinstance(answer, Lost)
+            assert process.health()["store"] == "lost"
+        with pytest.raises(Lost):
+            process.read(ORG, ["project"])
+        with pytest.raises(Lost):
+            process.commit(ORG, Change(0, (doc("project"),)))
+        assert server.store._orgs[ORG].view.cells == {}
+        assert process.adopt(ORG, empty=True) == 0
+        now[0] += 1.0
+        assert verdicts(ask(process, reserve(new()))) == ["closed"]
+
+    def test_a_read_goes_on_after_what_was_lost_is_replayed(self, process, server):
+        commit(process, doc("project"))
+        snapshot = server.snapshot()
+        commit(process, doc("project", body="new"))
+        server.restore(snapshot)
+        _, (found,) = process.read(ORG, ["project"])
+        assert found is not None
+        assert found.body == "new"
+        assert commit(process, doc("other")) > REV_STEP
+
+    def test_a_replay_that_fails_is_tried_again(self, process, server, new, monkeypatch):
+        now = [0.0]
+        monkeypatch.setattr(guards.time, "monotonic", lambda: now[0])
+        commit(process, doc("project"))
+        snapshot = server.snapshot()
+        id = new()
+        ask(process, reserve(id))
+        server.restore(snapshot)
+        with monkeypatch.context() as broken:
+            broken.setattr(server.store, "read", lambda *_: (_ for _ in ()).throw(StoreError("away")))
+            broken.setattr(Client, "adopt", lambda *_: (_ for _ in ()).throw(StoreError("away")))
+            assert isinstance(process.apply({ORG: []}, 1.0)[ORG], Lost)
+        assert isinstance(process.apply({ORG: []}, 1.0)[ORG], Lost), "not at once"
+        now[0] = 1.0
+        ask(process)
+        assert totals(process)["budget"] == (0, 6)
+
+    def test_what_is_older_than_a_minute_or_too_much_is_not_kept(self, process, new, monkeypatch):
+        now = [0.0]
+        monkeypatch.setattr(guards.time, "monotonic", lambda: now[0])
+        monkeypatch.setattr(guards, "REPLAY_STEPS", 10)
+        commit(process, doc("project"))
+        for _ in range(20):
+            ask(process, reserve(new()))
+        assert process._steps == sum(len(told.ops) for told in process._told) == 10
+        now[0] = 61.0
+        ask(process, reserve(new()))
+        assert process._steps == 1
+
+    def test_links_are_made_again(self, process, server):
+        commit(process, doc("project"))
+        snapshot = server.snapshot()
+        process.link("digest", ORG, "key")
+        process.unlink("another")
+        ask(process)
+        server.restore(snapshot)
+        ask(process)
+        assert server.store.find("digest") == (ORG, "key")
+
+    def test_a_change_that_another_made_meanwhile_is_made_on_top_of(self, process, server, monkeypatch):
+        commit(process, doc("project"))
+        snapshot = server.snapshot()
+        commit(process, doc("project", body="new"))
+        server.restore(snapshot)
+        real, between = Client.commit, [True]
+
+        def commit_late(self: Client, org: str, change: Change) -> int:
+            if between.pop() if between else False:
+                real(self, org, replace(change, put=(doc("other"),)))
+            return real(self, org, change)
+
+        monkeypatch.setattr(Client, "commit", commit_late)
+        _, (project, other) = process.read(ORG, ["project", "other"])
+        assert project is not None
+        assert project.body == "new"
+        assert other is not None

@@ -1,0 +1,194 @@
+"""The journal: what was let through while the store was away survives the process, and is booked once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from quotaware.core.steps import COST, TOKENS, Counter, Mark, Plan, Settle
+from quotaware.stores import journal as journals
+from quotaware.stores.journal import Journal, leftovers
+from quotaware.stores.memory import MemoryStore
+from tests.stores.conformance import ORG, ask
+
+PLAN = Plan(
+    ORG,
+    3,
+    ("project",),
+    (
+        (Counter("budget", 100, marks=(Mark("half", 50),), watch=(80,)), COST),
+        (Counter("rate", 9, span=60_000), TOKENS),
+    ),
+)
+
+
+def files(directory: Path) -> list[Path]:
+    return sorted(directory.glob("*")) if directory.exists() else []
+
+
+def test_no_file_before_it_is_needed(tmp_path):
+    journal = Journal(tmp_path / "deep" / "journal")
+    journal.sync()
+    journal.close()
+    assert files(tmp_path) == []
+    assert len(journal) == 0
+
+
+def test_what_a_process_left_behind_is_found(tmp_path, new):
+    journal = Journal(tmp_path)
+    ended, under_way = new(), new()
+    assert journal.begin(ended, PLAN, (1, 2, 0), '{"model":"m"}')
+    assert journal.begin(under_way, PLAN, (3, 4, 0), '{"model":"n"}')
+    journal.end(ended, (5, 6, 0), '{"status":200}')
+    journal.sync()
+    assert list(leftovers(tmp_path)) == [], "it is still somebody's"
+    journal.close()
+    (leftover,) = leftovers(tmp_path)
+    assert leftover.settles == [
+        Settle(ended, PLAN, (5, 6, 0), '{"status":200}', force=True, about='{"model":"m"}'),
+        Settle(under_way, PLAN, (3, 4, 0), "{}", "expired", force=True, about='{"model":"n"}'),
+    ]
+    assert list(leftovers(tmp_path)) == [], "it has an owner again"
+    assert not leftover.booked("another")
+    assert not leftover.booked(ended)
+    assert len(leftover) == 1
+    assert leftover.booked(under_way)
+    assert files(tmp_path) == []
+
+
+def test_its_file_goes_when_all_is_booked(tmp_path, new):
+    directory = tmp_path / "journal"
+    journal = Journal(directory)
+    first, second = new(), new()
+    for id in (first, second):
+        journal.begin(id, PLAN, (0, 0, 0), "")
+    assert not journal.booked("another")
+    assert not journal.booked(first)
+    assert len(files(directory)) == 1
+    assert journal.booked(second)
+    assert not directory.exists()
+    assert journal.begin(new(), PLAN, (0, 0, 0), "")
+    assert len(files(directory)) == 1
+    journal.close()
+
+
+def test_it_is_bounded(tmp_path, new, monkeypatch):
+    monkeypatch.setattr(journals, "MAX_CALLS", 3)
+    journal = Journal(tmp_path)
+    called = [new() for _ in range(4)]
+    assert [journal.begin(id, PLAN, (0, 0, 0), "") for id in called] == [True, True, True, False]
+    journal.booked(called[0])
+    assert journal.begin(called[3], PLAN, (0, 0, 0), "")
+    monkeypatch.setattr(journals, "MAX_BYTES", 100)
+    journal.booked(called[1])
+    assert not journal.begin(called[1], PLAN, (0, 0, 0), "")
+    journal.close()
+
+
+def test_where_it_cannot_be_written_nothing_is_let_through(tmp_path, new, caplog):
+    place = tmp_path / "file"
+    place.write_text("")
+    journal = Journal(place)
+    assert not journal.begin(new(), PLAN, (0, 0, 0), "")
+    assert "cannot be written" in caplog.text
+
+
+def test_an_end_that_cannot_be_written_is_reported(tmp_path, new, caplog):
+    journal = Journal(tmp_path)
+    id = new()
+    journal.begin(id, PLAN, (1, 2, 0), "")
+    journal._file.close()
+    journal._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
+    journal.end(id, (5, 6, 0), "{}")
+    assert "could not be written" in caplog.text
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b'{"call":"0', b"\xff\n", b"[]\n", b'{"end":5}\n', b'{"plan":1,"lines":[1]}\n']
+)
+def test_a_line_that_was_cut_short_is_passed_over(tmp_path, new, rubbish):
+    journal = Journal(tmp_path)
+    id = new()
+    journal.begin(id, PLAN, (1, 2, 0), "")
+    journal._file.write(rubbish)
+    journal.close()
+    (leftover,) = leftovers(tmp_path)
+    assert [settle.id for settle in leftover.settles] == [id]
+    leftover.close()
+
+
+def test_an_empty_file_is_removed(tmp_path):
+    (tmp_path / "1-a.jsonl").write_bytes(b"")
+    (leftover,) = leftovers(tmp_path)
+    assert len(leftover) == 0
+    assert not any(path.suffix == ".jsonl" for path in files(tmp_path))
+
+
+def test_a_forked_child_writes_a_file_of_its_own(tmp_path, new):
+    journal = Journal(tmp_path)
+    journal.begin(new(), PLAN, (0, 0, 0), "")
+    parents = journal._file
+    journal._pid = -1  # as in a child
+    journal.begin(new(), PLAN, (0, 0, 0), "")
+    assert len(files(tmp_path)) == 2
+    journal.close()
+    parents.close()
+
+
+WRITER = """
+import sys
+from quotaware.stores.journal import Journal
+from tests.stores.test_journal import PLAN
+from tests.support import FakeClock, ids
+
+journal, new = Journal(sys.argv[1]), ids(FakeClock())
+for number in range(int(sys.argv[2])):
+    id = new()
+    assert journal.begin(id, PLAN, (1, 1, 0), "")
+    if number % 10:
+        journal.end(id, (2, 2, 0), "{}")
+print("written", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("calls", [1000, pytest.param(10_000, marks=pytest.mark.slow, id="bounded-10000")])
+def test_a_killed_process_leaves_every_call_once(tmp_path, clock, calls):
+    """F19: let through in an outage, kill -9, restart: each is in the records once, also when it is read again."""
+    root = Path(__file__).parents[2]
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path), str(calls)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *filter(None, sys.path)])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with writer:
+        assert writer.stdout.readline() == "written\n"
+        os.kill(writer.pid, signal.SIGKILL)
+    store = MemoryStore(clock)
+    (leftover,) = leftovers(tmp_path)
+    content = Path(leftover._file.name).read_bytes()
+    for _ in range(2):
+        assert len(leftover.settles) == calls
+        for start in range(0, calls, 256):
+            batch = leftover.settles[start : start + 256]
+            ask(store, *batch)
+            for settle in batch:
+                leftover.booked(settle.id)
+        assert files(tmp_path) == []
+        tmp_path.mkdir(exist_ok=True)
+        (tmp_path / "1-again.jsonl").write_bytes(content)  # as if the crash had come before its removal
+        (leftover,) = leftovers(tmp_path)
+    leftover.close()
+    rows = [row for _, row in store.records(ORG, 0, 1 << 53, "", 100_000)]
+    assert len({row.id for row in rows}) == len(rows) == calls
+    assert sum(row.real[1] for row in rows) == calls * 2 - calls // 10
+    assert sum(row.how == "expired" for row in rows) == calls // 10
