@@ -81,10 +81,22 @@ class Binding:
     cost     nano-dollars settled so far; calls: how many were admitted
     denials  errors that calls of this request were answered with, by the id in the answer's header
     policy   the newest admitted call's policy, for the RateLimit headers
+    degraded whether a call was let go while the store was away
     outer    the binding around an `acting_as` block
     """
 
-    __slots__ = ("caller", "calls", "cost", "denials", "holding", "meter", "outer", "policy", "refusal")
+    __slots__ = (
+        "caller",
+        "calls",
+        "cost",
+        "degraded",
+        "denials",
+        "holding",
+        "meter",
+        "outer",
+        "policy",
+        "refusal",
+    )
 
     def __init__(self, meter: Any, caller: Caller | Identity | None, refusal: ApiError | None = None) -> None:
         self.meter = meter
@@ -93,6 +105,7 @@ class Binding:
         self.holding: dict[str, frozenset[str]] = {}
         self.cost = 0
         self.calls = 0
+        self.degraded = False
         self.denials: dict[str, ApiError] = {}
         self.policy: Any = None
         self.outer: Binding | None = None
@@ -103,14 +116,15 @@ class Binding:
         if outer is not None:
             self.denials, self.holding = outer.denials, outer.holding
 
-    def admitted(self, id: str, counters: frozenset[str], policy: Any) -> None:
+    def admitted(self, id: str, counters: frozenset[str], policy: Any, *, degraded: bool = False) -> None:
         """A call of this request goes out, and holds these counters."""
         with _counting:
             self.calls += 1
+            self.degraded |= degraded
             self.holding[id] = counters
             self.policy = policy
         if self.outer is not None:
-            self.outer.admitted(id, counters, policy)
+            self.outer.admitted(id, counters, policy, degraded=degraded)
 
     def settled(self, id: str, cost: int) -> None:
         """It has ended, and cost so many nano-dollars."""

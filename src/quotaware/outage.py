@@ -99,6 +99,7 @@ class Outage:
                 retry_after=RETRY_S[1],
             )
         engine.count("degraded")
+        binding.admitted(attempt.id, frozenset(), policy, degraded=True)
         return Admission(attempt, policy, usable, bound, degraded=True)
 
     def _left(self, policy: Policy) -> int | None:

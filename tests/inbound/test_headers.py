@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from quotaware import Limit, Quota, QuotaMiddleware
 from quotaware.core.money import usd
+from quotaware.errors import StoreError
 from quotaware.inbound.limit_headers import LARGEST, limit_headers
 from quotaware.tenancy.nodes import Node, Path
 from quotaware.tenancy.plans import compile_policy
@@ -125,6 +126,25 @@ async def test_the_cost_is_that_of_all_calls_of_the_request(quota: Quota) -> Non
     assert answer.header("quotaware-cost-usd") == "0.00018"
     assert answer.header("x-own") == "1"
     assert told(answer)[1]["project-requests-minute"] == {"r": 2}
+
+
+async def test_a_call_let_through_without_the_store_is_told(
+    quota: Quota, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise StoreError("away")
+
+    let_through = Quota(limits=["$10/day"], on_store_error="allow", allow_max=1, journal=str(tmp_path / "j"))
+    provider = Provider(answers)
+    app = QuotaMiddleware(_calls_first(provider), let_through)
+    quota.uninstrument()
+    assert (await request(app, "/")).header("quotaware-degraded") is None
+    with monkeypatch.context() as away:
+        away.setattr(let_through.store, "apply", fails)
+        answer = await request(app, "/")
+    assert answer.header("quotaware-degraded") == "?1"
+    assert answer.header("quotaware-cost-usd") == "0.00006"
+    assert let_through.close()
 
 
 @pytest.mark.parametrize("way", ["stream", "background"])

@@ -142,6 +142,12 @@ def test_a_node_is_not_reached_from_another_organization(directory, store):
     assert directory.peek("org_b", "proj_a") is None
 
 
+def test_an_organization_that_is_gone_is_no_unknown_key(directory):
+    """Its keys may be good ones: nobody is told otherwise."""
+    with pytest.raises(StoreError, match="org_c is not in the store"):
+        directory.load("org_c", "key_c")
+
+
 @pytest.mark.parametrize("gone", ["key_a", "proj_a", "team_a", "org_a"])
 def test_a_node_is_not_found_where_it_or_one_above_it_is_gone(directory, store, gone):
     directory.load("org_a", "key_a")

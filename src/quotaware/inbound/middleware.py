@@ -169,8 +169,10 @@ class _Answer:
 def _told(engine: Any, binding: Binding) -> list[tuple[bytes, bytes]]:
     """What an answer says of the calls behind it."""
     headers = limit_headers(binding.policy, engine.totals, engine.now()) if binding.policy is not None else []
-    cost = f"{to_usd(binding.cost):f}"
-    return [(name.encode(), value.encode()) for name, value in [*headers, ("quotaware-cost-usd", cost)]]
+    headers.append(("quotaware-cost-usd", f"{to_usd(binding.cost):f}"))
+    if binding.degraded:
+        headers.append(("quotaware-degraded", "?1"))  # a boolean of RFC 9651
+    return [(name.encode(), value.encode()) for name, value in headers]
 
 
 async def _refuse(scope: Scope, send: Send, error: ApiError) -> None:

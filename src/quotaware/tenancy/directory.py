@@ -161,7 +161,9 @@ class Directory:
         while above or not docs:
             if len(docs) == len(KINDS):
                 raise StoreError(f"the way up from {node_id} does not end")
-            rev, (doc,) = self._store.read(org, (above,)) if is_id(above) else (0, [None])
+            rev, (doc,) = self._store.read(org, (above,)) if is_id(above) else (1, [None])
+            if rev == 0:  # gone, not merely without this node: nobody is told that a good key is none
+                raise StoreError(f"organization {org} is not in the store")
             if doc is None:
                 raise missing("node", above)
             revs.append(rev)
