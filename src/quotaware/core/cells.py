@@ -81,15 +81,17 @@ class Cell:
             else:
                 self.ring.append([index, now, used, held])
 
-    def part(self, at: int, span: int) -> list[int] | None:
-        """The part of a rolling window that an entry of `at` is in, if it still counts."""
+    def change(self, at: int, span: int, used: int, held: int) -> None:
+        """Changes what an entry of `at` counts in a rolling window, if it still does."""
         index = at // part_ms(span)
         for part in reversed(self.ring):
             if part[0] == index:
-                return part
-            if part[0] < index:
-                return None
-        return None
+                part[2] += used
+                part[3] += held
+                self.used += used
+                self.held += held
+            if part[0] <= index:
+                return
 
     def slide(self, span: int, now: int) -> None:
         """Lets go of the parts whose youngest entry is older than the window."""

@@ -104,6 +104,9 @@ class View:
     made: list[Counter] = field(default_factory=list)
 
 
+_DONE = Result("done")
+
+
 def decide(view: View, ops: Sequence[Op]) -> list[Result]:
     """Runs the steps in order over the view and answers each."""
     results = []
@@ -122,46 +125,48 @@ def decide(view: View, ops: Sequence[Op]) -> list[Result]:
 def totals(view: View, ops: Iterable[Op]) -> dict[str, tuple[int, int]]:
     """(used, held) of every counter that the batch's reserves, settles and peeks bear on."""
     found: dict[str, tuple[int, int]] = {}
-    for op in ops:
-        if not isinstance(op, Extend):
-            for counter, _ in op.plan.lines:
-                cell = view.cells.get(counter.key)
-                if cell is not None and cell.ring:
+    cells = view.cells
+    for plan in {id(op.plan): op.plan for op in ops if not isinstance(op, Extend)}.values():
+        for counter, _ in plan.lines:
+            key = counter.key
+            cell = cells.get(key)
+            if cell is None:
+                found[key] = (0, 0)
+            else:
+                if cell.ring:
                     cell.slide(counter.span, view.now)
-                found[counter.key] = (cell.used, cell.held) if cell else (0, 0)
+                found[key] = (cell.used, cell.held)
     return found
 
 
 def _reserve(view: View, op: Reserve) -> Result:
     if refused := _not_now(view, op):
         return refused
-    lines = [
-        (
-            counter,
-            _cell(view, counter, op.plan.rev, keep=False),
-            1 if index == REQUESTS else op.hold[index - 1],
-            index,
-        )
-        for counter, index in op.plan.lines
-    ]
+    plan = op.plan
+    amounts = (1, *op.hold)
+    lines: list[tuple[Counter, Cell, int, int]] = []
     over: list[Over] = []
-    for counter, cell, amount, _ in lines:
+    for counter, index in plan.lines:
+        cell = _cell(view, counter, plan.rev)
+        amount = amounts[index]
+        lines.append((counter, cell, amount, index))
         if amount:
             wanted = cell.used + cell.held + amount
             if wanted > MAX_AMOUNT:
                 return Result("full")
             if wanted > cell.cap or cell.claim is not None or counter.watch:
                 over += _in_the_way(view, op.id, counter, cell, amount)
+    if not over:
+        if not op.dry:
+            _open(view, op, lines)
+        return _DONE
     hard = [entry for entry in over if entry.hard]
     if hard and not op.force:
         if op.wait and all(entry.waits for entry in hard):
             _leave_claims(view, op.id, lines)
         return Result("denied", tuple(over))
     if not op.dry:
-        _hold(view, op.id, lines)
-        view.open[op.id] = Open(
-            op.id, op.plan, view.now, view.now + op.lease, op.hold, op.on_expiry, op.about
-        )
+        _open(view, op, lines)
     return Result("done", tuple(over))
 
 
@@ -179,8 +184,9 @@ def _not_now(view: View, op: Reserve) -> Result | None:
         return Result("closed")
     if stale := stale_deps(view, op.plan):
         return Result("stale", stale=stale)
+    now = view.now
     for counter, _ in op.plan.lines:
-        if counter.until and not counter.since <= view.now < counter.until:
+        if counter.until and not counter.since <= now < counter.until:
             return Result("window")
     return None
 
@@ -195,17 +201,23 @@ def _in_the_way(view: View, id: str, counter: Counter, cell: Cell, amount: int) 
     return over
 
 
-def _hold(view: View, id: str, lines: list[tuple[Counter, Cell, int, int]]) -> None:
+def _open(view: View, op: Reserve, lines: list[tuple[Counter, Cell, int, int]]) -> None:
+    """Takes the amounts: requests are used at once, all else is held."""
+    now, cells = view.now, view.cells
     for counter, cell, amount, index in lines:
-        if cell.claim is not None and cell.claim.id == id:
+        if cell.claim is not None and cell.claim.id == op.id:
             cell.claim = None
         if amount:
-            _put(view, counter, cell)
+            if counter.key not in cells:
+                _put(view, counter, cell)
             if index == REQUESTS:
-                cell.take(counter, view.now, used=amount)
+                cell.take(counter, now, used=amount)
                 _fire(view, counter, cell)
+            elif counter.span:
+                cell.take(counter, now, held=amount)
             else:
-                cell.take(counter, view.now, held=amount)
+                cell.held += amount
+    view.open[op.id] = Open(op.id, op.plan, now, now + op.lease, op.hold, op.on_expiry, op.about)
 
 
 def _settle(view: View, op: Settle) -> Result:
@@ -215,17 +227,18 @@ def _settle(view: View, op: Settle) -> Result:
     if op.how == "expired" and view.now < held.lease_end and not op.force:
         return Result("again")
     real = _charged(op, held)
-    overrun = real[COST - 1] > held.hold[COST - 1]
+    hold = held.hold
+    overrun = real[COST - 1] > hold[COST - 1]
     for counter, index in held.plan.lines:
         if index != REQUESTS:
-            _charge(view, held, counter, index, held.hold[index - 1], 0, real[index - 1])
+            _charge(view, held, counter, index, hold[index - 1], 0, real[index - 1])
     del view.open[op.id]
     view.ended[op.id] = Ended(op.how, overrun, real, held if op.how == "expired" else None)
     if op.how != "released":
         view.rows.append(
             Row(op.id, 0, held.at, view.now, held.about, op.outcome, op.how, held.hold, real, overrun)
         )
-    return Result("done", overrun=overrun)
+    return Result("done", overrun=True) if overrun else _DONE
 
 
 def _charged(op: Settle, was: Open) -> Amounts:
@@ -255,6 +268,7 @@ def _settle_unknown(view: View, op: Settle) -> Result:
     for counter, index in op.plan.lines:
         if amount := 1 if index == REQUESTS else op.real[index - 1]:
             cell = _cell(view, counter, op.plan.rev)
+            _put(view, counter, cell)
             cell.take(counter, view.now, used=amount)
             _fire(view, counter, cell)
     view.ended[op.id] = Ended(op.how, charged=op.real)
@@ -315,16 +329,16 @@ def stale_deps(view: View, plan: Plan) -> tuple[str, ...]:
     return tuple(dep for dep in plan.deps if view.revs.get(dep, gone) > plan.rev)
 
 
-def _cell(view: View, counter: Counter, rev: int, keep: bool = True) -> Cell:
+def _cell(view: View, counter: Counter, rev: int) -> Cell:
     """The counter's cell, its old parts let go and the newest policy's caps and thresholds installed.
 
-    A new one is put into the view only where it is kept: a refusal leaves no counter behind.
+    A new one is not in the view yet (`_put`): a refusal leaves no counter behind.
     """
     cell = view.cells.get(counter.key)
     if cell is None:
         cell = Cell(counter)
-        if keep:
-            _put(view, counter, cell)
+    elif cell.rev >= rev and not cell.ring and counter.carry is None:
+        return cell
     if cell.ring:
         cell.slide(counter.span, view.now)
     cell.install(counter, rev)
@@ -367,16 +381,16 @@ def _charge(view: View, was: Open, counter: Counter, index: int, held: int, char
     if held == 0 and charged == real:
         return
     cell = _cell(view, counter, was.plan.rev)
-    excess = max(0, real - was.hold[index - 1])
-    part = cell.part(was.at, counter.span) if counter.span else None
-    if part is not None:
-        part[2] += real - excess - charged
-        part[3] -= held
-    if part is not None or not counter.span:
-        cell.used += real - excess - charged
+    if counter.key not in view.cells:
+        _put(view, counter, cell)
+    if counter.span:
+        excess = max(0, real - was.hold[index - 1])
+        cell.change(was.at, counter.span, real - excess - charged, -held)
+        if excess:
+            cell.take(counter, view.now, used=excess)
+    else:
+        cell.used += real - charged
         cell.held -= held
-    if excess:
-        cell.take(counter, view.now, used=excess)
     if counter.keep < 0 and cell.empty(view.now):
         del view.cells[counter.key]
     elif real > charged:

@@ -41,6 +41,8 @@ SWEEP = 8
 """Counters looked at for removal in one batch, besides one for each line of it."""
 IDLE_MS = 60_000
 """How often a counter that goes as soon as it is empty is looked at, where a claim had kept it."""
+IDLE = 10_000
+"""Leases that are remembered though their reservations have ended."""
 DUE = 32
 """Ended leases named in one answer."""
 
@@ -113,21 +115,23 @@ class MemoryStore:
         view.now = max(view.now, self._clock())
         view.horizon = max(view.horizon, view.now - REMEMBER_MS)
         results = decide(view, ops)
-        for op, result in zip(ops, results, strict=True):
-            if result.verdict == "done" and isinstance(op, Reserve | Extend) and op.id in view.open:
-                heapq.heappush(state.leases, (view.open[op.id].lease_end, op.id))
+        for op in ops:
+            if isinstance(op, Reserve | Extend) and (held := view.open.get(op.id)) is not None:
+                heapq.heappush(state.leases, (held.lease_end, op.id))
         events = len(view.fired)
-        for fired in view.fired:
-            event = fired.event()
-            state.events.setdefault(event.id, event)
-        view.fired.clear()
+        if events:
+            for event in [fired.event() for fired in view.fired]:
+                state.events.setdefault(event.id, event)
+            view.fired.clear()
         for row in view.rows:
             state.booked = (view.now, state.booked[1] + 1 if state.booked[0] == view.now else 0)
             state.rows.append((state.booked, row))
         view.rows.clear()
-        answer = Answer(view.now, view.rev, results, totals(view, ops), self._due(state), events)
-        self._sweep(state, SWEEP + sum(len(op.plan.lines) for op in ops))
-        self._forget(view)
+        due = self._due(state) if state.leases and state.leases[0][0] <= view.now else []
+        answer = Answer(view.now, view.rev, results, totals(view, ops), due, events)
+        if view.made or (state.sweeps and state.sweeps[0][0] <= view.now):
+            self._sweep(state, SWEEP + sum(len(op.plan.lines) for op in ops))
+        self._forget(state)
         return answer
 
     def _due(self, state: _Organization) -> list[tuple[str, Plan]]:
@@ -163,7 +167,11 @@ class MemoryStore:
                 view.cells.pop(key, None)
                 del state.swept[key]
 
-    def _forget(self, view: View) -> None:
+    def _forget(self, state: _Organization) -> None:
+        view = state.view
+        if len(state.leases) > IDLE + 2 * len(view.open):  # mostly of what is settled by now
+            state.leases = [(held.lease_end, id) for id, held in view.open.items()]
+            heapq.heapify(state.leases)
         while len(view.ended) > self._remember:
             oldest = next(iter(view.ended))
             del view.ended[oldest]
