@@ -51,6 +51,7 @@ class Bound:
 
 
 _random = random.SystemRandom()
+_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class Attempt:
@@ -236,7 +237,7 @@ class Attempt:
         about = {**about, "input_bound": bound.input}
         if bound.cap is not None:
             about["cap"] = bound.cap
-        self.about = json.dumps(about, separators=(",", ":"))
+        self.about = _json(about)
 
     def _reserve_step(self, plan: Plan, bound: Bound, about: dict[str, Any]) -> Reserve:
         settings = self.engine.settings
@@ -383,7 +384,7 @@ class Admission:
             "would_deny": self.would_deny or None,
             "degraded": self.degraded or None,
         }
-        text = json.dumps({k: v for k, v in told.items() if v is not None}, separators=(",", ":"))
+        text = _json({k: v for k, v in told.items() if v is not None})
         real: Amounts = (max(0, charged.usage.total), charged.cost, 0)
         plan = self.policy.plan
         if self.degraded:

@@ -49,6 +49,8 @@ logger = logging.getLogger("quotaware")
 
 HIDDEN_INPUT = 8192
 """Tokens allowed for input that a body does not show, until such calls of the model have been seen."""
+TOTALS = 16_384
+"""Counters whose figures are remembered."""
 SHARE = 4
 """A cap that is written takes at most this part of what is left, so that several calls fit side by side."""
 LOOKUP_TRIPS = 5
@@ -79,7 +81,7 @@ class Engine:
         self.room = WaitingRoom(settings.max_waiters)
         self.ids = Ids()
         self.policies: SharedCache[tuple[str, str, str | None, str | None], Policy] = SharedCache(4096)
-        self._totals: SharedCache[str, tuple[int, int]] = SharedCache(16384)
+        self._totals: dict[str, tuple[int, int]] = {}
         self._hidden: SharedCache[tuple[str, str | None], int] = SharedCache(4096)
         self._usual: SharedCache[tuple[str, str | None], float] = SharedCache(4096)
         self._confirmed: SharedCache[tuple[str, str], int] | None = (
@@ -117,6 +119,8 @@ class Engine:
     def told(self, org: str, answer: Answer, ops: list[Op]) -> None:
         """Hears of every answer of the store: totals, what was let go, what was booked late."""
         self.outage.heard(org, answer, ops)
+        if len(self._totals) > TOTALS:  # they are known again with the next answers
+            self._totals.clear()
         self._totals.update(answer.totals)
         if len(self.room):
             for op in ops:
