@@ -6,16 +6,19 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import anyio.to_thread
 
 from .context import NOBODY
+from .core.rollups import Period
+from .core.totals import Narrowed, Total
 from .engine import Engine
+from .rollups import Folder
 from .stores.protocol import Store
 from .tenancy.tree import Tenancy
 from .usage import PAGE, UsageLog, UsageRecord
@@ -33,9 +36,9 @@ class HasParts(Protocol):
 class Blocking:
     """The face for sync code: `tenancy` makes and changes the tree, `usage` tells what was used."""
 
-    def __init__(self, quota: HasParts, tenancy: Tenancy) -> None:
+    def __init__(self, quota: HasParts, tenancy: Tenancy, folder: Folder | None = None) -> None:
         self.tenancy = tenancy
-        self.usage = BlockingUsage(quota, UsageLog(quota.store))
+        self.usage = BlockingUsage(quota, UsageLog(quota.store, folder, quota.engine.now))
 
 
 class BlockingUsage:
@@ -63,6 +66,25 @@ class BlockingUsage:
             yield from self._log.records(
                 org, project=project, key=key, end_user=end_user, since=since, until=until
             )
+
+    def totals(
+        self,
+        *,
+        organization: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        by: Sequence[str] = ("model",),
+        bucket: Period | None = None,
+        **where: Unpack[Narrowed],
+    ) -> list[Total]:
+        """What calls admitted in [since, until) came to (organization by organization): see `UsageLog.totals`."""
+        self._quota.flush()
+        orgs = [organization] if organization is not None else self._organizations(where.get("project"))
+        return [
+            total
+            for org in orgs
+            for total in self._log.totals(org, since=since, until=until, by=by, bucket=bucket, **where)
+        ]
 
     def _organizations(self, project: str | None) -> Iterator[str]:
         engine = self._quota.engine
@@ -100,6 +122,28 @@ class AwaitedUsage:
         while page := await anyio.to_thread.run_sync(lambda: list(islice(records, PAGE))):
             for record in page:
                 yield record
+
+    async def totals(
+        self,
+        *,
+        organization: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        by: Sequence[str] = ("model",),
+        bucket: Period | None = None,
+        **where: Unpack[Narrowed],
+    ) -> list[Total]:
+        """The same as `quota.blocking.usage.totals`, off the event loop."""
+        totals = partial(
+            self._blocking.totals,
+            organization=organization,
+            since=since,
+            until=until,
+            by=by,
+            bucket=bucket,
+            **where,
+        )
+        return await anyio.to_thread.run_sync(totals)
 
 
 class Awaited:

@@ -15,18 +15,22 @@ from typing import Any, Literal
 
 import anyio.to_thread
 
+from .archive import Archive
 from .context import Binding, Caller, Identity, bound, current
 from .core.bounds import BoundMode, Call
 from .core.limits import Limit
 from .core.prices import Price, PriceBook, UsdPerMillion
+from .core.steps import Answer, Op
 from .core.windows import zone
 from .engine import Engine
 from .errors import ConfigurationError, InvalidKeyFormat
 from .faces import Awaited, AwaitedUsage, Blocking
+from .housekeeping import Housekeeper
 from .inbound.edge import Edge, Identify
 from .outbound.httpx import AsyncMeteredTransport, MeteredTransport, hook, metered
 from .outbound.manual import ManualCall
 from .outbound.meter import Meter
+from .rollups import Folder
 from .settings import OnStoreError, Settings, milliseconds, whole
 from .stores.guard import Guard, guarded
 from .stores.lanes import Lanes
@@ -41,6 +45,8 @@ from .tenancy.tree import SIMPLE_ORG, SIMPLE_PROJECT, Bootstrap, Tenancy
 
 LEAST_S = 0.01
 """The shortest deadline, seconds."""
+KEEP_S, KEEP_TURNS = 0.5, 10
+"""How often records are folded and old rows taken away, seconds, and how many turns at once."""
 SYNC_S = 1.0
 """How often the journal is made to survive a loss of power, seconds."""
 LEAST_LEASE_S = 0.1
@@ -50,9 +56,12 @@ LEAST_LEASE_S = 0.1
 class Quota:
     """Quotas for the LLM calls of this process.
 
-    store           where counters, keys and records are kept: a URL (`memory://`) or a `Store`
+    store           where counters, keys and records are kept: a URL (`sqlite:///quota.db`, `redis://localhost/0`,
+                    `memory://`, …) or a `Store`
     limits          the simple way: limits (`"$50/month"`, `"20 requests/minute per end_user"`) on the one project that
                     every call then belongs to; without it, callers come by keys or `identify`
+    records         a second store, by its URL, that keeps usage records for long: `"sqlite:///records.db"` beside a
+                    Redis, which keeps them for days
     identify        the host's own word on who calls: takes the ASGI scope, answers the end user as text, an `Identity`
                     or None; sync or async
     time_zone       IANA zone whose midnight begins a day and a month (with `limits`; else the organization's own)
@@ -89,6 +98,7 @@ class Quota:
         store: str | Store = "memory://",
         *,
         limits: Iterable[str | Limit] | None = None,
+        records: str | Store | None = None,
         identify: Identify | None = None,
         time_zone: str = "UTC",
         unattributed: str = "deny",
@@ -159,13 +169,29 @@ class Quota:
             self.engine.simple = Caller(SIMPLE_ORG, SIMPLE_PROJECT)
         self.meter = Meter(self.engine, hosts or {})
         self.edge = Edge(self.engine, self.meter, self.instrument, identify, milliseconds("key_ttl", key_ttl))
-        self.blocking = Blocking(self, Tenancy(self._guard, directory, clock))
+        self._archive = None if records is None else Archive(self._guard, _other(records, store, clock))
+        self._keeper = Housekeeper(self._guard, self._archive)
+        self._lanes.told = self._told
+        self._lanes.every(KEEP_S, self._keep_house)
+        folder = Folder(self._guard, self._archive)
+        self.blocking = Blocking(self, Tenancy(self._guard, directory, clock), folder)
         self.tenancy: Any = Awaited(self.blocking.tenancy)
         self.usage = AwaitedUsage(self.blocking.usage)
         _open.add(self)
 
+    def _told(self, org: str, answer: Answer, ops: list[Op]) -> None:
+        self.engine.told(org, answer, ops)
+        self._keeper.heard(org, answer, ops)
+
+    def _keep_house(self) -> None:
+        for _ in range(KEEP_TURNS):
+            if not self._keeper.turn():
+                break
+
     def _prepare(self) -> None:
         self.store.hello()
+        if self._archive is not None:
+            self._archive.store.hello()
         self.engine.outage.recover()
         if self._limits is not None:
             self.blocking.tenancy.ensure_simple(self._limits, self._zone)
@@ -268,6 +294,8 @@ class Quota:
         _open.discard(self)
         self._lanes.flush(timeout)
         self.engine.outage.close()
+        if self._archive is not None:
+            self._archive.store.close()
         return self._lanes.close(timeout)
 
     async def aclose(self) -> None:
@@ -364,7 +392,13 @@ def _journal(store: str | Store) -> str:
     return os.path.join(tempfile.gettempdir(), f"quotaware-{digest}")
 
 
-def _store(store: Store) -> Store:
+def _other(records: str | Store, store: str | Store, clock: Clock) -> Store:
+    if records == store:
+        raise ConfigurationError("records", "is another store than the one that the records come from")
+    return open_store(records, clock) if isinstance(records, str) else _store(records, "records")
+
+
+def _store(store: Store, name: str = "store") -> Store:
     if not hasattr(store, "apply"):
-        raise ConfigurationError("store", f"{type(store).__name__} is neither a URL nor a Store")
+        raise ConfigurationError(name, f"{type(store).__name__} is neither a URL nor a Store")
     return store

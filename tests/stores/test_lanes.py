@@ -97,7 +97,7 @@ def test_every_answer_is_told(lanes, new):
     assert sum(count for org, count in heard if org == "org_b") == 3
 
 
-def test_work_is_done_now_and_then_by_one_thread(store, clock):
+def test_work_is_done_now_and_then_by_a_thread_of_its_own(store, clock):
     lanes = Lanes(store, clock, LeaseTerms(), 1.0)
     turn = threading.Event()
     names: list[str] = []
@@ -106,7 +106,8 @@ def test_work_is_done_now_and_then_by_one_thread(store, clock):
     answered(lanes, "org_b")
     assert turn.wait(A_WHILE)
     assert lanes.close(A_WHILE)
-    assert len(lanes.of("org_a")._jobs) + len(lanes.of("org_b")._jobs) == 3
+    assert names[0] == "quotaware-store"
+    assert not lanes._beside._thread.is_alive()
 
 
 def test_the_end_is_the_end_of_all_threads_and_of_the_store(lanes, store):

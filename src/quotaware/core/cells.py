@@ -48,7 +48,7 @@ class Cell:
             self.rev = rev
             self.counter = counter
             self.cap = counter.cap
-            if counter.marks or self.fired:
+            if counter.marks or self.next is not None or self.fired:
                 self.fired = tuple(m.id for m in counter.marks if m.id in self.fired and m.at <= self.used)
                 self.next = min((m.at for m in counter.marks if m.id not in self.fired), default=None)
 

@@ -345,7 +345,7 @@ def _cell(view: View, counter: Counter, rev: int) -> Cell:
     if counter.carry is not None:
         before = view.cells.get(counter.carry)
         left = max(0, before.cap - before.used - before.held) if before else 0
-        cell.cap = cell.counter.cap + left
+        cell.cap = min(MAX_AMOUNT, cell.counter.cap + left)
     return cell
 
 

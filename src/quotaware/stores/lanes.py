@@ -27,8 +27,8 @@ class Lanes:
         self.told: Callable[[str, Answer, list[Op]], None] = lambda org, answer, ops: None
         self._clock = clock
         self._threads: dict[Hashable, StoreThread] = {}
+        self._beside = StoreThread(store, clock, terms, deadline)
         self._closed = False
-        self._jobs: list[tuple[float, Callable[[], None]]] = []
 
     def of(self, org: str) -> StoreThread:
         """The thread of an organization's lane."""
@@ -37,14 +37,13 @@ class Lanes:
         if thread is None:
             new = StoreThread(self.store, self._clock, self.terms, self.deadline)
             new.told = self._tell
-            for seconds, work in self._jobs if not self._threads else ():
-                new.every(seconds, work)
             if self._closed:
                 new.stop(0)
             thread = self._threads.setdefault(lane, new)
         return thread
 
     def _tell(self, org: str, answer: Answer, ops: list[Op]) -> None:
+        self._beside.start()
         self.told(org, answer, ops)
 
     @property
@@ -87,8 +86,8 @@ class Lanes:
         self.of(lease.plan.org).drop(lease.id)
 
     def every(self, seconds: float, work: Callable[[], None]) -> None:
-        """Has one thread do a short piece of work so often, once it is there; said before the first step."""
-        self._jobs.append((seconds, work))
+        """Has a thread of its own do a piece of work so often, from the first answer of the store on."""
+        self._beside.every(seconds, work)
 
     def tend(self) -> None:
         """As `StoreThread.tend`, on every lane."""
@@ -108,7 +107,7 @@ class Lanes:
             return True
         self._closed = True
         until = time.monotonic() + timeout
-        threads = list(self._threads.values())
+        threads = [self._beside, *self._threads.values()]
         flushed = [thread.stop(max(0.0, until - time.monotonic())) for thread in threads]
         self.store.close()
         return all(flushed)

@@ -189,7 +189,8 @@ class Store(Protocol):
 
     def prune(self, org: str, limit: int) -> int:
         """Removes up to `limit` rows a kind that are past their time (counters, ended reservations, sums), and of the
-        folded records those older than the store's retention; answers how many, 0 when nothing was left to do.
+        folded records those older than the store's retention, the oldest first; answers how many, 0 when nothing was
+        left to do.
         """
         ...
 

@@ -158,7 +158,7 @@ class StoreThread:
         """Keeps a reservation's lease alive until `drop`."""
         now = self._clock()
         lease = self._leases[id] = Lease(id, plan, now, now)
-        self._start()
+        self.start()
         return lease
 
     def drop(self, id: str) -> None:
@@ -240,7 +240,7 @@ class StoreThread:
     def _enqueue(self, item: _Step | _Work) -> None:
         if item.ticket is not None and self._inbox.qsize() >= QUEUE:
             raise StoreError(f"{QUEUE} steps wait for the store already")
-        self._start()
+        self.start()
         self._inbox.put(item)
         if self._closed:  # looked at after the put: what the thread took no more is answered here
             self._refuse_all()
@@ -280,7 +280,8 @@ class StoreThread:
 
     # the thread
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Has the thread running, if it is not and may be."""
         if self._closed or (self._thread is not None and self._thread.is_alive()):
             return
         with self._starting:
@@ -431,7 +432,7 @@ class StoreThread:
         while len(self._backlog) > BACKLOG:
             self._give_up(self._backlog.popleft()[1], f"{BACKLOG} settles wait for the store already")
         if self._backlog:
-            self._start()
+            self.start()
 
     def _give_up(self, op: Settle, why: str) -> None:
         if op.how == "settled":

@@ -1,0 +1,70 @@
+"""Records kept elsewhere: a second store that gets a copy of every record, before the first one's retention takes it.
+
+Any process copies, and many may at once: the archive's own watermark says up to where it has them, and what is written
+counts only where that still stands where it stood when the records were read. So each is there once, whoever stops in
+the middle; and several archives get a complete copy each.
+"""
+
+from __future__ import annotations
+
+from .core.steps import Row, position_of
+from .core.totals import FOREVER_MS
+from .errors import ConfigurationError
+from .stores.protocol import Store
+from .turns import Turn
+
+PAGE = 500
+"""Records copied in one step."""
+TURN_MS = 30_000
+"""How long a copier that stopped in the middle keeps the others from copying."""
+
+
+class Archive:
+    """The records of a store, kept in another. Blocking, thread-safe; raises `StoreError`.
+
+    main   where records are booked
+    store  where they are kept; nothing is booked there
+    page   records copied in one step
+    turn   whose turn it is to copy
+
+    Raises `ConfigurationError` where the two are one.
+    """
+
+    def __init__(self, main: Store, store: Store, *, page: int = PAGE) -> None:
+        if store is main:
+            raise ConfigurationError("records", "is another store than the one that the records come from")
+        self.store = store
+        self.turn = Turn(store, "copy", TURN_MS)
+        self.page = page
+        self._main = main
+
+    def copy(self, org: str) -> int:
+        """Copies one page; answers how many records were not in the archive yet (at most a page). Where another copied
+        at the same moment its copies stand: ask again.
+        """
+        after = self.store.folded(org)
+        page = self._main.records(org, 0, FOREVER_MS, after, self.page)
+        if page:
+            self.store.keep(org, after, page)
+        return len(page)
+
+    def has_oldest(self, org: str, limit: int) -> bool:
+        """Whether the oldest so many records of the main store are here, so that they may be taken away there."""
+        oldest = self._main.records(org, 0, FOREVER_MS, "", limit)
+        return not oldest or position_of(oldest[-1][0]) <= position_of(self.store.folded(org))
+
+    def records(self, org: str, since: int, until: int, after: str, limit: int) -> list[tuple[str, Row]]:
+        """As `Store.records`: those in the archive, and behind them those that were not copied yet."""
+        found: list[tuple[str, Row]] = []
+        while len(found) < limit:
+            at = found[-1][0] if found else after
+            left = limit - len(found)
+            kept = self.store.records(org, since, until, at, left)
+            if not kept:
+                fresh = self._main.records(org, since, until, at, left)
+                # What was copied at this very moment may have been gone from the main store already.
+                kept = self.store.records(org, since, until, at, left)
+                if not kept:
+                    return found + fresh
+            found += kept
+        return found

@@ -1,0 +1,143 @@
+"""Folding: records become sums by hour and day, behind a watermark that the store keeps.
+
+Any process folds, and many may at once: what is written counts only where the watermark still stands where it stood
+when the sums were read, so no record is summed twice or left out, whoever stops in the middle of it. What the sums are
+made of is `core/rollups.py`; when it is time to fold is the housekeeper's, what is answered from them `totals.py`'s.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Protocol
+
+from .core.rollups import KEEP, Keep, Values, add, fold
+from .core.steps import Row, Sum, position_of
+from .core.totals import FOREVER_MS
+from .stores.protocol import Store
+from .tenancy.nodes import from_doc
+from .turns import Turn
+
+PAGE = 5000
+"""Records folded in one step."""
+TURN_MS = 30_000
+"""How long a folder that stopped in the middle keeps the others from folding."""
+_HISTORY = ("zones", 0, "[]")
+
+
+class HasRecords(Protocol):
+    """Where records are read: a store, or an archive before it."""
+
+    def records(self, org: str, since: int, until: int, after: str, limit: int) -> list[tuple[str, Row]]: ...
+
+
+def pages(
+    source: HasRecords, org: str, since: int, until: int, after: str, size: int
+) -> Iterator[list[tuple[str, Row]]]:
+    """Records with their positions, page by page: booked in [since, until) ms, behind a position."""
+    while page := source.records(org, since, until, after, size):
+        yield page
+        if len(page) < size:
+            return
+        after = page[-1][0]
+
+
+def zone_of(store: Store, org: str) -> str:
+    """The time zone in which an organization's hours and days begin."""
+    _, (doc,) = store.read(org, [org])
+    return from_doc(doc).zone if doc is not None else "UTC"
+
+
+class History:
+    """In which zones an organization's records were folded: [position of the first one, zone], in order."""
+
+    def __init__(self, entries: list[tuple[str, str]]) -> None:
+        self._entries = entries
+        self._begins = [position_of(at) for at, _ in entries]
+
+    @classmethod
+    def of(cls, store: Store, org: str) -> History:
+        """As the store has it."""
+        (body,) = store.pick(org, [_HISTORY])
+        return cls([(at, zone) for at, zone in json.loads(body)] if body else [])
+
+    @property
+    def first(self) -> str:
+        """The position of the first record that was ever folded, "" where none was."""
+        return self._entries[0][0] if self._entries else ""
+
+    @property
+    def zones(self) -> set[str]:
+        """All zones that there are sums in."""
+        return {zone for _, zone in self._entries}
+
+    def zone_at(self, position: str) -> str | None:
+        """The zone that the record at a position was folded in, None where it was before all."""
+        index = bisect_right(self._begins, position_of(position))
+        return self._entries[index - 1][1] if index else None
+
+    def extended(self, position: str, zone: str) -> list[Sum]:
+        """What to write where records from this position on are folded in a zone: nothing, if the last ones were."""
+        if self._entries and self._entries[-1][1] == zone:
+            return []
+        body = json.dumps([*self._entries, (position, zone)], separators=(",", ":"))
+        return [Sum(*_HISTORY, body, FOREVER_MS)]
+
+
+class Folder:
+    """Folds the records of organizations. Blocking, thread-safe; raises `StoreError`.
+
+    records  where they are read, if not in the store itself
+    keep     how long sums are kept; it says so of what is folded from now on
+    page     records in one step
+    turn     whose turn it is to fold
+    """
+
+    def __init__(
+        self, store: Store, records: HasRecords | None = None, *, keep: Keep = KEEP, page: int = PAGE
+    ) -> None:
+        self.keep = keep
+        self.turn = Turn(store, "fold", TURN_MS)
+        self._store = store
+        self.records = records or store
+        self.page = page
+
+    def fold(self, org: str, least: int = 1) -> int:
+        """Folds one page; answers how many records were behind the watermark (at most a page), 0 where there were fewer
+        than `least` and nothing was done. Where another folded at the same moment its sums stand: ask again.
+        """
+        after = self._store.folded(org)
+        page = self.records.records(org, 0, FOREVER_MS, after, self.page)
+        if len(page) < max(1, least):
+            return 0
+        zone = zone_of(self._store, org)
+        history = History.of(self._store, org)
+        put = self._summed(org, [row for _, row in page], zone) + history.extended(page[0][0], zone)
+        self._store.fold(org, after, page[-1][0], put)
+        return len(page)
+
+    def _summed(self, org: str, rows: list[Row], zone: str) -> list[Sum]:
+        """What stands in the store, with what these records add to it."""
+        cells = list(fold(rows, zone).items())
+        where = [(b.cube.table(b.period, zone), b.begin, dims_text(values)) for (b, values), _ in cells]
+        put = []
+        standing = self._store.pick(org, where)
+        for ((bucket, _), measures), place, body in zip(cells, where, standing, strict=True):
+            if body is not None:
+                add(measures, json.loads(body))
+            text = json.dumps(measures, separators=(",", ":"))
+            put.append(Sum(*place, text, bucket.end + self.keep.of(bucket.period)))
+        return put
+
+
+def dims_text(values: Values) -> str:
+    """The values of a cube's dimensions as a store keeps them."""
+    return json.dumps(values, separators=(",", ":"))
+
+
+@lru_cache(maxsize=4096)  # the same ones stand in every bucket
+def dims_of(text: str) -> Values:
+    """The values that `dims_text` wrote."""
+    return tuple(json.loads(text))

@@ -1,0 +1,230 @@
+"""Answers about what was used: the sums, and the records behind them that are in no sum yet.
+
+So an answer is exact at every moment, whenever records were folded last, and a year costs what its days cost. Where a
+period begins or ends within a day, that day is made of its hours, and the hour of its records, as long as these are
+there; where they are gone the answer takes the whole hour or day, and says so by its own `since` and `until`.
+Combinations of dimensions that no cube knows are made of the records alone.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .core import rollups
+from .core.rollups import Bucket, Cube, Measures, Values
+from .core.steps import REMEMBER_MS, position_of
+from .core.totals import FOREVER_MS, Answer, Asked, Label, Total
+from .errors import StoreError
+from .rollups import Folder, History, dims_of, pages, zone_of
+from .stores.protocol import Clock, Store
+
+PAGE = 1000
+"""Records read at once; so many behind the sums are folded before an answer."""
+STRIDE_MS = 64 * rollups.DAY_MS
+"""So much time's sums are read at once."""
+LOOKS = 20
+"""How often the sums are looked at before one look is not disturbed by others' folding; the pause between, seconds."""
+PAUSE_S = (0.005, 0.05)
+
+
+@dataclass(slots=True)
+class _Piece:
+    """A bucket with its cells; `finer`: the buckets that it is made of, where these were read."""
+
+    bucket: Bucket
+    cells: dict[Values, Measures]
+    finer: Sequence[_Piece] = ()
+
+    def made_of(self, pieces: Sequence[_Piece]) -> bool:
+        """Whether these are all of it, none gone."""
+        together: dict[Values, Measures] = {}
+        for piece in pieces:
+            for values, measures in piece.cells.items():
+                rollups.add(together.setdefault(values, {}), measures)
+        return together == self.cells
+
+
+class _Again(Exception):
+    """The answer is to be begun anew, with what can be answered of the question."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+
+
+class Accounts:
+    """Answers questions from a store's sums and records. Blocking, thread-safe; raises `StoreError`.
+
+    folder  folds before an answer where much is behind the sums, and knows where records are read
+    clock   ms since the epoch
+    """
+
+    def __init__(self, store: Store, folder: Folder, clock: Clock) -> None:
+        self._store = store
+        self._folder = folder
+        self._records = folder.records
+        self._clock = clock
+
+    def answer(self, asked: Asked) -> list[Total]:
+        """The totals, by bucket, the largest cost first; a period is narrowed or widened only as `Total` says."""
+        if asked.begin is not None and asked.end is not None and asked.begin >= asked.end:
+            return []
+        cube = rollups.cube_for(asked.dims, asked.bucket)
+        if cube is not None:
+            asked = self._kept(asked)
+        for _ in range(LOOKS):
+            try:
+                if cube is not None:
+                    return self._from_sums(asked, cube).totals()
+                return self._from_records(asked).totals()
+            except _Again as again:
+                asked = again.asked
+                time.sleep(_random.uniform(*PAUSE_S))
+        raise StoreError(f"the records of {asked.org} kept moving while they were added up")
+
+    # from sums
+
+    def _kept(self, asked: Asked) -> Asked:
+        """What sums are still kept of, where there was more."""
+        period = asked.bucket or "day"
+        history = History.of(self._store, asked.org)
+        zone = zone_of(self._store, asked.org)
+        since, _ = rollups.bounds(period, self._clock() - self._folder.keep.of(period), zone)
+        gone = position_of(history.first)[0] < since and history.first and (asked.begin or 0) < since
+        return asked._replace(begin=since) if gone else asked
+
+    def _from_sums(self, asked: Asked, cube: Cube) -> Answer:
+        turn = self._folder.turn
+        mine = turn.take(asked.org)
+        try:
+            while mine and self._folder.fold(asked.org, least=PAGE):
+                mine = turn.take(asked.org)
+            upto = self._store.folded(asked.org)
+            history = History.of(self._store, asked.org)
+            answer, cut = self._look(asked, cube, history, upto)
+        finally:
+            if mine:
+                turn.let_go(asked.org)
+        for piece in cut:  # what is folded is folded: nobody else's folding changes these
+            label = (piece.bucket.begin, piece.bucket.end) if asked.bucket else None
+            self._cut(answer, piece, label, history, upto)
+        return answer
+
+    def _look(self, asked: Asked, cube: Cube, history: History, upto: str) -> tuple[Answer, list[_Piece]]:
+        """One consistent look at the sums and the records behind them: an answer, and the buckets that are not in it
+        since the period cuts them.
+        """
+        answer = Answer(asked, cube.dims)
+        cut: list[_Piece] = []
+        for span in _spans(asked, cube, history, upto):
+            for piece in self._pieces(asked.org, span):
+                bucket = piece.bucket
+                if asked.covers(bucket):
+                    answer.take(piece.cells, (bucket.begin, bucket.end) if asked.bucket else None)
+                    continue
+                if bucket.period != cube.periods[0]:
+                    piece.finer = self._pieces(asked.org, bucket._replace(period=cube.periods[0]))
+                cut.append(piece)
+        zone = zone_of(self._store, asked.org)
+        for page in pages(self._records, asked.org, 0, FOREVER_MS, upto, PAGE):
+            answer.take_rows(page, zone)
+        if self._store.folded(asked.org) != upto:
+            raise _Again(asked)
+        return answer, cut
+
+    def _pieces(self, org: str, span: Bucket) -> list[_Piece]:
+        """All buckets that begin in a stretch of time."""
+        found: dict[int, dict[Values, Measures]] = {}
+        table = span.cube.table(span.period, span.zone)
+        for each in self._store.sums(org, table, span.begin, span.end):
+            found.setdefault(each.bucket, {})[dims_of(each.dims)] = json.loads(each.body)
+        return [
+            _Piece(span._replace(begin=begin, end=rollups.bounds(span.period, begin, span.zone)[1]), cells)
+            for begin, cells in found.items()
+        ]
+
+    def _cut(self, answer: Answer, piece: _Piece, label: Label, history: History, upto: str) -> None:
+        """Takes of a bucket what the period has of it, from its hours or its records; where these are gone, the
+        question is widened.
+        """
+        asked = answer.asked
+        if asked.covers(piece.bucket):
+            answer.take(piece.cells, label)
+        elif piece.finer and piece.made_of(piece.finer):
+            for finer in piece.finer:
+                if asked.touches(finer.bucket):
+                    self._cut(answer, finer, label, history, upto)
+        else:
+            part = self._part(asked, piece, history, upto)
+            if part is None:
+                raise _Again(asked.widened(piece.bucket))
+            answer.take(part, label)
+
+    def _part(
+        self, asked: Asked, piece: _Piece, history: History, upto: str
+    ) -> dict[Values, Measures] | None:
+        """What a bucket's records in the period come to; None where some of its records are gone."""
+        bucket = piece.bucket
+        if self._whole_since(asked.org, history) > bucket.begin:
+            return None
+        everything: dict[Values, Measures] = {}
+        part: dict[Values, Measures] = {}
+        for page in pages(self._records, asked.org, bucket.begin, bucket.end + REMEMBER_MS, "", PAGE):
+            for at, row in page:
+                told = rollups.read(row)
+                ours = bucket.begin <= told.at < bucket.end and history.zone_at(at) == bucket.zone
+                if ours and position_of(at) <= position_of(upto):
+                    for values in rollups.points(told, bucket.cube.dims):
+                        rollups.add(everything.setdefault(values, {}), told.measures)
+                        if asked.within(told.at):
+                            rollups.add(part.setdefault(values, {}), told.measures)
+            if everything == piece.cells:
+                return part
+        return None
+
+    # from records
+
+    def _from_records(self, asked: Asked) -> Answer:
+        """An answer that no cube has, of the time since all records are there."""
+        history = History.of(self._store, asked.org)
+        whole = self._whole_since(asked.org, history)
+        if whole > (asked.begin or 0):
+            asked = asked._replace(begin=whole)
+        answer = Answer(asked, asked.dims)
+        zone = zone_of(self._store, asked.org)
+        until = FOREVER_MS if asked.end is None else asked.end + REMEMBER_MS
+        for page in pages(self._records, asked.org, asked.begin or 0, until, "", PAGE):
+            answer.take_rows(page, zone)
+        later = self._whole_since(asked.org, history)
+        if later > (asked.begin or 0):  # some were taken away meanwhile, and will be again
+            raise _Again(asked._replace(begin=later + 2 * (later - whole)))
+        return answer
+
+    def _whole_since(self, org: str, history: History) -> int:
+        """Since when (ms) the records of all calls are there; the oldest ones are taken first."""
+        oldest = self._records.records(org, 0, FOREVER_MS, "", 1)
+        if not history.first:
+            return 0  # what is not in the sums is not taken
+        if not oldest:
+            return FOREVER_MS
+        at = position_of(oldest[0][0])
+        return 0 if at <= position_of(history.first) else at[0] + 1
+
+
+def _spans(asked: Asked, cube: Cube, history: History, upto: str) -> Iterator[Bucket]:
+    """Stretches of time in which all buckets begin that have something of the period in them."""
+    period = asked.bucket or "day"
+    first, last = position_of(history.first)[0], position_of(upto)[0]
+    end = last + 1 if asked.end is None else min(last + 1, asked.end)  # none was admitted after it was booked
+    for zone in sorted(history.zones):
+        begin = 0 if asked.begin is None else rollups.bounds(period, asked.begin, zone)[0]
+        stop = max(first, begin + STRIDE_MS)
+        while begin < end:
+            yield Bucket(cube, period, zone, begin, min(stop, end))
+            begin, stop = stop, stop + STRIDE_MS
+
+
+_random = random.SystemRandom()
