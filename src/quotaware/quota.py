@@ -292,11 +292,11 @@ class Quota:
         """Uninstruments, flushes and closes the store; whether everything had reached it."""
         self.uninstrument()
         _open.discard(self)
-        self._lanes.flush(timeout)
+        flushed = self._lanes.close(timeout)
         self.engine.outage.close()
         if self._archive is not None:
             self._archive.store.close()
-        return self._lanes.close(timeout)
+        return flushed
 
     async def aclose(self) -> None:
         """The same, awaited."""

@@ -46,7 +46,9 @@ TEND_S = 0.02
 
 @dataclass(slots=True)
 class Lease:
-    """A reservation of this process that is kept alive. `moved` is when bytes last went by, ms."""
+    """A reservation of this process that is kept alive. `began` and `moved`, when bytes last went by, are ms of the
+    store thread's timer.
+    """
 
     id: str
     plan: Plan
@@ -99,17 +101,18 @@ def _nothing() -> None:
 class StoreThread:
     """Runs a store for everybody in this process.
 
+    timer      ms, for the ages of leases
     deadline   seconds for one trip
     told       hears of each answer before those who wait for it
     dropped    settles that will never reach the store: too many waited, too late for it, or after the end
     """
 
-    def __init__(self, store: Store, clock: Clock, terms: LeaseTerms, deadline: float) -> None:
+    def __init__(self, store: Store, timer: Clock, terms: LeaseTerms, deadline: float) -> None:
         self.store = store
         self.terms = terms
         self.deadline = deadline
         self.dropped = 0
-        self._clock = clock
+        self._timer = timer
         self.told: Callable[[str, Answer, list[Op]], None] = _unheard
         self._closed = False
         self._jobs = [_Job(max(TEND_S, terms.lease / 3000), self.tend)]
@@ -156,7 +159,7 @@ class StoreThread:
 
     def keep(self, id: str, plan: Plan) -> Lease:
         """Keeps a reservation's lease alive until `drop`."""
-        now = self._clock()
+        now = self._timer()
         lease = self._leases[id] = Lease(id, plan, now, now)
         self.start()
         return lease
@@ -179,7 +182,7 @@ class StoreThread:
         """Extends the leases of calls that live, lets those of idle ones lapse, settles what has ended. The thread
         does it every third of a lease; with a clock of one's own it can be called at any time.
         """
-        now = self._clock()
+        now = self._timer()
         steps: list[_Step] = []
         for lease in list(self._leases.values()):
             if now - lease.moved < self.terms.idle_max and now - lease.began < self.terms.call_max:
@@ -215,12 +218,13 @@ class StoreThread:
         """Flushes and ends the thread; whether everything had reached the store."""
         if self._closed:
             return True
+        until = time.monotonic() + timeout
         flushed = self.flush(timeout)
         self._closed = True
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             self._inbox.put(None)
-            thread.join(timeout)
+            thread.join(max(FLUSH_S, until - time.monotonic()))
         self._refuse_all()
         return flushed and not self._backlog
 
