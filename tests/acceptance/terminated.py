@@ -26,7 +26,7 @@ def main() -> None:
         yield
         await quota.aclose()
         rows = [row for state in store._orgs.values() for row in state.rows]
-        records = [{**json.loads(row.outcome), "cost": row.real[1]} for row in rows]
+        records = [{**json.loads(row.outcome), "cost": row.real[1]} for _, row in rows]
         print(json.dumps({"held": store.held, "records": records}), flush=True)
 
     with provider.serve() as url:

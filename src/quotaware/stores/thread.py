@@ -122,6 +122,7 @@ class StoreThread:
     def _begin(self) -> None:
         self._inbox: SimpleQueue[_Item | None] = SimpleQueue()
         self._backlog: deque[tuple[str, Settle]] = deque()
+        self._repeating: set[int] = set()
         self._leases: dict[str, Lease] = {}
         self._lapsing: dict[str, int] = {}  # organization → ms by which what was let lapse has ended
         self._repeat_at = 0.0
@@ -202,11 +203,11 @@ class StoreThread:
         """Waits (seconds) until everything queued so far has reached the store; whether it has."""
         until = time.monotonic() + timeout
         while not self._closed:
-            if not self._behind_all(self._repeat, until):
-                return False
+            if self._behind_all(self._emptied, until):
+                return True
             left = until - time.monotonic()
-            if not self._backlog or left <= 0:
-                break
+            if left <= 0:
+                return False
             time.sleep(min(left, FLUSH_S))
         return not self._backlog
 
@@ -271,16 +272,15 @@ class StoreThread:
         except Empty:
             return _nothing
 
-    def _behind_all(self, work: Callable[[], object], until: float) -> bool:
-        """Does a piece of work after all that is queued; whether it was done in time."""
+    def _behind_all(self, work: Callable[[], bool], until: float) -> bool:
+        """What a piece of work answers that is done after all that is queued; False where it was not done in time."""
         thread = self._thread
         if thread is None or not thread.is_alive() or thread is threading.current_thread():
             self._take_all()
-            work()
-            return True
-        mark: Ticket[object] = Ticket()
+            return work()
+        mark: Ticket[bool] = Ticket()
         self._inbox.put(_Work(work, mark))
-        return mark.wait(max(0.0, until - time.monotonic()))
+        return mark.wait(max(0.0, until - time.monotonic())) and mark.value()
 
     # the thread
 
@@ -443,8 +443,21 @@ class StoreThread:
             self.dropped += 1
             logger.error("the settle of %s is lost: %s", op.id, why)
 
+    def _emptied(self) -> bool:
+        """Sends what is in the backlog; whether the store has all of it."""
+        self._repeat()
+        return not self._backlog and not self._repeating
+
     def _repeat(self) -> None:
         """Sends the settles that the store did not take once more, while it takes some."""
+        me = threading.get_ident()
+        self._repeating.add(me)  # what it has taken out is in no backlog meanwhile
+        try:
+            self._repeat_all()
+        finally:
+            self._repeating.discard(me)
+
+    def _repeat_all(self) -> None:
         waiting = len(self._backlog)
         while waiting:
             steps: list[_Step] = []
