@@ -148,7 +148,10 @@ def redis(rounds: int, seconds: float) -> None:
 
 
 async def _hits(url: str, projects: int, callers: int, seconds: float) -> float:
-    storage = limits.aio.storage.RedisStorage(f"async+{url}", implementation="redispy")
+    import redis.asyncio
+
+    pool = redis.asyncio.BlockingConnectionPool.from_url(url, max_connections=callers, timeout=None)
+    storage = limits.aio.storage.RedisStorage(f"async+{url}", connection_pool=pool, implementation="redispy")
     limiter = limits.aio.strategies.FixedWindowRateLimiter(storage)
     item, number = limits.parse("1000000000/day"), count()
 
@@ -156,9 +159,10 @@ async def _hits(url: str, projects: int, callers: int, seconds: float) -> float:
         assert await limiter.hit(item, str(next(number) % projects))
 
     try:
+        await asyncio.gather(*(hit() for _ in range(callers)))  # connects
         return await rate(hit, callers, seconds)
     finally:
-        await storage.storage.aclose()
+        await pool.aclose()
 
 
 def _alone(url: str, rounds: int, seconds: float) -> None:
