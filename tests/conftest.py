@@ -1,12 +1,68 @@
-"""What every test shares: the users' own fixtures, and both async backends only where a test asks for them."""
+"""What every test shares: the users' own fixtures, both async backends only where a test asks for them, and real
+servers that start when the first test wants one and end with the run, also with one that SIGTERM ends.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import pytest
 
+if TYPE_CHECKING:
+    from tests.servers import Cluster, Server
+
 pytest_plugins = ["quotaware.testing.fixtures"]
+
+
+def pytest_configure() -> None:
+    """SIGTERM ends the run as ctrl-c does: fixtures are torn down, and what they started ends."""
+    run = os.getpid()
+
+    def end(number: int, _: object) -> None:
+        if os.getpid() == run:
+            raise KeyboardInterrupt
+        signal.signal(number, signal.SIG_DFL)  # a forked child just ends
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[Server]:
+    """A server that all tests share: what one of them writes has a prefix of its own, and none of them breaks it."""
+    from tests.servers import Server
+
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_url(request: pytest.FixtureRequest) -> str:
+    """The URL of the shared server, or of one that is there already: `REDIS_URL`."""
+    if given := os.environ.get("REDIS_URL"):
+        return given
+    server: Server = request.getfixturevalue("valkey_server")
+    return server.url
+
+
+@pytest.fixture(scope="session")
+def shared_cluster() -> Iterator[Cluster]:
+    """Three servers that share the slots, for all tests."""
+    from tests.servers import cluster
+
+    with cluster() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def cluster_url(shared_cluster: Cluster) -> str:
+    """The URL of the shared cluster, or of one that is there already: `REDIS_CLUSTER_URL`."""
+    return os.environ.get("REDIS_CLUSTER_URL") or shared_cluster.url

@@ -8,39 +8,30 @@ import subprocess
 import sys
 import time
 from collections import Counter as Tally
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
-from quotaware.core.cells import Cell, part_ms
-from quotaware.core.ledger import Ended, Open
 from quotaware.core.steps import REQUESTS, Answer, Op, Plan, Reserve, Row, Settle
 from quotaware.errors import StoreError
-from quotaware.stores import items
 from quotaware.stores.memory import MemoryStore
 from quotaware.stores.protocol import Clock, Doc, Store
 from quotaware.tenancy import nodes
 from quotaware.tenancy.plans import compile_policy
+from quotaware.testing.books import books
+from quotaware.testing.books import check_books as check
+from quotaware.testing.clocks import NOON, FakeClock, ids
 
-NOON = 1_781_524_800_000
-"""2026-06-15T12:00:00Z in ms: far from the end of a day, a month, a quarter."""
-
-
-class FakeClock:
-    """ms since the epoch, moved by hand."""
-
-    def __init__(self, now: int = NOON) -> None:
-        self.now = now
-
-    def __call__(self) -> int:
-        return self.now
-
-    def advance(self, ms: int) -> None:
-        self.now += ms
+__all__ = [
+    "NOON",
+    "AuditedStore",
+    "FakeClock",
+    "RunningClock",
+    "books",
+    "check_books",
+    "ids",
+    "run_module",
+]
 
 
 class RunningClock:
@@ -161,102 +152,13 @@ def run_module(name: str, *arguments: str, timeout: float = 120) -> str:
     return done.stdout
 
 
-def ids(clock: Clock) -> Callable[[], str]:
-    """Makes reservation ids, each later than the one before: twelve hex digits of time, then a count."""
-    numbers = count()
-    return lambda: f"{clock():012x}{next(numbers):020x}"
-
-
-@dataclass
-class Books:
-    """All that an organization's counters, reservations and records say."""
-
-    now: int
-    cells: Mapping[str, Cell]
-    open: Mapping[str, Open]
-    ended: Mapping[str, Ended]
-    rows: Sequence[Row]
-
-
-def books(store: Store, org: str) -> Books:
-    """The books of any store, from its dump."""
-    if isinstance(store, MemoryStore):
-        state = store._orgs[org]
-        view = state.view
-        return Books(view.now, view.cells, view.open, view.ended, [row for _, row in state.rows])
-    found: defaultdict[str, dict[str, Any]] = defaultdict(dict)
-    for item in store.dump(org):
-        if item.table not in ("doc", "audit"):
-            found[item.table][item.key] = json.loads(item.value)
-    return Books(
-        found["org"][""]["now"],
-        {key: items.unpack_cell(value) for key, value in found["counter"].items()},
-        {id: items.unpack_open(id, value) for id, value in found["open"].items()},
-        {id: items.unpack_ended(id, value) for id, value in found["ended"].items()},
-        [items.unpack_row(value) for value in found["record"].values()],
-    )
-
-
 def check_books(store: Store, org: str, plans: Mapping[str, Plan] | None = None) -> None:
-    """I-2, to the unit, rolling windows part by part: used = Σ records that touch a counter, held = Σ open ones.
+    """I-2, to the unit, rolling windows part by part (`quotaware.testing.books`).
 
     `plans` says under which plan each id was reserved; without it that is compiled from the documents as they stand
-    now, by what the record says of the call, so it holds for a Quota whose limits did not change. A released call
-    leaves no record but keeps its place in request rates: these are held to the calls with a record at least, and
-    with the released ones at most. Counters that are due to be forgotten are not looked at.
+    now, by what the record says of the call, so it holds for a Quota whose limits did not change.
     """
-    found_books = books(store, org)
-    cells = found_books.cells
-    used: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    held: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    requests: Tally[str] = Tally()
-    counters = {key: cell.counter for key, cell in cells.items()}
-    calls: dict[str, list[Row]] = {}
-    for row in sorted(found_books.rows):
-        calls.setdefault(row.id, []).append(row)
-    for id, rows in calls.items():
-        plan = _plan_then(store, org, rows[0]) if plans is None else plans[id]
-        for counter, index in plan.lines:
-            counters[counter.key] = counter
-            if index == REQUESTS:
-                requests[counter.key] += 1
-                continue
-            real = sum(row.real[index - 1] for row in rows)
-            within = min(real, rows[0].hold[index - 1])
-            used[counter.key] += [(rows[0].at, within), (rows[-1].settled_at, real - within)]
-    for open_ in found_books.open.values():
-        for counter, index in open_.plan.lines:
-            counters[counter.key] = counter
-            if index == REQUESTS:
-                requests[counter.key] += 1
-            else:
-                held[counter.key].append((open_.at, open_.hold[index - 1]))
-    released = sum(ended.how == "released" for ended in found_books.ended.values())
-    for key, counter in counters.items():
-        cell = cells.get(key)
-        if counter.span:
-            if cell is not None:
-                assert cell.used == sum(part[2] for part in cell.ring), key
-                assert cell.held == sum(part[3] for part in cell.ring), key
-                for index, _, part_used, part_held in cell.ring if key not in requests else ():
-                    assert part_used == _within(used[key], index, counter.span), (
-                        f"{key}: used in part {index}"
-                    )
-                    assert part_held == _within(held[key], index, counter.span), (
-                        f"{key}: held in part {index}"
-                    )
-                assert cell.used <= requests[key] + released or key not in requests, key
-        elif not 0 < counter.keep <= found_books.now:
-            found = (cell.used, cell.held) if cell is not None else (0, 0)
-            spent = sum(amount for _, amount in used[key])
-            if key in requests:
-                assert requests[key] <= found[0] <= requests[key] + released, f"{key}: {found[0]} requests"
-                spent = found[0]
-            assert found == (spent, sum(amount for _, amount in held[key])), f"{key}: used, held are {found}"
-
-
-def _within(entries: list[tuple[int, int]], index: int, span: int) -> int:
-    return sum(amount for at, amount in entries if at // part_ms(span) == index)
+    check(store, org, lambda row: _plan_then(store, org, row) if plans is None else plans[row.id])
 
 
 def _plan_then(store: Store, org: str, row: Row) -> Plan:

@@ -23,9 +23,9 @@ from quotaware.stores.memory import MemoryStore
 from quotaware.stores.opening import open_store
 from quotaware.stores.protocol import Store
 from quotaware.tenancy.tree import SIMPLE_ORG
+from quotaware.testing.store_suite.kit import in_threads
 from quotaware.usage import UsageLog
 from tests.calls import CENT, PRICES, spend
-from tests.stores.conformance import in_threads
 from tests.sums import ORG, Caller, check, moment, plain, set_zone
 from tests.support import NOON, FakeClock
 

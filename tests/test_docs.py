@@ -21,8 +21,9 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_code_of_a_page_runs(
-    page: Path, fake_provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+    page: Path, fake_provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # a page may name a file
     monkeypatch.setenv("OPENAI_API_KEY", "any")
     monkeypatch.setenv("OPENAI_BASE_URL", f"{fake_provider.url}/v1")
     names: dict[str, Any] = {"__name__": page.stem}

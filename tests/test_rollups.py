@@ -18,7 +18,7 @@ from quotaware.core.totals import FOREVER_MS
 from quotaware.errors import StoreError
 from quotaware.rollups import Folder, History, dims_of, pages, zone_of
 from quotaware.stores.memory import MemoryStore
-from tests.stores.conformance import in_threads
+from quotaware.testing.store_suite.kit import in_threads
 from tests.sums import ORG, Caller, set_zone
 from tests.support import NOON, FakeClock
 

@@ -7,8 +7,8 @@ import os
 import pytest
 
 from quotaware.stores.memory import MemoryStore
+from quotaware.testing.store_suite.kit import in_threads
 from quotaware.turns import Turn
-from tests.stores.conformance import in_threads
 from tests.support import FakeClock
 
 

@@ -12,7 +12,7 @@ import threading
 from quotaware.core.steps import NOTHING, Answer, Peek, Reserve
 from quotaware.stores.memory import MemoryStore, system_clock
 from quotaware.stores.thread import LeaseTerms, StoreThread
-from tests.stores.conformance import ORG, budget
+from quotaware.testing.store_suite.kit import ORG, budget
 from tests.support import ids
 
 

@@ -15,7 +15,7 @@ from quotaware.stores.guard import Guard, guarded
 from quotaware.stores.memory import MemoryStore
 from quotaware.stores.protocol import CLOSED_MS, REV_STEP, Change, Doc, Item
 from quotaware.stores.seen import Seen, new_epoch
-from tests.stores.conformance import ORG, ask, commit, doc, verdicts
+from quotaware.testing.store_suite.kit import ORG, ask, commit, doc, verdicts
 from tests.support import FakeClock, check_books
 
 

@@ -14,7 +14,7 @@ from quotaware.core.steps import COST, TOKENS, Counter, Mark, Plan, Settle
 from quotaware.stores import journal as journals
 from quotaware.stores.journal import Journal, leftovers
 from quotaware.stores.memory import MemoryStore
-from tests.stores.conformance import ORG, ask
+from quotaware.testing.store_suite.kit import ORG, ask
 
 PLAN = Plan(
     ORG,

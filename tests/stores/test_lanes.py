@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from quotaware.core.steps import COST, NOTHING, Answer, Counter, Op, Peek, Plan, Reserve, Settle
 from quotaware.errors import StoreError
 from quotaware.stores.lanes import Lanes
-from quotaware.stores.memory import MemoryStore
+from quotaware.stores.memory import MemoryStore, system_clock
 from quotaware.stores.thread import LeaseTerms
 from tests.support import FakeClock
 
@@ -123,3 +124,20 @@ def test_the_end_is_the_end_of_all_threads_and_of_the_store(lanes, store):
         assert late.wait(A_WHILE)
         with pytest.raises(StoreError, match="closed"):
             late.value()
+
+
+def test_a_clock_that_is_set_does_not_end_a_lease(store, new, monkeypatch):
+    """I-13: ages are measured by a clock that does not jump; idle calls are let go in time all the same."""
+    lanes = Lanes(store, system_clock, LeaseTerms(60_000, 600_000, 3_600_000), 1.0)
+    id = new()
+    lanes.ask("org_a", Reserve(id, limit("org_a"), (0, 5, 0), NOTHING, 60_000, "")).wait(A_WHILE)
+    lease = lanes.keep(id, limit("org_a"))
+    now = time.time_ns()
+    for hours in (+2, -2):
+        monkeypatch.setattr(time, "time_ns", lambda hours=hours: now + hours * 3_600_000_000_000)
+        lanes.tend()
+        assert lanes.leases == [lease]
+    lease.moved -= 600_000
+    lanes.tend()
+    assert lanes.leases == []
+    assert lanes.close(A_WHILE)

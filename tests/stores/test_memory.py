@@ -11,10 +11,10 @@ from quotaware.core.steps import CONCURRENCY, COST, NOTHING, TOKENS, Counter, Pe
 from quotaware.errors import ConfigurationError
 from quotaware.stores.memory import IDLE_MS, MemoryStore, system_clock
 from quotaware.stores.opening import open_store
-from tests.stores.conformance import (
+from quotaware.testing.store_suite import StoreSuite
+from quotaware.testing.store_suite.kit import (
     FOREVER,
     ORG,
-    StoreConformance,
     ask,
     budget,
     commit,
@@ -23,7 +23,7 @@ from tests.stores.conformance import (
     plan,
     verdicts,
 )
-from tests.support import NOON, FakeClock, check_books
+from tests.support import NOON, FakeClock
 
 HOUR = 3_600_000
 
@@ -33,14 +33,14 @@ def store(clock: FakeClock) -> MemoryStore:
     return MemoryStore(clock)
 
 
-@pytest.fixture
-def other_store(clock: FakeClock) -> MemoryStore:
-    return MemoryStore(clock)
+class TestMemoryStore(StoreSuite):
+    @pytest.fixture
+    def store(self, clock: FakeClock) -> MemoryStore:
+        return MemoryStore(clock)
 
-
-class TestMemoryStore(StoreConformance):
-    def check(self, store: MemoryStore, plans: dict[str, Plan]) -> None:
-        check_books(store, ORG, plans)
+    @pytest.fixture
+    def other_store(self, clock: FakeClock) -> MemoryStore:
+        return MemoryStore(clock)
 
 
 @pytest.mark.parametrize("batch", [1, 64, 256])

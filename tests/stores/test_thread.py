@@ -36,7 +36,7 @@ from quotaware.stores import thread as module
 from quotaware.stores.memory import MemoryStore, system_clock
 from quotaware.stores.thread import LeaseTerms, StoreThread
 from quotaware.stores.tickets import Steps, Ticket, drive, drive_async, on_loop
-from tests.stores.conformance import FOREVER, ORG, ask, budget, in_threads, plan
+from quotaware.testing.store_suite.kit import FOREVER, ORG, ask, budget, in_threads, plan
 from tests.support import FakeClock, check_books, ids, run_module
 
 A_WHILE = 20.0

@@ -22,10 +22,10 @@ class Claim(NamedTuple):
 
 class Cell:
     """The state of one counter: as the newest policy `rev` has it (`counter`), its cap with what was carried over,
-    `ring` a rolling window's parts: [index, youngest ms, used, held].
+    `ring` a rolling window's parts: [index, youngest ms, used, held]. `live`: whether it is in its view.
     """
 
-    __slots__ = ("cap", "claim", "counter", "fired", "held", "next", "rev", "ring", "used")
+    __slots__ = ("cap", "claim", "counter", "fired", "held", "live", "next", "rev", "ring", "used")
 
     def __init__(self, counter: Counter) -> None:
         self.counter = counter
@@ -37,6 +37,7 @@ class Cell:
         self.fired: tuple[str, ...] = ()
         self.ring: list[list[int]] = []
         self.claim: Claim | None = None
+        self.live = True
 
     def empty(self, now: int) -> bool:
         """Whether nothing is used, held or claimed here."""
@@ -51,6 +52,12 @@ class Cell:
             if counter.marks or self.next is not None or self.fired:
                 self.fired = tuple(m.id for m in counter.marks if m.id in self.fired and m.at <= self.used)
                 self.next = min((m.at for m in counter.marks if m.id not in self.fired), default=None)
+
+    def renew(self, counter: Counter, rev: int) -> None:
+        """As `install`; one that is not live knows of no policy before."""
+        if not self.live:
+            self.rev, self.next, self.fired, self.claim = -1, None, (), None
+        self.install(counter, rev)
 
     def claimed(self, id: str, now: int) -> int:
         """What an older waiter claims of it."""

@@ -88,6 +88,7 @@ class View:
     closed   no reserve is taken before this ms (after a loss)
     horizon  ids whose time is older are not remembered any more
     rows, fired, made   what the batch appended: records, thresholds, counters that were not there
+    plans, new          what the batch has looked up: the cells of each plan, and those that are not in `cells`
     """
 
     now: int = 0
@@ -102,6 +103,16 @@ class View:
     rows: list[Row] = field(default_factory=list)
     fired: list[Fired] = field(default_factory=list)
     made: list[Counter] = field(default_factory=list)
+    plans: dict[int, Looked] = field(default_factory=dict)
+    new: dict[str, Cell] = field(default_factory=dict)
+
+
+class Looked(NamedTuple):
+    """A plan's lines with their cells, and whether its fixed windows are the current ones."""
+
+    plan: Plan
+    current: bool
+    lines: list[tuple[Counter, Cell, int]]
 
 
 _DONE = Result("done")
@@ -110,6 +121,8 @@ _DONE = Result("done")
 def decide(view: View, ops: Sequence[Op]) -> list[Result]:
     """Runs the steps in order over the view and answers each."""
     results = []
+    view.plans.clear()
+    view.new.clear()
     for op in ops:
         if isinstance(op, Reserve):
             results.append(_reserve(view, op))
@@ -142,15 +155,14 @@ def totals(view: View, ops: Iterable[Op]) -> dict[str, tuple[int, int]]:
 def _reserve(view: View, op: Reserve) -> Result:
     if refused := _not_now(view, op):
         return refused
-    plan = op.plan
+    rev = op.plan.rev
     amounts = (1, *op.hold)
-    lines: list[tuple[Counter, Cell, int, int]] = []
+    lines = _look(view, op.plan).lines
     over: list[Over] = []
-    for counter, index in plan.lines:
-        cell = _cell(view, counter, plan.rev)
-        amount = amounts[index]
-        lines.append((counter, cell, amount, index))
-        if amount:
+    for counter, cell, index in lines:
+        if cell.rev < rev or not cell.live or counter.carry is not None:
+            _renew(view, counter, cell, rev)
+        if amount := amounts[index]:
             wanted = cell.used + cell.held + amount
             if wanted > MAX_AMOUNT:
                 return Result("full")
@@ -158,15 +170,15 @@ def _reserve(view: View, op: Reserve) -> Result:
                 over += _in_the_way(view, op.id, counter, cell, amount)
     if not over:
         if not op.dry:
-            _open(view, op, lines)
+            _open(view, op, lines, amounts)
         return _DONE
     hard = [entry for entry in over if entry.hard]
     if hard and not op.force:
         if op.wait and all(entry.waits for entry in hard):
-            _leave_claims(view, op.id, lines)
+            _leave_claims(view, op.id, lines, amounts)
         return Result("denied", tuple(over))
     if not op.dry:
-        _open(view, op, lines)
+        _open(view, op, lines, amounts)
     return Result("done", tuple(over))
 
 
@@ -184,11 +196,7 @@ def _not_now(view: View, op: Reserve) -> Result | None:
         return Result("closed")
     if stale := stale_deps(view, op.plan):
         return Result("stale", stale=stale)
-    now = view.now
-    for counter, _ in op.plan.lines:
-        if counter.until and not counter.since <= now < counter.until:
-            return Result("window")
-    return None
+    return None if _look(view, op.plan).current else Result("window")
 
 
 def _in_the_way(view: View, id: str, counter: Counter, cell: Cell, amount: int) -> list[Over]:
@@ -201,15 +209,15 @@ def _in_the_way(view: View, id: str, counter: Counter, cell: Cell, amount: int) 
     return over
 
 
-def _open(view: View, op: Reserve, lines: list[tuple[Counter, Cell, int, int]]) -> None:
+def _open(view: View, op: Reserve, lines: list[tuple[Counter, Cell, int]], amounts: tuple[int, ...]) -> None:
     """Takes the amounts: requests are used at once, all else is held."""
-    now, cells = view.now, view.cells
-    for counter, cell, amount, index in lines:
+    now = view.now
+    for counter, cell, index in lines:
         if cell.claim is not None and cell.claim.id == op.id:
             cell.claim = None
-        if amount:
-            if counter.key not in cells:
-                _put(view, counter, cell)
+        if amount := amounts[index]:
+            if not cell.live:
+                _put(view, cell)
             if index == REQUESTS:
                 cell.take(counter, now, used=amount)
                 _fire(view, counter, cell)
@@ -229,9 +237,9 @@ def _settle(view: View, op: Settle) -> Result:
     real = _charged(op, held)
     hold = held.hold
     overrun = real[COST - 1] > hold[COST - 1]
-    for counter, index in held.plan.lines:
+    for counter, cell, index in _look(view, held.plan).lines:
         if index != REQUESTS:
-            _charge(view, held, counter, index, hold[index - 1], 0, real[index - 1])
+            _charge(view, held, counter, cell, index, hold[index - 1], 0, real[index - 1])
     del view.open[op.id]
     view.ended[op.id] = Ended(op.how, overrun, real, held if op.how == "expired" else None)
     if op.how != "released":
@@ -265,10 +273,10 @@ def _settle_unknown(view: View, op: Settle) -> Result:
         return Result("done")
     if not op.force:
         return Result("unknown")
-    for counter, index in op.plan.lines:
+    for counter, cell, index in _look(view, op.plan).lines:
         if amount := 1 if index == REQUESTS else op.real[index - 1]:
-            cell = _cell(view, counter, op.plan.rev)
-            _put(view, counter, cell)
+            _renew(view, counter, cell, op.plan.rev)
+            _put(view, cell)
             cell.take(counter, view.now, used=amount)
             _fire(view, counter, cell)
     view.ended[op.id] = Ended(op.how, charged=op.real)
@@ -293,9 +301,9 @@ def _correct(view: View, op: Settle, was: Open, charged: Amounts) -> Result:
     """Settled after it had expired: the provisional charge becomes the real one, in the reservation's windows."""
     real = _charged(op, was)
     overrun = real[COST - 1] > was.hold[COST - 1]
-    for counter, index in was.plan.lines:
+    for counter, cell, index in _look(view, was.plan).lines:
         if index != REQUESTS:
-            _charge(view, was, counter, index, 0, charged[index - 1], real[index - 1])
+            _charge(view, was, counter, cell, index, 0, charged[index - 1], real[index - 1])
     change = (real[0] - charged[0], real[1] - charged[1], real[2] - charged[2])
     view.ended[op.id] = Ended(op.how, overrun, real)
     view.rows.append(
@@ -315,9 +323,10 @@ def _extend(view: View, op: Extend) -> Result:
 def _peek(view: View, op: Peek) -> Result:
     if stale := stale_deps(view, op.plan):
         return Result("stale", stale=stale)
-    for counter, _ in op.plan.lines:
-        if counter.key in view.cells:
-            _fire(view, counter, _cell(view, counter, op.plan.rev))
+    for counter, cell, _ in _look(view, op.plan).lines:
+        if cell.live:
+            _renew(view, counter, cell, op.plan.rev)
+            _fire(view, counter, cell)
     return Result("done")
 
 
@@ -329,39 +338,59 @@ def stale_deps(view: View, plan: Plan) -> tuple[str, ...]:
     return tuple(dep for dep in plan.deps if view.revs.get(dep, gone) > plan.rev)
 
 
-def _cell(view: View, counter: Counter, rev: int) -> Cell:
-    """The counter's cell, its old parts let go and the newest policy's caps and thresholds installed.
+def _look(view: View, plan: Plan) -> Looked:
+    """The plan's counters, what left their windows let go: once in a batch."""
+    found = view.plans.get(id(plan))
+    if found is not None:
+        return found
+    current = True
+    lines = []
+    for counter, index in plan.lines:
+        cell = view.cells.get(counter.key) or view.new.get(counter.key)
+        if cell is None:
+            cell = view.new[counter.key] = Cell(counter)
+            cell.live = False
+        elif cell.ring:
+            cell.slide(counter.span, view.now)
+        if counter.until and not counter.since <= view.now < counter.until:
+            current = False
+        lines.append((counter, cell, index))
+    found = view.plans[id(plan)] = Looked(plan, current, lines)
+    return found
 
-    A new one is not in the view yet (`_put`): a refusal leaves no counter behind.
-    """
-    cell = view.cells.get(counter.key)
-    if cell is None:
-        cell = Cell(counter)
-    elif cell.rev >= rev and not cell.ring and counter.carry is None:
-        return cell
-    if cell.ring:
-        cell.slide(counter.span, view.now)
-    cell.install(counter, rev)
+
+def _renew(view: View, counter: Counter, cell: Cell, rev: int) -> None:
+    """The newest policy's cap and thresholds, and what was left of the period before."""
+    cell.renew(counter, rev)
     if counter.carry is not None:
         before = view.cells.get(counter.carry)
         left = max(0, before.cap - before.used - before.held) if before else 0
         cell.cap = min(MAX_AMOUNT, cell.counter.cap + left)
-    return cell
 
 
-def _put(view: View, counter: Counter, cell: Cell) -> None:
-    if counter.key not in view.cells:
-        view.cells[counter.key] = cell
-        view.made.append(counter)
+def _put(view: View, cell: Cell) -> None:
+    """A new counter comes into the view only with what moves it: a refusal leaves none behind."""
+    if not cell.live:
+        cell.live = True
+        view.cells[cell.counter.key] = cell
+        view.made.append(cell.counter)
 
 
-def _leave_claims(view: View, id: str, lines: list[tuple[Counter, Cell, int, int]]) -> None:
+def _drop(view: View, cell: Cell) -> None:
+    cell.live = False
+    del view.cells[cell.counter.key]
+    view.new[cell.counter.key] = cell  # it may come again in this batch
+
+
+def _leave_claims(
+    view: View, id: str, lines: list[tuple[Counter, Cell, int]], amounts: tuple[int, ...]
+) -> None:
     """Older always wins, so two waiters' claims cannot block each other."""
-    for counter, cell, amount, _ in lines:
-        claim = cell.claim
+    for counter, cell, index in lines:
+        claim, amount = cell.claim, amounts[index]
         if counter.hard and amount and (claim is None or claim.until <= view.now or id <= claim.id):
             cell.claim = Claim(id, amount, view.now + CLAIM_MS)
-            _put(view, counter, cell)
+            _put(view, cell)
 
 
 def _withdraw_claims(view: View, op: Settle) -> None:
@@ -371,18 +400,21 @@ def _withdraw_claims(view: View, op: Settle) -> None:
         if cell is not None and cell.claim is not None and cell.claim.id == op.id:
             cell.claim = None
             if counter.keep < 0 and cell.empty(view.now):
-                del view.cells[counter.key]
+                _drop(view, cell)
 
 
-def _charge(view: View, was: Open, counter: Counter, index: int, held: int, charged: int, real: int) -> None:
+def _charge(
+    view: View, was: Open, counter: Counter, cell: Cell, index: int, held: int, charged: int, real: int
+) -> None:
     """What a reservation still holds, or was charged when it expired, becomes what it used. What goes over the
     reserved counts from now on.
     """
     if held == 0 and charged == real:
         return
-    cell = _cell(view, counter, was.plan.rev)
-    if counter.key not in view.cells:
-        _put(view, counter, cell)
+    rev = was.plan.rev
+    if cell.rev < rev or not cell.live or counter.carry is not None:
+        _renew(view, counter, cell, rev)
+        _put(view, cell)
     if counter.span:
         excess = max(0, real - was.hold[index - 1])
         cell.change(was.at, counter.span, real - excess - charged, -held)
@@ -392,7 +424,7 @@ def _charge(view: View, was: Open, counter: Counter, index: int, held: int, char
         cell.used += real - charged
         cell.held -= held
     if counter.keep < 0 and cell.empty(view.now):
-        del view.cells[counter.key]
+        _drop(view, cell)
     elif real > charged:
         _fire(view, counter, cell)
 

@@ -35,7 +35,8 @@ class Counter(NamedTuple):
     keep   when a store may forget it, ms (late enough for what settles after its window); 0 never, -1 as soon as it
            is empty
     marks  thresholds
-    carry  key of the period before: what was left of it is added to the cap; one that is not there leaves nothing
+    carry  key of the period before, which ended where this one begins and is kept as long after its end: what was left
+           of it is added to the cap; one that is not there leaves nothing
     """
 
     key: str

@@ -27,6 +27,8 @@ from ..core.ledger import Ended, Open
 from ..core.steps import Counter, Event, Mark, Plan, Row, Sum
 from .protocol import Doc, Item
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 
 def pack_counter(counter: Counter) -> list[Any]:
     """A counter as a list, trailing defaults left out."""
@@ -122,7 +124,7 @@ def unpack_row(values: list[Any]) -> Row:
 
 def item(table: str, key: str, value: Any) -> Item:
     """An item with its value as JSON text."""
-    return Item(table, key, json.dumps(value, separators=(",", ":")))
+    return Item(table, key, _encode(value))
 
 
 def doc_item(doc: Doc) -> Item:

@@ -52,6 +52,16 @@ def system_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
+def uptime() -> int:
+    """ms since some moment, of a clock that nobody sets."""
+    return time.monotonic_ns() // 1_000_000
+
+
+def steady(clock: Clock) -> Clock:
+    """What to measure ages with: a clock of one's own as it is, but not the operating system's, which may be set."""
+    return uptime if clock is system_clock else clock
+
+
 class _Organization:
     """One organization's state. `leases` and `sweeps` are heaps by time, their entries checked when they come up;
     `swept` has the counters that stand in `sweeps`.

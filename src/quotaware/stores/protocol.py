@@ -170,7 +170,7 @@ class Store(Protocol):
 
     def keep(self, org: str, after: str, rows: Sequence[tuple[str, Row]]) -> bool:
         """Writes records that another store booked, at the positions that they have there, and moves the watermark from
-        `after` to the last of them, in one step: they are in that store's sums, and this one's retention is free to take
+        `after` to the last of them, in one step: they are in that store's sums, and this one's retention may take
         them. False, and nothing is written, where the watermark is not `after`: another copied first.
         """
         ...

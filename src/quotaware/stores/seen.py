@@ -22,8 +22,12 @@ class Seen:
     """The newest (epoch, sequence) of each organization that this process met. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
         self._newest: LRUCache[str, tuple[str, int]] = LRUCache(ORGANIZATIONS)
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """In a forked child: what was known stays, a lock that the parent's thread holds does not."""
+        self._lock = Lock()
 
     def of(self, org: str) -> tuple[str, int]:
         """("", 0) where nothing was seen yet."""

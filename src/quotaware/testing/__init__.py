@@ -1,4 +1,4 @@
-"""What users import in their own tests: a fake provider, fixtures, the store conformance suite.
+"""What users import in their own tests: a fake provider, a faulty store, fixtures, the store conformance suite.
 
 `quotaware.testing.server.serve` starts any ASGI app as a real server. Serving needs the extra `testing`.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from .faults import Cut, Fault, Garbage, Hang, NoUsage, Redirect, Reset, Status
+from .faulty_store import FaultKind, FaultyStore
 from .provider import FakeProvider
 from .seen import Seen
 
@@ -13,6 +14,8 @@ __all__ = [
     "Cut",
     "FakeProvider",
     "Fault",
+    "FaultKind",
+    "FaultyStore",
     "Garbage",
     "Hang",
     "NoUsage",

@@ -1,0 +1,391 @@
+"""One batch of one organization as the script reads it (`load.lua`, `decide.lua`, `write.lua`), and its answer.
+
+The request is one flat msgpack array, so that the script makes no table a row: known epoch and sequence, an epoch for
+an organization that is new, the clock (0: the server's), slack for what expires, time of the oldest id, how many of
+each; then ids by the hour they were made in, counters by the hash that they are in, plans, steps. The cost is per
+distinct counter: a plan is packed once for as long as it is used, a batch says only which counters its lines are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from struct import Struct, unpack_from
+from threading import Lock
+from typing import NamedTuple
+
+from ...core.steps import Answer, Counter, Extend, Op, Over, Peek, Plan, Reserve, Result, Settle, Verdict
+from . import msgpack
+from .keys import Names, decode, encode
+from .values import HOWS, digest_of, pack_plan, unpack_plan
+
+HOUR_MS = 3_600_000
+_NO_BLOB = msgpack.text(b"")
+PLANS = 4096
+"""Plans whose packed form is kept."""
+_FOREVER = 2.0**62
+_RESERVE = Struct(">BBIBIBBdBdBdBdBdBdBd")
+_SETTLE = Struct(">BBIBIBBdBdBd")
+_EXTEND = Struct(">BBIBd")
+_PEEK = Struct(">BBI")
+_LINE = Struct(">BBBd")
+_PLAN = Struct(">BdBdBd")
+_SIZES = Struct(">BIBI")
+_SPAN = b"\x82" + msgpack.text(b"line")
+_SPAN_MS = msgpack.text(b"span")
+_HEAD = Struct("<cdddIIIIII")
+_OVER = Struct("<IIBddddd")
+_LETTERS: dict[str, Verdict] = {
+    "d": "done", "D": "done", "a": "again", "A": "again", "n": "denied", "s": "stale", "w": "window",
+    "e": "ended", "u": "unknown", "c": "closed", "f": "full", "o": "old",
+}  # fmt: skip
+_RESULTS = {ord(letter): Result(verdict, overrun=letter.isupper()) for letter, verdict in _LETTERS.items()}
+
+
+Window = tuple[int, int]
+"""When a fixed window ends and when its counters may be forgotten, ms: they share a hash."""
+Place = tuple[str, Window | None, bytes]
+"""A counter's key, its window (None: rolling, under a key of its own), and its name in the hash or of its own key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A plan as the script reads it: digest, blob (only for who reserves under it), `head`, the numbers of its cells in
+    this batch (lines first, then those that are carried over), `tail`; so many values in all.
+    """
+
+    plan: Plan
+    digest: bytes
+    blob: bytes
+    head: bytes
+    tail: bytes
+    values: int
+    cells: tuple[Place, ...]
+    carried: tuple[Place, ...]
+    numbers: Struct
+
+
+def _place(key: str, window: Window | None) -> Place:
+    return (key, window, encode(key) if window is None else msgpack.text(encode(key)))
+
+
+def _carried(counter: Counter, key: str) -> Place:
+    """The counter of the period before, which ends where this one begins and is kept as long after its end."""
+    if not counter.until:
+        return _place(key, (0, counter.keep))
+    return _place(key, (counter.since, counter.since + counter.keep - counter.until))
+
+
+def _special(line: int, counter: Counter, carry: int) -> bytes:
+    """What only some lines have."""
+    if not (counter.watch or counter.marks or carry):
+        return _SPAN + msgpack.number(line) + _SPAN_MS + msgpack.number(counter.span)
+    marks = [value for mark in counter.marks for value in (mark.id, mark.at, mark.stop or False)]
+    parts = {"span": counter.span, "watch": list(counter.watch), "marks": marks, "carry": carry}
+    return msgpack.pack({"line": line, **{name: part for name, part in parts.items() if part}})
+
+
+def pack_plan_lines(plan: Plan, blob: bytes | None = None) -> Packed:
+    """A plan as the script reads it."""
+    blob = pack_plan(plan) if blob is None else blob
+    cells: list[Place] = []
+    carried: list[Place] = []
+    lines: list[bytes] = []
+    more: list[bytes] = []
+    since, till = 0, _FOREVER
+    for number, (counter, index) in enumerate(plan.lines, 1):
+        cells.append(_place(counter.key, None if counter.span else (counter.until, counter.keep)))
+        lines.append(_LINE.pack(index, (not counter.hard) + 2 * (counter.keep < 0), 0xCB, counter.cap))
+        if counter.until:
+            since, till = max(since, counter.since), min(till, counter.until)
+        if counter.carry is not None:
+            carried.append(_carried(counter, counter.carry))
+        if counter.span or counter.watch or counter.marks or counter.carry is not None:
+            carry = len(plan.lines) + len(carried) if counter.carry is not None else 0
+            more.append(_special(number, counter, carry))
+    deps = msgpack.array_head(len(plan.deps)) + b"".join([msgpack.text(encode(dep)) for dep in plan.deps])
+    count = len(cells) + len(carried)
+    head = _PLAN.pack(0xCB, plan.rev, 0xCB, since, 0xCB, till) + msgpack.text(deps)
+    return Packed(
+        plan,
+        msgpack.text(digest_of(blob)),
+        msgpack.text(blob),
+        head + _SIZES.pack(0xCE, len(cells), 0xCE, count),
+        b"".join([*lines, msgpack.number(len(more)), *more]),
+        9 + count + 3 * len(lines) + len(more),
+        tuple(cells),
+        tuple(carried),
+        _cell_numbers(count),
+    )
+
+
+@cache
+def _cell_numbers(count: int) -> Struct:
+    return Struct(">" + "BI" * count)
+
+
+class Plans:
+    """Packed plans, by the object that they were packed from. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._kept: dict[int, Packed] = {}
+
+    def __call__(self, plan: Plan) -> Packed:
+        """The packed form of a plan."""
+        found = self._kept.get(id(plan))  # what is kept keeps its plan, so no other bears its id
+        if found is None:
+            found = pack_plan_lines(plan)
+            with self._lock:
+                while len(self._kept) >= PLANS:
+                    del self._kept[next(iter(self._kept))]
+                self._kept[id(plan)] = found
+        return found
+
+
+@dataclass(slots=True)
+class _Cells:
+    """The counters of a batch, numbered as they are met, by the hash that they are in."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+    windows: dict[Window, tuple[list[bytes], list[int]]] = field(default_factory=dict)
+    rolling: list[tuple[bytes, int]] = field(default_factory=list)
+
+    def add(self, places: Iterable[Place]) -> None:
+        known = self.numbers
+        for key, window, name in places:
+            if key in known:
+                continue
+            number = known[key] = len(known) + 1
+            if window is None:
+                self.rolling.append((name, number))
+            else:
+                fields, numbers = self.windows.setdefault(window, ([], []))
+                fields.append(name)
+                numbers.append(number)
+
+    def of(self, packed: Packed) -> bytes:
+        known = self.numbers
+        flat: list[int] = []
+        for place in packed.cells + packed.carried if packed.carried else packed.cells:
+            flat += (0xCE, known[place[0]])
+        return packed.numbers.pack(*flat)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What goes to the script, and what is needed to understand its answer."""
+
+    org: str
+    ops: Sequence[Op]
+    keys: list[bytes]
+    payload: bytes
+    asked: list[str]
+
+
+def pack_batch(
+    names: Names,
+    org: str,
+    ops: Sequence[Op],
+    known: tuple[str, int],
+    epoch: str,
+    clock: int,
+    slack: int,
+    plans: Plans,
+    extra: Sequence[Packed] = (),
+) -> Batch:
+    """A batch of one organization. `known`: its newest epoch and sequence here; `epoch`: its, if it is new; `extra`:
+    plans of reservations that are settled under another plan.
+    """
+    used: dict[int, Packed] = {}
+    hours: dict[str, int] = {}
+    oldest = clock or 1 << 48
+    for op in ops:
+        if not isinstance(op, Extend):
+            plan = op.plan
+            if id(plan) not in used:
+                used[id(plan)] = plans(plan)
+        if not isinstance(op, Peek) and op.id not in hours:
+            made = int(op.id[:12], 16)
+            oldest = min(oldest, made)
+            hours[op.id] = made // HOUR_MS
+    cells = _Cells()
+    for packed in used.values():
+        cells.add(packed.cells)
+    asked = list(cells.numbers)
+    listed = [*used.values(), *extra]
+    for packed in extra:
+        cells.add(packed.cells)
+    for packed in listed:
+        if packed.carried:
+            cells.add(packed.carried)
+    numbers = {key: number for number, key in enumerate(used, 1)}
+    by_hour: dict[int, list[str]] = {}
+    for each, hour in hours.items():
+        by_hour.setdefault(hour, []).append(each)
+    ordered = [each for group in by_hour.values() for each in group]
+    id_numbers = {each: number for number, each in enumerate(ordered, 1)}
+
+    number = msgpack.number
+    out = [msgpack.text(encode(known[0])), number(known[1]), msgpack.text(encode(epoch))]
+    counts = (
+        len(by_hour),
+        len(cells.windows),
+        len(cells.rolling),
+        len(ordered),
+        len(listed),
+        len(ops),
+        len(asked),
+    )
+    out += map(number, (clock, slack, oldest, *counts))
+    out += (number(len(group)) for group in by_hour.values())
+    out += (msgpack.text(encode(each)) for each in ordered)
+    values = len(out)
+    for (_, keep), (fields, own) in cells.windows.items():
+        out += (number(keep), number(len(fields)), *fields, *map(number, own))
+        values += 2 + 2 * len(fields)
+    out += (number(own) for _, own in cells.rolling)
+    values += len(cells.rolling)
+    reserving = {id(op.plan) for op in ops if isinstance(op, Reserve)}
+    for packed in listed:
+        blob = packed.blob if id(packed.plan) in reserving else _NO_BLOB
+        out += (packed.digest, blob, packed.head, cells.of(packed), packed.tail)
+        values += packed.values
+    values += _pack_ops(out, ops, id_numbers, numbers)
+
+    keys = [names(kind) for kind in "mvhrpxuoz"]
+    keys += (names("e", str(hour)) for hour in by_hour)
+    keys += (names.window(*window) for window in cells.windows)
+    own_key = names("c", "")
+    keys += (own_key + name for name, _ in cells.rolling)
+    return Batch(org, ops, keys, msgpack.array_head(values) + b"".join(out), asked)
+
+
+def _pack_ops(out: list[bytes], ops: Sequence[Op], ids: dict[str, int], plans: dict[int, int]) -> int:
+    """The steps; answers of how many values they are."""
+    values = 0
+    for op in ops:
+        if isinstance(op, Reserve):
+            tokens, cost, concurrency = op.hold
+            tokens_due, cost_due, concurrency_due = op.on_expiry
+            out.append(
+                _RESERVE.pack(
+                    1, 0xCE, ids[op.id], 0xCE, plans[id(op.plan)], op.wait + 2 * op.force + 4 * op.dry, 0xCB, op.lease,
+                    0xCB, tokens, 0xCB, cost, 0xCB, concurrency,
+                    0xCB, tokens_due, 0xCB, cost_due, 0xCB, concurrency_due,
+                )
+            )  # fmt: skip
+            out.append(msgpack.text(encode(op.about)))
+            values += 12
+        elif isinstance(op, Settle):
+            tokens, cost, concurrency = op.real
+            out.append(
+                _SETTLE.pack(
+                    2, 0xCE, ids[op.id], 0xCE, plans[id(op.plan)], HOWS.index(op.how) + 4 * op.force,
+                    0xCB, tokens, 0xCB, cost, 0xCB, concurrency,
+                )
+            )  # fmt: skip
+            out.append(msgpack.text(encode(op.outcome)))
+            out.append(msgpack.text(encode(op.about)))
+            values += 9
+        elif isinstance(op, Extend):
+            out.append(_EXTEND.pack(3, 0xCE, ids[op.id], 0xCB, op.lease))
+            values += 3
+        else:
+            out.append(_PEEK.pack(4, 0xCE, plans[id(op.plan)]))
+            values += 2
+    return values
+
+
+class Lost(NamedTuple):
+    """The organization that was met is not the known one, or an older state of it ("" and 0: it is not there)."""
+
+    epoch: str
+    seq: int
+
+
+class Foreign(NamedTuple):
+    """The batch settles reservations that were made under these plans, which it does not name."""
+
+    plans: list[Packed]
+
+
+class Done(NamedTuple):
+    """The batch's answer, and what the organization came to."""
+
+    answer: Answer
+    epoch: str
+    seq: int
+
+
+def read_answer(batch: Batch, reply: bytes) -> Done | Lost | Foreign:
+    """What the script answered. Raises `ValueError`, `struct.error` and the like where that is nonsense."""
+    if reply[:1] == b"l":
+        (seq,) = unpack_from("<d", reply, 1)
+        return Lost(decode(reply[9:]), int(seq))
+    if reply[:1] == b"p":
+        return Foreign([pack_plan_lines(unpack_plan(blob), blob) for blob in dict.fromkeys(_sized(reply, 1))])
+    _, seq, now, rev, events, epoch_size, ops, asked, overs_size, stale_size = _HEAD.unpack_from(reply)
+    if ops != len(batch.ops) or asked != len(batch.asked):
+        raise ValueError("the answer is to another batch")
+    verdicts = _HEAD.size + epoch_size
+    totals = verdicts + ops
+    overs = totals + 16 * asked
+    stale = overs + overs_size
+    due = stale + stale_size
+    results = [_RESULTS[letter] for letter in reply[verdicts:totals]]
+    _read_overs(batch.ops, reply[overs:stale], results)
+    _read_stale(reply[stale:due], results)
+    figures = iter(unpack_from(f"<{2 * asked}q", reply, totals))
+    answer = Answer(
+        int(now),
+        int(rev),
+        results,
+        dict(zip(batch.asked, zip(figures, figures, strict=True), strict=True)),
+        _read_due(reply[due:]),
+        events,
+    )
+    return Done(answer, decode(reply[_HEAD.size : verdicts]), int(seq))
+
+
+def _read_overs(ops: Sequence[Op], rows: bytes, results: list[Result]) -> None:
+    found: dict[int, list[Over]] = {}
+    for number, line, hard, *figures in _OVER.iter_unpack(rows):
+        cap, used, held, asked, fits_at = map(int, figures)
+        counter = ops[number - 1].plan.lines[line - 1][0]
+        if not counter.span:
+            fits_at = counter.until if asked <= cap < used + asked else 0
+        over = Over(counter.key, cap, bool(hard), used, held, asked, fits_at if fits_at > 0 else None)
+        found.setdefault(number, []).append(over)
+    for number, all_over in found.items():
+        results[number - 1] = Result(results[number - 1].verdict, tuple(all_over))
+
+
+def _read_stale(rows: bytes, results: list[Result]) -> None:
+    found: dict[int, list[str]] = {}
+    at = 0
+    while at < len(rows):
+        number, size = unpack_from("<II", rows, at)
+        at += 8 + size
+        found.setdefault(number, []).append(decode(rows[at - size : at]))
+    for number, deps in found.items():
+        results[number - 1] = Result("stale", stale=tuple(deps))
+
+
+def _read_due(rows: bytes) -> list[tuple[str, Plan]]:
+    due = []
+    at = 0
+    while at < len(rows):
+        id_size, size = unpack_from("<II", rows, at)
+        begin = at + 8 + id_size
+        due.append((decode(rows[at + 8 : begin]), unpack_plan(rows[begin : begin + size])))
+        at = begin + size
+    return due
+
+
+def _sized(rows: bytes, at: int) -> Iterable[bytes]:
+    while at < len(rows):
+        (size,) = unpack_from("<I", rows, at)
+        at += 4 + size
+        yield rows[at - size : at]
