@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from quotaware.errors import ConfigurationError, StoreError
 from quotaware.stores.memory import system_clock
 from quotaware.stores.opening import open_store
-from quotaware.stores.redis import RedisStore, msgpack, setup
+from quotaware.stores.redis import RedisStore, msgpack, servers, setup
 from quotaware.stores.redis.place import Place, parse
 from quotaware.stores.redis.servers import Servers
 from tests.servers import HOST, Server
@@ -199,6 +199,19 @@ def test_a_server_that_will_not_do_is_refused(facts, message):
 )
 def test_a_server_that_will_do_is_taken(url, facts):
     setup.judge(Servers(parse(url)), ("h", 1), facts)
+
+
+@pytest.mark.parametrize(
+    ("told", "address"),
+    [
+        ("MOVED 3999 10.0.0.7:6381", ("10.0.0.7", 6381)),
+        ("ASK 3999 node-3.internal:6381", ("node-3.internal", 6381)),
+        ("MOVED 3999 ::1:6381", ("::1", 6381)),
+        ("MOVED 3999 :6381", ("asked", 6381)),
+    ],
+)
+def test_a_cluster_says_where_a_slot_is(told, address):
+    assert servers._address(told, ("asked", 1)) == address
 
 
 # TLS

@@ -11,6 +11,10 @@ from ..errors import Lost
 
 ORGANIZATIONS = 10_000
 """How many organizations are remembered, those that were used last."""
+NEVER = 1 << 52
+"""A sequence that none reaches: what is known of an organization from the moment that a loss was met, so that writes of
+others, who saw less, do not carry the sequence past it before it is adopted.
+"""
 
 
 def new_epoch() -> str:
@@ -37,15 +41,14 @@ class Seen:
     def check(self, org: str, epoch: str, seq: int) -> Lost | None:
         """What is wrong with an organization that is met with this epoch ("" where it is not there) and sequence."""
         known, newest = self.of(org)
-        if not known:
+        if not known or (epoch == known and seq >= newest):
             return None
+        self.note(org, known, NEVER)
         if not epoch:
             return Lost(f"organization {org} is gone from the store, which had it")
         if epoch != known:
             return Lost(f"organization {org} went on in the store without what this process knows")
-        if seq < newest:
-            return Lost(f"the store has an older state of organization {org} ({seq}, {newest} was seen)")
-        return None
+        return Lost(f"the store has an older state of organization {org} ({seq} is not what was seen)")
 
     def note(self, org: str, epoch: str, seq: int) -> None:
         """Takes note of what a step left; of two, the newer sequence of the same epoch stands."""

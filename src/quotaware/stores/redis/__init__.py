@@ -70,7 +70,9 @@ class RedisStore:
     def apply(self, work: Mapping[str, Sequence[Op]], deadline: float) -> Mapping[str, Answer | StoreError]:
         self._servers.check()
         until = time.monotonic() + deadline
-        answers: dict[str, Answer | StoreError] = dict.fromkeys(work, StoreError("the deadline is over"))
+        answers: dict[str, Answer | StoreError] = dict.fromkeys(
+            work, StoreError("reservations are settled under plans that change all the time")
+        )
         extra: dict[str, list[Packed]] = {}
         waiting = dict(work)
         whole: set[str] = set()

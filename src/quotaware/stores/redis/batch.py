@@ -2,23 +2,25 @@
 
 The request is one flat msgpack array, so that the script makes no table a row: known epoch and sequence, an epoch for
 an organization that is new, the clock (0: the server's), slack for what expires, time of the oldest id, how many of
-each; then ids by the hour they were made in, counters by the hash that they are in, plans, steps. The cost is per
-distinct counter: a plan is packed once for as long as it is used, a batch says only which counters its lines are.
+each; then ids by the hour they were made in, the homes of counters, plans, steps. A plan is packed once for as long as
+it is used; a batch adds only which homes its counters are in: the hash of a window, or a rolling counter's own key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from struct import Struct, unpack_from
 from threading import Lock
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ...core.steps import Answer, Counter, Extend, Op, Over, Peek, Plan, Reserve, Result, Settle, Verdict
 from . import msgpack
-from .keys import Names, decode, encode
+from .keys import Names, decode, encode, window_name
 from .values import HOWS, digest_of, pack_plan, unpack_plan
+
+T = TypeVar("T")
 
 HOUR_MS = 3_600_000
 _NO_BLOB = msgpack.text(b"")
@@ -31,7 +33,9 @@ _EXTEND = Struct(">BBIBd")
 _PEEK = Struct(">BBI")
 _LINE = Struct(">BBBd")
 _PLAN = Struct(">BdBdBd")
-_SIZES = Struct(">BIBI")
+_SIZES = Struct(">BIBIBI")
+_NUMBER = Struct(">BH")
+_ROLLING = -2
 _SPAN = b"\x82" + msgpack.text(b"line")
 _SPAN_MS = msgpack.text(b"span")
 _HEAD = Struct("<cdddIIIIII")
@@ -43,38 +47,37 @@ _LETTERS: dict[str, Verdict] = {
 _RESULTS = {ord(letter): Result(verdict, overrun=letter.isupper()) for letter, verdict in _LETTERS.items()}
 
 
-Window = tuple[int, int]
-"""When a fixed window ends and when its counters may be forgotten, ms: they share a hash."""
-Place = tuple[str, Window | None, bytes]
-"""A counter's key, its window (None: rolling, under a key of its own), and its name in the hash or of its own key."""
+Home = tuple[bytes, int]
+"""The end of the key that a counter is in, and when that may be forgotten, ms (`_ROLLING`: it is the counter's own)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A plan as the script reads it: digest, blob (only for who reserves under it), `head`, the numbers of its cells in
-    this batch (lines first, then those that are carried over), `tail`; so many values in all.
+    """A plan as the script reads it: digest, blob (only for who reserves under it), `head`, the numbers of its homes in
+    this batch, `tail`; so many values in all. `keys`: its counters.
     """
 
     plan: Plan
     digest: bytes
     blob: bytes
     head: bytes
+    homes: tuple[Home, ...]
+    numbers: Struct
     tail: bytes
     values: int
-    cells: tuple[Place, ...]
-    carried: tuple[Place, ...]
-    numbers: Struct
+    keys: tuple[str, ...]
 
 
-def _place(key: str, window: Window | None) -> Place:
-    return (key, window, encode(key) if window is None else msgpack.text(encode(key)))
+def _home(counter: Counter) -> Home:
+    if counter.span:
+        return encode(f"c:{counter.key}"), _ROLLING
+    return window_name(counter.until, counter.keep), counter.keep
 
 
-def _carried(counter: Counter, key: str) -> Place:
-    """The counter of the period before, which ends where this one begins and is kept as long after its end."""
-    if not counter.until:
-        return _place(key, (0, counter.keep))
-    return _place(key, (counter.since, counter.since + counter.keep - counter.until))
+def _home_before(counter: Counter) -> Home:
+    """Of the period before, which ends where this one begins and is kept as long after its end."""
+    keep = counter.since + counter.keep - counter.until if counter.until else counter.keep
+    return window_name(counter.since if counter.until else 0, keep), keep
 
 
 def _special(line: int, counter: Counter, carry: int) -> bytes:
@@ -89,40 +92,42 @@ def _special(line: int, counter: Counter, carry: int) -> bytes:
 def pack_plan_lines(plan: Plan, blob: bytes | None = None) -> Packed:
     """A plan as the script reads it."""
     blob = pack_plan(plan) if blob is None else blob
-    cells: list[Place] = []
-    carried: list[Place] = []
+    homes: dict[Home, int] = {}
+    places: list[bytes] = []
+    carried: list[bytes] = []
     lines: list[bytes] = []
     more: list[bytes] = []
     since, till = 0, _FOREVER
     for number, (counter, index) in enumerate(plan.lines, 1):
-        cells.append(_place(counter.key, None if counter.span else (counter.until, counter.keep)))
+        home = homes.setdefault(_home(counter), len(homes) + 1)
+        places.append(_NUMBER.pack(0xCD, home) + msgpack.text(encode(counter.key)))
         lines.append(_LINE.pack(index, (not counter.hard) + 2 * (counter.keep < 0), 0xCB, counter.cap))
         if counter.until:
             since, till = max(since, counter.since), min(till, counter.until)
         if counter.carry is not None:
-            carried.append(_carried(counter, counter.carry))
+            home = homes.setdefault(_home_before(counter), len(homes) + 1)
+            carried.append(_NUMBER.pack(0xCD, home) + msgpack.text(encode(counter.carry)))
         if counter.span or counter.watch or counter.marks or counter.carry is not None:
             carry = len(plan.lines) + len(carried) if counter.carry is not None else 0
             more.append(_special(number, counter, carry))
     deps = msgpack.array_head(len(plan.deps)) + b"".join([msgpack.text(encode(dep)) for dep in plan.deps])
-    count = len(cells) + len(carried)
-    head = _PLAN.pack(0xCB, plan.rev, 0xCB, since, 0xCB, till) + msgpack.text(deps)
+    sizes = _SIZES.pack(0xCE, len(lines), 0xCE, len(lines) + len(carried), 0xCE, len(homes))
     return Packed(
         plan,
         msgpack.text(digest_of(blob)),
         msgpack.text(blob),
-        head + _SIZES.pack(0xCE, len(cells), 0xCE, count),
-        b"".join([*lines, msgpack.number(len(more)), *more]),
-        9 + count + 3 * len(lines) + len(more),
-        tuple(cells),
-        tuple(carried),
-        _cell_numbers(count),
+        _PLAN.pack(0xCB, plan.rev, 0xCB, since, 0xCB, till) + msgpack.text(deps) + sizes,
+        tuple(homes),
+        _home_numbers(len(homes)),
+        b"".join([*places, *carried, *lines, msgpack.number(len(more)), *more]),
+        10 + len(homes) + 5 * len(lines) + 2 * len(carried) + len(more),
+        tuple([counter.key for counter, _ in plan.lines]),
     )
 
 
 @cache
-def _cell_numbers(count: int) -> Struct:
-    return Struct(">" + "BI" * count)
+def _home_numbers(count: int) -> Struct:
+    return Struct(">" + "BH" * count)
 
 
 class Plans:
@@ -144,35 +149,6 @@ class Plans:
         return found
 
 
-@dataclass(slots=True)
-class _Cells:
-    """The counters of a batch, numbered as they are met, by the hash that they are in."""
-
-    numbers: dict[str, int] = field(default_factory=dict)
-    windows: dict[Window, tuple[list[bytes], list[int]]] = field(default_factory=dict)
-    rolling: list[tuple[bytes, int]] = field(default_factory=list)
-
-    def add(self, places: Iterable[Place]) -> None:
-        known = self.numbers
-        for key, window, name in places:
-            if key in known:
-                continue
-            number = known[key] = len(known) + 1
-            if window is None:
-                self.rolling.append((name, number))
-            else:
-                fields, numbers = self.windows.setdefault(window, ([], []))
-                fields.append(name)
-                numbers.append(number)
-
-    def of(self, packed: Packed) -> bytes:
-        known = self.numbers
-        flat: list[int] = []
-        for place in packed.cells + packed.carried if packed.carried else packed.cells:
-            flat += (0xCE, known[place[0]])
-        return packed.numbers.pack(*flat)
-
-
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What goes to the script, and what is needed to understand its answer."""
@@ -181,7 +157,7 @@ class Batch:
     ops: Sequence[Op]
     keys: list[bytes]
     payload: bytes
-    asked: list[str]
+    asked: list[Packed]
 
 
 def pack_batch(
@@ -199,67 +175,56 @@ def pack_batch(
     plans of reservations that are settled under another plan.
     """
     used: dict[int, Packed] = {}
-    hours: dict[str, int] = {}
-    oldest = clock or 1 << 48
     for op in ops:
-        if not isinstance(op, Extend):
-            plan = op.plan
-            if id(plan) not in used:
-                used[id(plan)] = plans(plan)
-        if not isinstance(op, Peek) and op.id not in hours:
-            made = int(op.id[:12], 16)
-            oldest = min(oldest, made)
-            hours[op.id] = made // HOUR_MS
-    cells = _Cells()
-    for packed in used.values():
-        cells.add(packed.cells)
-    asked = list(cells.numbers)
-    listed = [*used.values(), *extra]
-    for packed in extra:
-        cells.add(packed.cells)
+        if not isinstance(op, Extend) and id(op.plan) not in used:
+            used[id(op.plan)] = plans(op.plan)
+    asked = list(used.values())
+    listed = [*asked, *extra]
+    homes: dict[Home, int] = {}
     for packed in listed:
-        if packed.carried:
-            cells.add(packed.carried)
-    numbers = {key: number for number, key in enumerate(used, 1)}
-    by_hour: dict[int, list[str]] = {}
-    for each, hour in hours.items():
-        by_hour.setdefault(hour, []).append(each)
-    ordered = [each for group in by_hour.values() for each in group]
-    id_numbers = {each: number for number, each in enumerate(ordered, 1)}
+        for home in packed.homes:
+            if home not in homes:
+                homes[home] = len(homes) + 1
+    by_hour, oldest = _ids_by_hour(ops)
+    ids = [each for group in by_hour.values() for each in group]
 
     number = msgpack.number
     out = [msgpack.text(encode(known[0])), number(known[1]), msgpack.text(encode(epoch))]
-    counts = (
-        len(by_hour),
-        len(cells.windows),
-        len(cells.rolling),
-        len(ordered),
-        len(listed),
-        len(ops),
-        len(asked),
-    )
+    counts = (len(by_hour), len(homes), len(ids), len(listed), len(ops), len(asked))
     out += map(number, (clock, slack, oldest, *counts))
     out += (number(len(group)) for group in by_hour.values())
-    out += (msgpack.text(encode(each)) for each in ordered)
+    out += (msgpack.text(encode(each)) for each in ids)
+    out += (number(keep) for _, keep in homes)
     values = len(out)
-    for (_, keep), (fields, own) in cells.windows.items():
-        out += (number(keep), number(len(fields)), *fields, *map(number, own))
-        values += 2 + 2 * len(fields)
-    out += (number(own) for _, own in cells.rolling)
-    values += len(cells.rolling)
     reserving = {id(op.plan) for op in ops if isinstance(op, Reserve)}
     for packed in listed:
         blob = packed.blob if id(packed.plan) in reserving else _NO_BLOB
-        out += (packed.digest, blob, packed.head, cells.of(packed), packed.tail)
+        own: list[int] = []
+        for home in packed.homes:
+            own += (0xCD, homes[home])
+        out += (packed.digest, blob, packed.head, packed.numbers.pack(*own), packed.tail)
         values += packed.values
-    values += _pack_ops(out, ops, id_numbers, numbers)
+    values += _pack_ops(out, ops, _numbers(ids), _numbers(used))
 
-    keys = [names(kind) for kind in "mvhrpxuoz"]
+    keys = [names(kind) for kind in "mvhrpxuozy"]
     keys += (names("e", str(hour)) for hour in by_hour)
-    keys += (names.window(*window) for window in cells.windows)
-    own_key = names("c", "")
-    keys += (own_key + name for name, _ in cells.rolling)
+    keys += (names.base + end for end, _ in homes)
     return Batch(org, ops, keys, msgpack.array_head(values) + b"".join(out), asked)
+
+
+def _ids_by_hour(ops: Sequence[Op]) -> tuple[dict[int, list[str]], int]:
+    """The ids of a batch, each once, by the hour that they were made in; and when the oldest was, ms."""
+    by_hour: dict[int, list[str]] = {}
+    oldest = 1 << 48
+    for each in dict.fromkeys([op.id for op in ops if not isinstance(op, Peek)]):
+        made = int(each[:12], 16)
+        oldest = min(oldest, made)
+        by_hour.setdefault(made // HOUR_MS, []).append(each)
+    return by_hour, oldest
+
+
+def _numbers(things: Iterable[T]) -> dict[T, int]:
+    return {each: number for number, each in enumerate(things, 1)}
 
 
 def _pack_ops(out: list[bytes], ops: Sequence[Op], ids: dict[str, int], plans: dict[int, int]) -> int:
@@ -326,23 +291,27 @@ def read_answer(batch: Batch, reply: bytes) -> Done | Lost | Foreign:
         return Lost(decode(reply[9:]), int(seq))
     if reply[:1] == b"p":
         return Foreign([pack_plan_lines(unpack_plan(blob), blob) for blob in dict.fromkeys(_sized(reply, 1))])
-    _, seq, now, rev, events, epoch_size, ops, asked, overs_size, stale_size = _HEAD.unpack_from(reply)
-    if ops != len(batch.ops) or asked != len(batch.asked):
+    _, seq, now, rev, events, epoch_size, ops, totals_size, overs_size, stale_size = _HEAD.unpack_from(reply)
+    if ops != len(batch.ops) or totals_size != sum(16 * len(packed.keys) for packed in batch.asked):
         raise ValueError("the answer is to another batch")
     verdicts = _HEAD.size + epoch_size
     totals = verdicts + ops
-    overs = totals + 16 * asked
+    overs = totals + totals_size
     stale = overs + overs_size
     due = stale + stale_size
     results = [_RESULTS[letter] for letter in reply[verdicts:totals]]
     _read_overs(batch.ops, reply[overs:stale], results)
     _read_stale(reply[stale:due], results)
-    figures = iter(unpack_from(f"<{2 * asked}q", reply, totals))
+    figures = iter(unpack_from(f"<{totals_size // 8}q", reply, totals))
+    pairs = zip(figures, figures, strict=True)
+    found: dict[str, tuple[int, int]] = {}
+    for packed in batch.asked:
+        found.update(zip(packed.keys, pairs))  # noqa: B905  # as many as it has keys; the rest is the others'
     answer = Answer(
         int(now),
         int(rev),
         results,
-        dict(zip(batch.asked, zip(figures, figures, strict=True), strict=True)),
+        found,
         _read_due(reply[due:]),
         events,
     )

@@ -11,7 +11,7 @@ from ...core.steps import REMEMBER_MS, Event, Row, Sum, position, position_of
 from ...errors import StoreError
 from .keys import Names, bucketed, decode, part, whole
 from .steps import HOUR_MS, TRIES, Access, Met, Step
-from .values import FILLER, is_idle, pack_event, pack_row, unpack_event, unpack_row
+from .values import is_idle, pack_event, pack_row, unpack_event, unpack_row
 
 DAY_MS = 86_400_000
 LATE_HOURS = 24
@@ -202,20 +202,19 @@ def _prune_windows(access: Access, org: str, names: Names, met: Met, limit: int,
 
 
 def _prune_idle(access: Access, org: str, names: Names, met: Met, limit: int, deadline: float) -> int:
-    """Counters that go as soon as they are empty, where a claim had kept one."""
-    key = names.window(0, -1)
-    cursor, count = "0", 0
-    while count < limit:
-        ((after, flat),) = access.look(
-            org, Step(names).add("HSCAN", key, cursor, "COUNT", 500), deadline
-        ).replies
-        for field, value in pairs(flat):
-            if field != FILLER and is_idle(value, met.now):
-                step = Step(names).need(key, field, value).add("HDEL", key, field)
-                count += not access.write(org, step, deadline).moved
-        cursor = decode(after)
-        if cursor == "0":
-            break
+    """Counters that go as soon as they are empty, and that were there for a waiter's claim only."""
+    key, listed = names.window(0, -1), names("y")
+    look = Step(names).add("ZRANGEBYSCORE", listed, "-inf", met.now, "LIMIT", 0, limit)
+    (fields,) = access.look(org, look, deadline).replies
+    if not fields:
+        return 0
+    (values,) = access.look(org, Step(names).add("HMGET", key, *fields), deadline).replies
+    count = 0
+    for field, value in zip(fields, values, strict=True):
+        step = Step(names).need(key, field, value or b"").add("ZREM", listed, field)
+        if value is not None and is_idle(value, met.now):
+            step.add("HDEL", key, field)
+        count += not access.write(org, step, deadline).moved
     return count
 
 

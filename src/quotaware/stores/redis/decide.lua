@@ -81,7 +81,7 @@ end
 -- Older always wins, so two waiters' claims cannot block each other.
 local function leave_claims(a, p, id)
     for j = 1, sizes[p] do
-        local c, line = t[cells_at[p] + j], lines_at[p] + 3 * j
+        local c, line = cell_at[cells_at[p] + j], lines_at[p] + 3 * j
         local index, kind, claim = t[line - 2], t[line - 1], claims[c]
         local amount = index == 0 and 1 or t[a + 4 + index]
         if not SOFT[kind] and amount ~= 0 and (not claim or claim[3] <= now or id <= claim[1]) then
@@ -92,10 +92,10 @@ local function leave_claims(a, p, id)
 end
 
 local function hold_lines(a, p, id)
-    local t, spans, held, live, dirty = t, spans, held, live, dirty
+    local t, cell_at, spans, held, live, dirty = t, cell_at, spans, held, live, dirty
     local cells, line = cells_at[p], lines_at[p] - 2
     for j = 1, sizes[p] do
-        local c, index = t[cells + j], t[line + 3 * j]
+        local c, index = cell_at[cells + j], t[line + 3 * j]
         local claim = claims[c]
         if claim and claim[1] == id then claims[c], dirty[c] = nil, true end
         if index == 0 then
@@ -129,11 +129,11 @@ local function reserve(number, a)
     local wait, force, dry = flags % 2 == 1, flags % 4 > 1, flags > 3
     local refused = not_now(number, i, p, force)
     if refused then return refused end
-    local t, live, revs, used, held, cap, claims = t, live, revs, used, held, cap, claims
+    local t, cell_at, live, revs, used, held, cap, claims = t, cell_at, live, revs, used, held, cap, claims
     local id, cells, line, by_line, r = t[first_id + i], cells_at[p], lines_at[p] - 2, special[p], plan_rev[p]
     local first_over, is_full, hard, waits = #overs, false, false, true
     for j = 1, sizes[p] do
-        local c, index, limit, more = t[cells + j], t[line + 3 * j], t[line + 3 * j + 2], by_line and by_line[j]
+        local c, index, limit, more = cell_at[cells + j], t[line + 3 * j], t[line + 3 * j + 2], by_line and by_line[j]
         if not live[c] or r > revs[c] or more and more.carry then look(c, r, limit, more) end
         local amount = index == 0 and 1 or t[a + 4 + index]
         if amount ~= 0 and not is_full then
@@ -179,13 +179,13 @@ end
 
 -- Charges all lines: what was held (`release` 1, else it is not any more) and charged becomes what is real.
 local function charge_all(was, release, charged, real)
-    local t, live, revs, used, held, dirty = t, live, revs, used, held, dirty
+    local t, cell_at, live, revs, used, held, dirty = t, cell_at, live, revs, used, held, dirty
     local p = was[PLAN]
     local cells, line, r, by_line = cells_at[p], lines_at[p] - 2, plan_rev[p], special[p]
     for j = 1, sizes[p] do
         local index = t[line + 3 * j]
         if index ~= 0 then
-            local c, hold, before, after = t[cells + j], was[HOLD + index] * release, charged[index], real[index]
+            local c, hold, before, after = cell_at[cells + j], was[HOLD + index] * release, charged[index], real[index]
             if hold ~= 0 or before ~= after then
                 local more = by_line and by_line[j]
                 if after <= was[HOLD + index] and t[line + 3 * j + 1] < 2 and live[c] and r <= revs[c]
@@ -252,7 +252,7 @@ end
 -- A waiter that gave up is in nobody's way.
 local function withdraw_claims(p, id)
     for j = 1, sizes[p] do
-        local c = t[cells_at[p] + j]
+        local c = cell_at[cells_at[p] + j]
         if live[c] and claims[c] and claims[c][1] == id then
             claims[c], dirty[c] = nil, true
             if FLEETING[t[lines_at[p] + 3 * j - 1]] and is_empty(c) then drop(c) end
@@ -274,7 +274,7 @@ local function settle(a)
     end
     if not force then return 'u' end
     for j = 1, sizes[p] do
-        local c, line, more = t[cells_at[p] + j], lines_at[p] + 3 * j, special[p] and special[p][j]
+        local c, line, more = cell_at[cells_at[p] + j], lines_at[p] + 3 * j, special[p] and special[p][j]
         local index = t[line - 2]
         local amount = index == 0 and 1 or t[a + 3 + index]
         if amount ~= 0 then
@@ -300,7 +300,7 @@ local function peek(number, a)
     local p = t[a + 1]
     if is_stale(number, p) then return 's' end
     for j = 1, sizes[p] do
-        local c = t[cells_at[p] + j]
+        local c = cell_at[cells_at[p] + j]
         if live[c] then
             look(c, plan_rev[p], t[lines_at[p] + 3 * j], special[p] and special[p][j])
             fire(c)

@@ -9,6 +9,7 @@
 | `qw:{o}:k`           | hash         | digest → key, for `dump`                                     | with the key    |
 | `qw:{o}:w:<u>:<k>`   | hash         | counters whose window ends at u (0: none), to be forgotten   | `k` + 1 h       |
 | `qw:{o}:z`           | zset         | those hashes by k: 0 never, -1 each counter when it is empty | with the hash   |
+| `qw:{o}:y`           | zset         | counters that only a claim keeps, by when it ends            | see `prune`     |
 | `qw:{o}:c:<counter>` | string       | a rolling counter                                            | with its window |
 | `qw:{o}:r` `:p` `:x` | hashes, zset | reservations under way · their plans · ends of their leases  | when they end   |
 | `qw:{o}:e:<hour>`    | hash         | ended reservations whose ids were made in that hour          | 49 h after it   |
@@ -65,7 +66,7 @@ class Names:
 
     def window(self, until: int, keep: int) -> bytes:
         """The hash of the counters of windows that end at `until` and may be forgotten at `keep` ms."""
-        return self("w", f"{until}:{keep}")
+        return self.base + window_name(until, keep)
 
     def rest(self, key: bytes) -> str:
         """What `rest` was of a key."""
@@ -77,6 +78,11 @@ class Names:
             b"\\" + bytes([char]) if char in b"*?[]\\" else bytes([char]) for char in self.base
         )
         return literal + encode(f"[{kinds}]:*")
+
+
+def window_name(until: int, keep: int) -> bytes:
+    """What a window's hash is called in its organization."""
+    return b"w:%d:%d" % (until, keep)
 
 
 def listed(kind: str, id: str, parent: str | None = None) -> bytes:

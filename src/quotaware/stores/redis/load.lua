@@ -1,12 +1,13 @@
 -- A batch is read: who the organization is, its reservations, counters, plans, and the documents that they were made of.
--- KEYS: m v h r p x u o z, then the hours of ended ids, the hashes of windows, the rolling counters.
+-- KEYS: m v h r p x u o z y, then the hours of ended ids, then the homes of counters:
+-- hashes of windows and keys of rolling ones.
 
-local META, REVS, STOPS, OPEN, PLANS, LEASES, RECORDS, EVENTS, WINDOWS = 1, 2, 3, 4, 5, 6, 7, 8, 9
+local META, REVS, STOPS, OPEN, PLANS, LEASES, RECORDS, EVENTS, WINDOWS, IDLE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 local FILLER, FILLING = '\255', string.rep(' ', 65) -- what makes a hash a table at once: short lists are searched
 local HOUR_MS, REMEMBER_MS, DUE = 3600000, 172800000, 32
 local known, seen, candidate, clock, slack = t[1], t[2], t[3], t[4], t[5]
-local oldest, hours, windows, rolling, ids, plans, ops, asked = t[6], t[7], t[8], t[9], t[10], t[11], t[12], t[13]
-local hours_at = 13                               -- where the numbers of ids by hour begin
+local oldest, hours, homes, ids, plans, ops, asked = t[6], t[7], t[8], t[9], t[10], t[11], t[12]
+local hours_at = 12                               -- where the numbers of ids by hour begin
 local at = hours_at                               -- what of `t` was read
 
 local function many_get(key, fields, first, last) -- HMGET of as many fields as there are
@@ -51,68 +52,88 @@ for hour = 1, hours do
     local count, missing = t[at + hour], false
     for i = from - first_id + 1, from - first_id + count do missing = missing or not open[i] end
     if missing then
-        local values = many_get(KEYS[WINDOWS + hour], t, from + 1, from + count)
+        local values = many_get(KEYS[IDLE + hour], t, from + 1, from + count)
         for v = 1, count do ended[from - first_id + v] = values[v] or nil end
     end
     from = from + count
 end
 at = first_id + ids
 
--- Counters
+-- Plans: where their lines begin in t (what of a call it counts, kind, cap), and their counters in `cell_at`; what is
+-- special about some lines. Counters are numbered as they are met.
 
-local window_at = {}                              -- where each window's fields begin in t
-local is_new = {}                                 -- windows of which nothing was there
-for w = 1, windows do
-    local count = t[at + 2]
-    local fields, numbers, key = at + 2, at + 2 + count, KEYS[WINDOWS + hours + w]
-    local values = many_get(key, t, fields + 1, fields + count)
-    window_at[w], is_new[w] = at, true
-    for f = 1, count do
-        local c, value = t[numbers + f], values[f]
-        names[c] = t[fields + f]
-        if value then
-            load_fixed(c, value)
-            is_new[w] = false
-        end
-    end
-    at = numbers + count
-end
-local first_rolling = WINDOWS + hours + windows
-local spans, rolling_at = {}, at
-for from = 1, rolling, CHUNK do
-    local upto = math.min(rolling, from + CHUNK - 1)
-    local values = call('MGET', unpack(KEYS, first_rolling + from, first_rolling + upto))
-    for v = 1, #values do
-        local c = t[rolling_at + from + v - 1]
-        names[c] = sub(KEYS[first_rolling + from + v - 1], #KEYS[META] + 2)
-        if values[v] then load_rolling(c, values[v]) end
-    end
-end
-at = rolling_at + rolling
+local ROLLING = -2                                -- in place of when a home may be forgotten
+local keeps_at = at
+local home_fields, home_cells, home_size = {}, {}, {}
+for h = 1, homes do home_fields[h], home_cells[h], home_size[h] = {}, {}, 0 end
+at = at + homes
 
--- Plans: where in t the counters and the lines (what of a call it counts, kind, cap) begin, and what is special in some
-
+local cells, placed, cell_of, cell_at = 0, 0, {}, {}
+local spans = {}                                  -- of rolling counters, ms
 local by_digest, digests, blobs, plan_rev, since, till, deps = {}, {}, {}, {}, {}, {}, {}
 local sizes, cells_at, lines_at, special = {}, {}, {}, {}
+
+local function meet(name, home)                   -- a counter, and in which home it is
+    cells = cells + 1
+    local size = home_size[home] + 1
+    cell_of[name], names[cells] = cells, name
+    home_fields[home][size], home_cells[home][size], home_size[home] = name, cells, size
+    return cells
+end
+
 for p = 1, plans do
-    local digest, size, cells = t[at + 1], t[at + 7], t[at + 8]
+    local digest, places, own_homes = t[at + 1], t[at + 8], at + 9
     by_digest[digest], digests[p], blobs[p] = p, digest, t[at + 2]
     plan_rev[p], since[p], till[p], deps[p] = t[at + 3], t[at + 4], t[at + 5], t[at + 6]
-    sizes[p], cells_at[p] = size, at + 8
-    at = at + 8 + cells
+    sizes[p], cells_at[p] = t[at + 7], placed
+    at = own_homes + t[own_homes]
+    for place = at + 1, at + 2 * places, 2 do
+        local name = t[place + 1]
+        placed = placed + 1
+        cell_at[placed] = cell_of[name] or meet(name, t[own_homes + t[place]])
+    end
+    at = at + 2 * places
     lines_at[p] = at
-    at = at + 3 * size + 1
+    at = at + 3 * sizes[p] + 1
     local count = t[at]
     if count > 0 then
         local by_line = {}
         for m = at + 1, at + count do
             local more = t[m]
-            if more.carry then more.carry = t[cells_at[p] + more.carry] end
-            if more.span then spans[t[cells_at[p] + more.line]] = more.span end
+            if more.carry then more.carry = cell_at[cells_at[p] + more.carry] end
+            if more.span then spans[cell_at[cells_at[p] + more.line]] = more.span end
             by_line[more.line] = more
         end
         special[p] = by_line
         at = at + count
+    end
+end
+
+-- Counters
+
+local first_home = IDLE + hours
+local is_new = {}                                 -- homes of which nothing was there
+local rolling_keys, rolling_cells = {}, {}
+for h = 1, homes do
+    local key = KEYS[first_home + h]
+    if t[keeps_at + h] == ROLLING then
+        rolling_keys[#rolling_keys + 1] = key
+        rolling_cells[#rolling_cells + 1] = home_cells[h][1]
+    else
+        local own, values = home_cells[h], many_get(key, home_fields[h], 1, home_size[h])
+        is_new[h] = true
+        for f = 1, home_size[h] do
+            if values[f] then
+                load_fixed(own[f], values[f])
+                is_new[h] = false
+            end
+        end
+    end
+end
+for from = 1, #rolling_keys, CHUNK do
+    local values = call('MGET', unpack(rolling_keys, from, math.min(#rolling_keys, from + CHUNK - 1)))
+    for v = 1, #values do
+        if values[v] then load_rolling(rolling_cells[from + v - 1], values[v]) end
     end
 end
 

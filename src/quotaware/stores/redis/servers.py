@@ -53,7 +53,9 @@ class Servers:
         self._lock = Lock()
         self._pools: dict[Address, Pool] = {}
         self._slots: list[Address | None] = [None] * SLOTS if self.place.kind == "cluster" else []
-        self._primary: Address | None = None if self.place.kind == "sentinel" else self.place.hosts[0]
+        self._primary: Address | None = (
+            self.place.hosts[0] if self.place.kind in ("single", "socket") else None
+        )
         self._known = self.place.kind in ("single", "socket")
         self._failed: set[Address] = set()
 
@@ -139,26 +141,27 @@ class Servers:
             self._forget(address)
             told = f"the server at {_told(address)} did not answer: {_why(error)}"
             failure = error if isinstance(error, StoreError) else StoreError(told)
+            done = (sent and not again) or isinstance(error, redis_module().exceptions.AuthenticationError)
             for turn in turns:
-                turn.reply, turn.to, turn.done = failure, None, sent and not again
+                turn.reply, turn.to, turn.done = failure, None, done
             return
         copies = replies.pop() if self.place.wait else None
         found = iter(replies)
         for turn in turns:
             if turn.asking:
                 next(found)
-            self._take(turn, next(found))
+            self._take(turn, next(found), address)
             if copies is not None and turn.done and (isinstance(copies, Refusal) or copies < self.place.wait):
                 turn.reply = StoreError(f"done, but {copies} replicas have it, not {self.place.wait}")
 
-    def _take(self, turn: _Turn, reply: Any) -> None:
+    def _take(self, turn: _Turn, reply: Any, asked: Address) -> None:
         """A reply: the answer, or where or when to try again."""
         turn.reply, turn.to, turn.asking, turn.done = reply, None, False, True
         if not isinstance(reply, Refusal):
             return
         if reply.code in ("MOVED", "ASK") and self._slots and turn.command.key is not None:
             turn.done = False
-            turn.to, turn.asking = _address(str(reply)), reply.code == "ASK"
+            turn.to, turn.asking = _address(str(reply), asked), reply.code == "ASK"
             if reply.code == "MOVED":
                 self._slots[key_slot(turn.command.key)] = turn.to
                 self._known = False
@@ -168,9 +171,8 @@ class Servers:
                 self._forget(None)
 
     def _wait_command(self, until: float) -> Command:
-        ms = max(
-            1, int((until - time.monotonic()) * 500)
-        )  # a server looks ten times a second whether it is over
+        # a server looks ten times a second whether it is over
+        ms = max(1, int((until - time.monotonic()) * 500))
         return Command((b"WAIT", b"%d" % self.place.wait, b"%d" % ms))
 
     # who has what
@@ -223,7 +225,9 @@ class Servers:
                 self._known = True
                 self._failed.discard(host)
                 return
-        if (not any(self._slots) and self._primary is None) or failure is None:
+        if failure is None:
+            raise StoreError("the deadline is over")
+        if self._primary is None and not any(self._slots):
             raise StoreError(f"none of {self.place} says who has what: {failure}")
 
     def _ask_cluster(self, host: Address, until: float) -> None:
@@ -267,10 +271,10 @@ def key_slot(key: bytes) -> int:
     return int(slot(key))
 
 
-def _address(text: str) -> Address:
-    """Where a MOVED or ASK leads."""
+def _address(text: str, asked: Address) -> Address:
+    """Where a MOVED or ASK leads; without a host, to the same one."""
     host, _, port = text.rpartition(" ")[2].rpartition(":")
-    return host.strip("[]"), int(port)
+    return host.strip("[]") or asked[0], int(port)
 
 
 def _told(address: Address) -> str:
@@ -279,6 +283,3 @@ def _told(address: Address) -> str:
 
 def _why(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-__all__ = ["Servers", "key_slot", "redis_module"]

@@ -20,31 +20,33 @@ send('HDEL', KEYS[OPEN], left)
 send('HDEL', KEYS[PLANS], left)
 send('ZREM', KEYS[LEASES], left)
 
-for w = 1, windows do
-    local begin, key = window_at[w], KEYS[WINDOWS + hours + w]
-    local keep, count = t[begin + 1], t[begin + 2]
+for h = 1, homes do
+    local keep, key, fields, own = t[keeps_at + h], KEYS[first_home + h], home_fields[h], home_cells[h]
     local values, empty = {}, {}
-    for f = begin + 3, begin + 2 + count do
-        local c = t[f + count]
+    for f = 1, keep ~= ROLLING and home_size[h] or 0 do
+        local c = own[f]
         if dirty[c] and live[c] then
-            values[#values + 1] = t[f]
-            values[#values + 1] = pack_fixed(c)
+            local v = #values
+            values[v + 1], values[v + 2] = fields[f], pack_fixed(c)
+            if keep < 0 and used[c] == 0 and held[c] == 0 then -- there for a claim's sake only
+                call('ZADD', KEYS[IDLE], whole(claims[c] and claims[c][3] or now), fields[f])
+            end
         elseif dirty[c] and stored[c] then
-            empty[#empty + 1] = t[f]
+            empty[#empty + 1] = fields[f]
         end
     end
     send('HDEL', key, empty)
     if #values > 0 then
-        if is_new[w] then call('HSET', key, FILLER, FILLING) end
+        if is_new[h] then call('HSET', key, FILLER, FILLING) end
         send('HSET', key, values)
-        if is_new[w] then
+        if is_new[h] then
             call('ZADD', KEYS[WINDOWS], whole(keep), sub(key, #KEYS[META] + 2))
             if keep > 0 then call('PEXPIRE', key, whole(math.max(1, keep - now + HOUR_MS + slack))) end
         end
     end
 end
-for r = 1, rolling do
-    local c, key = t[rolling_at + r], KEYS[first_rolling + r]
+for r, key in ipairs(rolling_keys) do
+    local c = rolling_cells[r]
     if dirty[c] and live[c] then
         local youngest = ring[c][#ring[c] - 2]
         local ttl = youngest and youngest + spans[c] - now or CLAIM_MS
@@ -76,7 +78,7 @@ for hour = 1, hours do
         end
     end
     if #tombs > 0 then
-        local key, began = KEYS[WINDOWS + hour], tonumber(sub(tombs[1], 1, 12), 16)
+        local key, began = KEYS[IDLE + hour], tonumber(sub(tombs[1], 1, 12), 16)
         local is_first = call('EXISTS', key) == 0
         if is_first then call('HSET', key, FILLER, FILLING) end
         send('HSET', key, tombs)
@@ -88,11 +90,11 @@ for hour = 1, hours do
     from = from + t[hours_at + hour]
 end
 
-local booked, count = tonumber(meta[6] or -1), tonumber(meta[7] or -1)
+local booked, booked_count = tonumber(meta[6] or -1), tonumber(meta[7] or -1)
 for _, row in ipairs(rows) do
-    if booked < now then booked, count = now, -1 end
-    count = count + 1
-    call('XADD', KEYS[RECORDS], format('%.0f-%.0f', booked, count), 'r', row)
+    if booked < now then booked, booked_count = now, -1 end
+    booked_count = booked_count + 1
+    call('XADD', KEYS[RECORDS], format('%.0f-%.0f', booked, booked_count), 'r', row)
 end
 for _, event in ipairs(events) do
     call('HSETNX', KEYS[EVENTS], event[1] .. '|' .. event[2] .. '|' .. event[3], 'F' .. cmsgpack.pack(event))
@@ -105,20 +107,26 @@ if ops > 0 or epoch ~= '' then
     if epoch == '' then epoch = candidate end
     seq = seq + 1
     call('HSET', KEYS[META], 'epoch', epoch, 'seq', whole(seq), 'now', whole(now), 'rev', whole(rev),
-        'booked', whole(booked), 'count', whole(count))
+        'booked', whole(booked), 'count', whole(booked_count))
 end
 
 -- The answer
 
-local totals = {}
-for first = 1, asked, CHUNK / 2 do
-    local figures, last = {}, math.min(asked, first + CHUNK / 2 - 1)
-    for c = first, last do
-        figures[#figures + 1] = live[c] and used[c] or 0
-        figures[#figures + 1] = live[c] and held[c] or 0
+local totals, figures, count = {}, {}, 0
+for p = 1, asked do                               -- the counters of all lines of the plans that were asked about
+    for j = 1, sizes[p] do
+        local c = cell_at[cells_at[p] + j]
+        local is_there = live[c]
+        figures[count + 1], figures[count + 2] = is_there and used[c] or 0, is_there and held[c] or 0
+        count = count + 2
+        if count == CHUNK then
+            totals[#totals + 1] = pack('<' .. string.rep('i8', count), unpack(figures, 1, count))
+            count = 0
+        end
     end
-    totals[#totals + 1] = pack('<' .. string.rep('i8', #figures), unpack(figures))
 end
+totals[#totals + 1] = count > 0 and pack('<' .. string.rep('i8', count), unpack(figures, 1, count)) or ''
+totals = table.concat(totals)
 local due, late = {}, call('ZRANGEBYSCORE', KEYS[LEASES], '-inf', whole(now), 'LIMIT', 0, DUE)
 if #late > 0 then
     local values = call('HMGET', KEYS[PLANS], unpack(late))
@@ -127,5 +135,5 @@ if #late > 0 then
     end
 end
 overs, stale_deps, due = table.concat(overs), table.concat(stale_deps), table.concat(due)
-return pack('<cdddIIIIII', 'k', seq, now, rev, #events, #epoch, ops, asked, #overs, #stale_deps)
-    .. epoch .. table.concat(verdicts) .. table.concat(totals) .. overs .. stale_deps .. due
+return pack('<cdddIIIIII', 'k', seq, now, rev, #events, #epoch, ops, #totals, #overs, #stale_deps)
+    .. epoch .. table.concat(verdicts) .. totals .. overs .. stale_deps .. due
