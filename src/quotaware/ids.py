@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from random import Random
 from threading import Lock
 
 
@@ -18,6 +19,7 @@ class Ids:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
+        self._random = Random(os.urandom(32))  # noqa: S311  # unique is enough: an id is no secret
         self._lock = Lock()
         self._last = 0
 
@@ -25,7 +27,7 @@ class Ids:
         """An id made at `now` ms, or right after the last one."""
         if self._pid != os.getpid():
             self._begin()
-        tail = int.from_bytes(os.urandom(10), "big")
+        tail = self._random.getrandbits(80)
         tail = (tail & ~(0xF << 76)) | (0x7 << 76)
         tail = (tail & ~(0x3 << 62)) | (0x2 << 62)
         with self._lock:

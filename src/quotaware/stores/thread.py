@@ -127,6 +127,7 @@ class StoreThread:
         self._lapsing: dict[str, int] = {}  # organization → ms by which what was let lapse has ended
         self._repeat_at = 0.0
         self._thread: threading.Thread | None = None
+        self._running = False
         self._starting = threading.Lock()
         self._here = threading.local()
 
@@ -286,27 +287,32 @@ class StoreThread:
 
     def start(self) -> None:
         """Has the thread running, if it is not and may be."""
-        if self._closed or (self._thread is not None and self._thread.is_alive()):
+        if self._closed or self._running:
             return
         with self._starting:
             if self._thread is None or not self._thread.is_alive():
                 thread = threading.Thread(target=self._work, name="quotaware-store", daemon=True)
+                self._running = True
                 try:
                     thread.start()
                 except RuntimeError:  # no thread can be had, or the interpreter is going
+                    self._running = False
                     logger.exception("the store thread could not be started")
                 else:
                     self._thread = thread
 
     def _work(self) -> None:
-        while True:
-            item: _Item | None = _nothing
-            with contextlib.suppress(Empty):
-                item = self._inbox.get(timeout=max(0.0, self._wake_at() - time.monotonic()))
-            if item is None:
-                self._take_all()
-                return
-            self._turn(item)
+        try:
+            while True:
+                item: _Item | None = _nothing
+                with contextlib.suppress(Empty):
+                    item = self._inbox.get(timeout=max(0.0, self._wake_at() - time.monotonic()))
+                if item is None:
+                    self._take_all()
+                    return
+                self._turn(item)
+        finally:
+            self._running = False
 
     def _wake_at(self) -> float:
         """When there is something to do without an item, monotonic seconds."""
