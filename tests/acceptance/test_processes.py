@@ -236,5 +236,6 @@ def test_a_reservation_settles_in_the_window_that_it_was_made_in(
     ]
     assert sum(record.cost for record in quota.blocking.usage.records()) == 60 * CENT
     let_go(ask(quota, a_call(90))).settle(used(0))
+    assert quota.flush(10)
     check_books(opened, SIMPLE_ORG)
     assert quota.close(10)
