@@ -11,10 +11,12 @@ import pytest
 
 from quotaware import Quota
 from quotaware.context import Identity
+from quotaware.core.money import MAX_AMOUNT
 from quotaware.core.steps import Settle
 from quotaware.errors import StoreError
 from quotaware.outage import TRUSTED_MS
 from quotaware.stores.guard import Guard
+from quotaware.stores.journal import leftovers
 from quotaware.tenancy import keys
 from tests.calls import CENT, _quotas_on, a_call, a_quota, ask, audited, let_go, refused, spend, used
 from tests.support import AuditedStore, FakeClock
@@ -294,3 +296,89 @@ def test_what_the_journal_holds_is_sent_in_batches(store, tmp_path, away):
     store.apply = counted
     quota_on(store, tmp_path, "$100/day")
     assert max(trips) == 256
+
+
+@pytest.mark.parametrize("mode", ["deny", "allow"])
+@pytest.mark.parametrize("fault", ["no directory", "garbage"])
+def test_a_store_that_cannot_be_used_lets_nothing_pass(tmp_path: Path, mode: Any, fault: str) -> None:
+    """Also where the app has no start: a call is refused, and health says why."""
+    path = tmp_path / "quota.db"
+    if fault == "garbage":
+        path.write_bytes(b"no database " * 1000)
+    else:
+        path = tmp_path / "nowhere" / "quota.db"
+    quota = a_quota(f"sqlite:///{path}", limits=["$1/day"], on_store_error=mode, journal=str(tmp_path / "j"))
+    for _ in range(2):
+        error = refused(ask(quota))
+        assert (error.status, error.code) == (503, "store_unavailable")
+        assert "cannot be used" in error.message
+    assert quota.health["store"] == "unusable"
+    assert str(path) in quota.health["why"] or str(path.parent) in quota.health["why"]
+    if fault == "garbage":
+        path.unlink()
+    else:
+        path.parent.mkdir()
+    spend(quota)
+    assert quota.health["store"] == "ok"
+    assert quota.close(10)
+
+
+def test_no_call_asks_for_more_than_can_be_counted(tmp_path: Path) -> None:
+    """One caller's absurd numbers are nobody else's trouble: amounts end at the bound of exact arithmetic."""
+    quota = a_quota(f"sqlite:///{tmp_path}/quota.db", limits=["100 requests/minute"], deadline=10.0)
+    admission = let_go(ask(quota, a_call(1, choices=MAX_AMOUNT)))
+    assert admission.bound.hold[:2] == (MAX_AMOUNT, MAX_AMOUNT)
+    admission.settle(used(1))
+    spend(quota)
+    assert quota.flush(10)
+    assert [record.cost for record in quota.blocking.usage.records()] == [CENT, CENT]
+    assert quota.close(10)
+
+
+def test_an_organization_that_is_gone_goes_on_when_an_operator_says_so(tmp_path: Path) -> None:
+    """I-11: closed until then; after ten seconds the app goes on, without a restart."""
+    clock = FakeClock()
+    path = tmp_path / "quota.db"
+    quota = a_quota(f"sqlite:///{path}", limits=["$1/day"], clock=clock, deadline=10.0)
+    spend(quota)
+    assert quota.flush(10)
+    for each in tmp_path.iterdir():
+        each.unlink()
+    assert refused(ask(quota)).code == "store_unavailable"
+    quota.adopt()
+    clock.advance(10_000)
+    spend(quota)
+    assert quota.health["store"] == "ok"
+    assert quota.close(10)
+
+
+def test_what_the_dead_held_is_let_go_also_where_nobody_calls(tmp_path: Path) -> None:
+    """I-7: another process that only lives ends it, and it is charged."""
+    clock = FakeClock()
+    url = f"sqlite:///{tmp_path}/quota.db"
+    dead = a_quota(url, limits=["1 concurrent"], clock=clock, deadline=10.0)
+    admission = let_go(ask(dead))
+    dead._lanes.drop(admission._lease)
+    living = a_quota(url, limits=["1 concurrent"], clock=clock, deadline=10.0)
+    assert refused(ask(living)).status == 429
+    clock.advance(60_001)
+    living._keeper.turn()
+    living._look_around()
+    assert living.flush(10)
+    spend(living)
+    assert living.flush(10)
+    assert [record.quality for record in living.blocking.usage.records()] == ["unsettled", "exact"]
+    assert living.close(10)
+    assert dead.close(10)
+
+
+def test_a_journal_that_others_may_write_into_is_not_believed(store, tmp_path, away):
+    quota = quota_on(store, tmp_path, "$1/day")
+    directory = tmp_path / "journal"
+    directory.mkdir()
+    directory.chmod(0o777)
+    away(True)
+    assert "full" in refused(ask(quota)).message
+    away(False)
+    (directory / "1-planted.jsonl").write_text("{}")
+    assert list(leftovers(directory)) == []

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .context import NOBODY, Binding, Caller
 from .core.bounds import Call
 from .core.charges import Outcome, charge
+from .core.money import MAX_AMOUNT
 from .core.prices import Price
 from .core.steps import COST, NOTHING, Amounts, Peek, Plan, Reserve, Result, Settle
 from .errors import ApiError, PermissionDenied, QuotaExceeded, StoreError
@@ -62,12 +63,16 @@ class Attempt:
         self.call = call
         self.binding = binding
         self.may_wait = may_wait
-        self.id = engine.ids.new(engine.now())
+        self._begin_anew()
         self.waiter: Waiter | None = None
         self.until: float | None = None
         self.claims: Plan | None = None
         self.would_deny: list[str] = []
         self.about = ""
+
+    def _begin_anew(self) -> None:
+        self.id = self.engine.ids.new(self.engine.now())
+        self.asked: set[Amounts] = set()
 
     def run(self, caller: Caller) -> Steps[Admission | ApiError]:
         """Decides the call of a caller. Raises `StoreError`."""
@@ -152,6 +157,12 @@ class Attempt:
     ) -> Admission | ApiError | Literal["stale", "retry"]:
         """What becomes of any answer but a denial."""
         match result.verdict:
+            case "again" if (
+                len(self.asked) > 1
+            ):  # a late copy of another ask was let in: what it holds is not known
+                self._release(policy.plan)
+                self._begin_anew()
+                return "retry"
             case "done" | "again":  # again: its first answer was lost on the way
                 try:
                     return self._admitted(policy, price, bound, result)
@@ -162,7 +173,7 @@ class Attempt:
                 return "stale"
             case "window" | "old" | "ended":
                 if result.verdict != "window":
-                    self.id = self.engine.ids.new(self.engine.now())
+                    self._begin_anew()
                 self.engine.policies.clear()
                 return "retry"
             case "full":
@@ -242,6 +253,7 @@ class Attempt:
     def _reserve_step(self, plan: Plan, bound: Bound, about: dict[str, Any]) -> Reserve:
         settings = self.engine.settings
         self._write_about(about, bound)
+        self.asked.add(bound.hold)
         return Reserve(
             self.id,
             plan,
@@ -350,7 +362,7 @@ class Admission:
     def moved(self) -> None:
         """Bytes went by: the lease goes on."""
         if self._lease is not None:
-            self._lease.moved = self.engine.clock()
+            self._lease.moved = self.engine.lanes.timer()
 
     def settle(self, outcome: Outcome, model: str | None = None) -> None:
         """Ends the call at what it really used; never waits, never raises into the host.
@@ -385,7 +397,7 @@ class Admission:
             "degraded": self.degraded or None,
         }
         text = _json({k: v for k, v in told.items() if v is not None})
-        real: Amounts = (max(0, charged.usage.total), charged.cost, 0)
+        real: Amounts = (min(max(0, charged.usage.total), MAX_AMOUNT), min(charged.cost, MAX_AMOUNT), 0)
         plan = self.policy.plan
         if self.degraded:
             engine.outage.ended(self, real, text)

@@ -21,6 +21,7 @@ from .core import bounds
 from .core.bounds import Call
 from .core.denials import InTheWay, denial
 from .core.limits import matches
+from .core.money import MAX_AMOUNT
 from .core.permissions import allows
 from .core.prices import Price, PriceBook
 from .core.steps import NOTHING, Amounts, Answer, Op, Over, Plan, Settle
@@ -28,6 +29,7 @@ from .core.usage import Usage
 from .errors import (
     ApiError,
     AuthenticationError,
+    ConfigurationError,
     NotFound,
     PermissionDenied,
     QuotaExceeded,
@@ -78,6 +80,7 @@ class Engine:
         self._tallying = RLock()  # a finalizer may count while its thread does
         self.simple: Caller | None = None
         self._prepare: Callable[[], None] | None = None
+        self.unready = ""  # why the store cannot be used, as long as it cannot
         self.room = WaitingRoom(settings.max_waiters)
         self.ids = Ids()
         self.policies: SharedCache[tuple[str, str, str | None, str | None], Policy] = SharedCache(4096)
@@ -100,11 +103,20 @@ class Engine:
         self._prepare = work
 
     def prepared(self) -> Steps[None]:
-        """Sees to it that the work of `prepare_with` is done."""
+        """Sees to it that the work of `prepare_with` is done. Raises `StoreError`, also where the set-up cannot be
+        used: nothing passes then that a limit may bear on.
+        """
         work = self._prepare
-        if work is not None:
+        if work is None:
+            return
+        try:
             yield from self._call(work)
-            self._prepare = None
+        except ConfigurationError as error:
+            if self.unready != str(error):
+                logger.error("the store cannot be used: %s", error)
+            self.unready = str(error)
+            raise StoreError(f"the store cannot be used: {error}") from error
+        self._prepare, self.unready = None, ""
 
     def adopted(self, org: str) -> None:
         """The store went on from an older state of an organization: what was read of it before is not true any more."""
@@ -250,7 +262,7 @@ class Engine:
         """Decides a call: an `Admission` that must be settled, or the error to answer it with.
 
         `may_wait` False where this thread must not wait for other calls (a sync call on a loop's own thread).
-        Shadow mode answers an Admission in any case but a store that is away.
+        Shadow mode answers an Admission in any case.
         """
         try:
             yield from self.prepared()
@@ -378,7 +390,7 @@ class Engine:
             None if usual is None else round(usual),
             output // call.choices,
         )
-        hold: Amounts = (tokens, cost, 1)
+        hold: Amounts = (min(tokens, MAX_AMOUNT), min(cost, MAX_AMOUNT), 1)
         cap = final.cap if final.cap != call.cap else None
         return Bound(most_input, output, hold, self._on_expiry(price, call, most_input, hold), cap)
 

@@ -90,8 +90,13 @@ class Housekeeper:
 
     def heard(self, org: str, answer: Answer, ops: Sequence[Op]) -> None:
         """Hears of an answer of the store. Takes no lock, since a finalizer may be what made the steps."""
-        if settles := sum(isinstance(op, Settle) for op in ops):
+        settles = sum(isinstance(op, Settle) for op in ops)
+        if settles or org not in self._cares:
             self._heard.append((org, settles))
+
+    def organizations(self) -> list[str]:
+        """Those that it looks after: heard of, or come upon in the store."""
+        return list(self._cares)
 
     def turn(self, orgs: Iterable[str] = ()) -> bool:
         """Does some of what is due, for these organizations and those heard of; whether more is due already.
@@ -119,6 +124,8 @@ class Housekeeper:
             org, settles = self._heard.popleft()
             care = self._care(org, now)
             care.settles += settles
+            if not settles:
+                continue
             if care.settles >= FOLD_AT:
                 care.settles, care.fold_at = 0, min(care.fold_at, now)
             else:
@@ -158,7 +165,7 @@ class Housekeeper:
                 care.prune_at = now if more else now + PRUNE_S
             return True
         except StoreError as error:
-            logger.debug("housekeeping of %s is put off: %s", org, error)
+            logger.warning("housekeeping of %s is put off: %s", org, error)
             care.put_off(self._timer() + LATER_S)
             if not isinstance(error, Lost):  # that is one organization's; else nothing of the lane may answer
                 self._away[self._store.lane(org)] = self._timer() + LATER_S

@@ -173,6 +173,7 @@ class Quota:
         self._keeper = Housekeeper(self._guard, self._archive)
         self._lanes.told = self._told
         self._lanes.every(KEEP_S, self._keep_house)
+        self._lanes.every(terms.lease / 3000, self._look_around)
         folder = Folder(self._guard, self._archive)
         self.blocking = Blocking(self, Tenancy(self._guard, directory, clock), folder)
         self.tenancy: Any = Awaited(self.blocking.tenancy)
@@ -187,6 +188,11 @@ class Quota:
         for _ in range(KEEP_TURNS):
             if not self._keeper.turn():
                 break
+
+    def _look_around(self) -> None:
+        """Ends what the dead held, also where nobody calls any more, and books what they had let through."""
+        self._lanes.look(self._keeper.organizations())
+        self.engine.outage.recover()
 
     def _prepare(self) -> None:
         self.store.hello()
@@ -313,12 +319,23 @@ class Quota:
         """Extends the leases of calls under way and ends those that are over; runs by itself every third of a lease."""
         self._lanes.tend()
 
+    def adopt(self, organization: str | None = None) -> None:
+        """Goes on with an organization that is gone from the store (None: the one of `limits=`) as with an empty one:
+        what was spent is forgotten. For an operator, where there is no backup. Blocks; raises `StoreError`.
+        """
+        org = SIMPLE_ORG if organization is None else organization
+        self._guard.adopt(org, empty=True)
+        self.engine.adopted(org)
+        self.engine.prepare_with(self._prepare)
+
     @property
     def health(self) -> Mapping[str, object]:
-        """How the store is as this process sees it: `store` "ok", "away" or "lost", `away_s`, and how far its clock is
-        `ahead_ms`; `degraded` calls were let through without it, `dropped` settles will never reach it.
+        """How the store is as this process sees it: `store` "ok", "away", "lost" or "unusable" (`why`), `away_s`, and
+        how far its clock is `ahead_ms`; `degraded` calls were let through without it, `dropped` settles are lost.
         """
         seen = self._guard.health() if isinstance(self._guard, Guard) else {"store": "ok"}
+        if self.engine.unready:
+            seen = {**seen, "store": "unusable", "why": self.engine.unready}
         return {**seen, "degraded": self.stats.get("degraded", 0), "dropped": self._lanes.dropped}
 
     @property

@@ -247,7 +247,9 @@ PATHS = (
 )
 
 
-@pytest.mark.parametrize("handlers", [{}, {500: own}, {409: own}, {KeyError: own}], ids=str)
+@pytest.mark.parametrize(
+    "handlers", [{}, {500: own}, {409: own}, {KeyError: own}], ids=["none", "500", "409", "key"]
+)
 @pytest.mark.parametrize("path", PATHS)
 async def test_what_makes_no_call_is_answered_as_without_the_plugin(
     quota: Quota, path: str, handlers: Any

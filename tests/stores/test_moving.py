@@ -222,8 +222,10 @@ def test_calls_that_nobody_was_identified_for_go_along(clock, new):
         copy(source, target)
 
 
-def test_an_empty_store_is_moved_too(clock):
-    assert copy(MemoryStore(clock), MemoryStore(clock)) == Copied()
+def test_a_source_that_has_nothing_is_probably_another_one(clock):
+    """A mistyped path, say: the operator would start on an empty target with every budget whole."""
+    with pytest.raises(ConfigurationError, match="source: it has no organization"):
+        copy(MemoryStore(clock), MemoryStore(clock))
 
 
 def test_a_target_that_has_one_of_them_is_refused_before_anything_is_moved(clock, new):

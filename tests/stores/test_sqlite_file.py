@@ -118,7 +118,7 @@ def test_a_damaged_file_is_refused(opened, path, clock):
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 2)
         file.write(b"\xff" * 8192)
-    assert "is damaged; put a backup in its place" in refused(path, clock)
+    assert "is damaged; take away the -wal and -shm files beside it and put a backup" in refused(path, clock)
 
 
 def test_a_large_file_is_not_read_through_at_the_start(opened, path):

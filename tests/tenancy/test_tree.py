@@ -748,7 +748,9 @@ def test_workers_that_start_at_once_with_an_admin_key_make_it_once(store):
 
 
 @pytest.mark.parametrize(
-    "secret", ["", "qw_admin_0", "hunter2", keys.make("live"), keys.make("admin")[:-1] + "-"]
+    "secret",
+    ["", "qw_admin_0", "hunter2", keys.make("live"), keys.make("admin")[:-1] + "-"],
+    ids=["empty", "short", "other", "live", "dash"],
 )
 def test_an_admin_key_that_is_malformed_is_refused_and_not_repeated(tenancy, store, secret):
     with refused("admin_key") as caught:

@@ -34,6 +34,8 @@ REPLAY_STEPS = 100_000
 """How many steps of that time it keeps at most."""
 BATCH = 256
 TRIES = 5
+LOOKS = frozenset({"audit", "once", "outbox"})
+"""Verbs about one organization in which a loss is noticed and mended too: what is done beside the calls looks often."""
 
 
 class _Told(NamedTuple):
@@ -46,11 +48,14 @@ class _Told(NamedTuple):
 
 
 class _Changed(NamedTuple):
-    """A change of the tree that the store took (as its revision `rev`), or a key's link that it was told."""
+    """A change of the tree that the store took as its revision `rev`, and the first time as `first`; or a key's link
+    that it was told.
+    """
 
     at: float
     org: str
     rev: int
+    first: int
     change: Change | None
     link: Callable[[], None] | None = None
 
@@ -100,6 +105,7 @@ class Guard:
         self._keeping = Lock()
         self._mending = RLock()
         self._lost: dict[str, float] = {}
+        self._owed: dict[str, int] = {}  # adopted and not replayed in full yet → the revision from before
 
     def health(self) -> dict[str, object]:
         """`store`: "ok", "away" or "lost"; `away_s`; `lost`: organizations whose loss could not be mended; `ahead_ms`:
@@ -119,6 +125,8 @@ class Guard:
         breaker = self._breakers.setdefault(self.lane(next(iter(work), "")), _Breaker())
         if not breaker.may_try():
             raise StoreError(f"the store failed {FAILURES} times and is tried once a second")
+        for org in work.keys() & self._owed.keys():
+            self._mend(org, self._owed.get(org))
         try:
             answers = dict(self.inner.apply(work, deadline))
         except Exception:
@@ -148,28 +156,35 @@ class Guard:
 
     # after a loss
 
-    def _mend(self, org: str) -> bool:
-        """Adopts what is there and replays; whether the organization can be worked with again."""
+    def _mend(self, org: str, before: int | None = None) -> bool:
+        """Adopts what is there (`before` says that it was, and from which revision) and replays; whether the
+        organization can be worked with again.
+        """
         with self._mending:
             if time.monotonic() < self._lost.get(org, 0.0):
                 return False
             self._lost[org] = time.monotonic() + PROBE_S
+            self._owed.pop(org, None)
             try:
-                rev = self.inner.adopt(org)
+                rev = self.inner.adopt(org) if before is None else before
                 if rev is None:
                     logger.error(
                         "organization %s is gone from the store; it stays closed until it is restored", org
                     )
                     return False
                 logger.error("the store went on without what it knew of organization %s; replaying", org)
+                self._owed[org] = rev
                 self._replay_changes(org, rev)
                 self._replay_steps(org)
                 told = json.dumps({"adopted": org, "rev": rev})
                 self.inner.outbox(org, put=(Event(f"adopted|{rev}", self._clock(), told),))
-            except StoreError:
+            except StoreError as error:
+                if isinstance(error, Lost):  # once more: adopted anew
+                    self._owed.pop(org, None)
                 logger.exception("what the store lost of organization %s could not be replayed yet", org)
                 return False
-            del self._lost[org]
+            self._lost.pop(org, None)
+            self._owed.pop(org, None)
         self.adopted(org)
         return True
 
@@ -181,15 +196,41 @@ class Guard:
             if each.link is not None:
                 each.link()
             elif each.change is not None and each.rev > rev:
-                self._commit_anew(org, each.change)
+                self._commit_anew(each, each.change, rev)
 
-    def _commit_anew(self, org: str, change: Change) -> None:
+    def _commit_anew(self, each: _Changed, change: Change, before: int) -> None:
+        """Makes a change again, where nobody made a later one of the same document, or made that again."""
+        org = each.org
+        told = json.dumps(json.loads(change.audit or "{}") | {"again": each.first}, separators=(",", ":"))
         for _ in range(TRIES):
-            current, _ = self.inner.read(org, ())
+            ids = (*(doc.id for doc in change.put), *change.drop)
+            current, docs = self.inner.read(org, ids)
+            late = {
+                id
+                for id, doc in zip(ids, docs, strict=True)
+                if doc is not None and doc.rev > before and self._is_later(org, doc.rev, each.first)
+            }
+            anew = Change(
+                current,
+                tuple(doc for doc in change.put if doc.id not in late),
+                tuple(id for id in change.drop if id not in late),
+                tuple(id for id in change.resume if id not in late),
+                told,
+            )
             with contextlib.suppress(Conflict):
-                self.inner.commit(org, replace(change, expect=current))
+                if anew.put or anew.drop:
+                    rev = self.inner.commit(org, anew)
+                    with self._keeping:
+                        self._changed.append(_Changed(time.monotonic(), org, rev, each.first, change))
                 return
         logger.error("a change of organization %s that the store lost could not be made again", org)
+
+    def _is_later(self, org: str, rev: int, first: int) -> bool:
+        """Whether the change that is the store's `rev` was made, the first time, no earlier than ours."""
+        for at, text in self.inner.audit(org, rev - 1, 1):
+            if at == rev:
+                return int(json.loads(text).get("again", rev)) >= first
+        return False  # no change: a threshold's stop
 
     def _replay_steps(self, org: str) -> None:
         since = time.monotonic() - REPLAY_S
@@ -202,16 +243,18 @@ class Guard:
                     if isinstance(op, Settle) and op.how == "released":
                         steps.setdefault(op.id, []).append(op)
                     elif isinstance(op, Settle) and op.how == "settled":
-                        steps[op.id] = [
-                            replace(op, force=True)
-                        ]  # says all, also at what time it was reserved
+                        if not any(isinstance(known, Settle) for known in steps.get(op.id, ())):
+                            # says all, also at what time it was reserved
+                            steps[op.id] = [replace(op, force=True)]
                     elif isinstance(op, Reserve) and not op.dry:
                         steps.setdefault(op.id, [replace(op, force=True, wait=False)])
         ops = [op for of_one in steps.values() for op in of_one]  # what expired will do so again
         for start in range(0, len(ops), BATCH):
-            answer = self.inner.apply({org: ops[start : start + BATCH]}, self.deadline)[org]
+            some = ops[start : start + BATCH]
+            answer = self.inner.apply({org: some}, self.deadline)[org]
             if isinstance(answer, StoreError):
                 raise answer
+            self._keep(org, some, answer.results)
 
     def _do(self, org: str, call: Callable[[], T]) -> T:
         """A call that is made once more where a loss was mended."""
@@ -233,12 +276,12 @@ class Guard:
     def _linked(self, org: str, link: Callable[[], None]) -> None:
         link()
         with self._keeping:
-            self._changed.append(_Changed(time.monotonic(), org, 0, None, link))
+            self._changed.append(_Changed(time.monotonic(), org, 0, 0, None, link))
 
     def commit(self, org: str, change: Change) -> int:
         rev = self._do(org, lambda: self.inner.commit(org, change))
         with self._keeping:
-            self._changed.append(_Changed(time.monotonic(), org, rev, change))
+            self._changed.append(_Changed(time.monotonic(), org, rev, rev, change))
         return rev
 
     def read(self, org: str, ids: Sequence[str]) -> tuple[int, list[Doc | None]]:
@@ -249,8 +292,17 @@ class Guard:
     ) -> list[Doc]:
         return self._do(org, lambda: self.inner.children(org, kind, parent, name, after, limit))
 
+    def adopt(self, org: str, *, empty: bool = False) -> int | None:
+        """As the store's own; said by an operator."""
+        rev = self.inner.adopt(org, empty=empty)
+        self._lost.pop(org, None)
+        return rev
+
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)  # what needs no guarding
+        verb = getattr(self.inner, name)
+        if name in LOOKS:
+            return lambda org, *more, **named: self._do(org, lambda: verb(org, *more, **named))
+        return verb  # what needs no guarding
 
 
 def guarded(store: Store, clock: Clock) -> Store:

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,8 @@ class Journal:
     def _write(self, line: dict[str, Any]) -> None:
         if self._file is None:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not _is_ours(self.directory):
+                raise PermissionError(f"{self.directory} belongs to others, or they may write into it")
             path = self.directory / f"{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
             self._file = path.open("xb", buffering=0)
             _own(self._file)
@@ -159,6 +162,8 @@ class Leftover:
 
 def leftovers(directory: str | Path) -> Iterator[Leftover]:
     """Files in the directory that no living process owns; each is owned by who got it here."""
+    if not _is_ours(Path(directory)):  # what others put there is not believed
+        return
     for path in sorted(Path(directory).glob(f"*{SUFFIX}")):
         try:
             file = path.open("rb")
@@ -191,6 +196,16 @@ def _read(file: IO[bytes]) -> Iterator[Settle]:
             yield Settle(id, plan, tuple(call["on_expiry"]), "{}", "expired", force=True, about=call["about"])
         else:
             yield Settle(id, plan, tuple(end["real"]), end["outcome"], force=True, about=call["about"])
+
+
+def _is_ours(directory: Path) -> bool:
+    """Whether a directory is this user's, and nobody else may write into it."""
+    try:
+        found = directory.lstat()
+    except OSError:
+        return False
+    mine = not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
+    return mine and stat.S_ISDIR(found.st_mode) and (os.name != "posix" or not found.st_mode & 0o022)
 
 
 def _remove(file: IO[bytes]) -> None:

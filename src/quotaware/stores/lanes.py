@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 from typing import TypeVar
 
 from ..core.steps import Answer, Op, Plan, Result, Settle
+from .memory import steady
 from .protocol import Clock, Store
-from .thread import Lease, LeaseTerms, StoreThread
+from .thread import BATCH, Lease, LeaseTerms, StoreThread
 from .tickets import Ticket
 
 T = TypeVar("T")
@@ -17,7 +19,8 @@ T = TypeVar("T")
 class Lanes:
     """Leads each organization's steps to its lane's thread, started when it is needed first.
 
-    told  hears of every answer before those who wait for it: organization, answer, its steps
+    told   hears of every answer before those who wait for it: organization, answer, its steps
+    timer  what leases are measured with, ms: it does not jump when the clock is set
     """
 
     def __init__(self, store: Store, clock: Clock, terms: LeaseTerms, deadline: float) -> None:
@@ -25,9 +28,9 @@ class Lanes:
         self.terms = terms
         self.deadline = deadline
         self.told: Callable[[str, Answer, list[Op]], None] = lambda org, answer, ops: None
-        self._clock = clock
+        self.timer = steady(clock)
         self._threads: dict[Hashable, StoreThread] = {}
-        self._beside = StoreThread(store, clock, terms, deadline)
+        self._beside = StoreThread(store, self.timer, terms, deadline)
         self._closed = False
 
     def of(self, org: str) -> StoreThread:
@@ -35,7 +38,7 @@ class Lanes:
         lane = self.store.lane(org)
         thread = self._threads.get(lane)
         if thread is None:
-            new = StoreThread(self.store, self._clock, self.terms, self.deadline)
+            new = StoreThread(self.store, self.timer, self.terms, self.deadline)
             new.told = self._tell
             if self._closed:
                 new.stop(0)
@@ -84,6 +87,15 @@ class Lanes:
     def drop(self, lease: Lease) -> None:
         """Lets a lease go."""
         self.of(lease.plan.org).drop(lease.id)
+
+    def look(self, orgs: Iterable[str]) -> None:
+        """Has each organization looked at, which ends the reservations whose lease is over."""
+        lanes: dict[StoreThread, list[str]] = {}
+        for org in orgs:
+            lanes.setdefault(self.of(org), []).append(org)
+        for thread, own in lanes.items():
+            for start in range(0, len(own), BATCH):
+                thread.later(partial(thread.look, own[start : start + BATCH]))
 
     def every(self, seconds: float, work: Callable[[], None]) -> None:
         """Has a thread of its own do a piece of work so often, from the first answer of the store on."""

@@ -76,7 +76,8 @@ def copy(
     charged as its expiry says; nothing else in the source changes. What is there afterwards is compared: documents,
     links, audit, records, sums and lasting counters must be equal to the last character, else it is a `StoreError`.
 
-    Raises `ConfigurationError` where an organization is in the target already, before anything is moved; `StoreError`
+    Raises `ConfigurationError` where the source has nothing, or the target has an organization already, before
+    anything is moved; `StoreError`
     where a store fails in the middle or the two differ in the end. Then what the target has is worth nothing: copy
     again, into an empty one.
     """
@@ -84,6 +85,8 @@ def copy(
         if here is there:
             raise ConfigurationError("target", "it is the source")
         listed, unlisted = _orgs(here), [org for org in also if _has(here, org)]
+        if not listed and not unlisted:
+            raise ConfigurationError("source", "it has no organization: is it the right one?")
         standing = sorted({*listed} & {*_orgs(there)}) + [org for org in unlisted if _has(there, org)]
         if standing:
             raise ConfigurationError(

@@ -200,6 +200,10 @@ class StoreThread:
             if end < now:
                 self._lapsing.pop(org, None)
 
+    def look(self, orgs: Sequence[str]) -> None:
+        """Ends the reservations of these organizations whose lease is over: the store's answers name them."""
+        self._trip([], orgs)
+
     def flush(self, timeout: float) -> bool:
         """Waits (seconds) until everything queued so far has reached the store; whether it has."""
         until = time.monotonic() + timeout

@@ -38,9 +38,10 @@ FORK_S = 1.0
 """How long a fork waits for a transaction that is under way."""
 
 _WAITS = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+_BACKUP = "take away the -wal and -shm files beside it and put a backup in its place"
 _SET_UP = {
-    sqlite3.SQLITE_CORRUPT: "is damaged; put a backup in its place",
-    sqlite3.SQLITE_NOTADB: "is no SQLite database, or is damaged; name another file, or put a backup in its place",
+    sqlite3.SQLITE_CORRUPT: f"is damaged; {_BACKUP}",
+    sqlite3.SQLITE_NOTADB: f"is no SQLite database, or is damaged; name another file, or {_BACKUP}",
     sqlite3.SQLITE_READONLY: "cannot be written by this user; give it the right to write the file and its directory",
     sqlite3.SQLITE_PERM: "cannot be opened by this user; give it the right to read and write the file",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; the file and its directory must be readable and writable by this user",
@@ -232,7 +233,7 @@ class DatabaseFile:
         if ask("journal_mode") != "wal" and ask("journal_mode = WAL") != "wal":
             raise ConfigurationError("store", f"{self.path} lies where SQLite can keep no write-ahead log")
         if Path(self.path).stat().st_size <= CHECKED_BYTES and (fault := ask("quick_check(1)")) != "ok":
-            raise ConfigurationError("store", f"{self.path} is damaged; put a backup in its place ({fault})")
+            raise ConfigurationError("store", f"{self.path} {_SET_UP[sqlite3.SQLITE_CORRUPT]} ({fault})")
         if found < len(self._steps):
             patiently(lambda: connection.execute("BEGIN IMMEDIATE"), until)
             migrate(connection, self._steps)
