@@ -28,6 +28,7 @@ class Server:
         self.epochs: dict[str, tuple[str, int]] = {}
         self.fails: list[Exception] = []
         self.trips = 0
+        self.base = 0  # the revision from before the last adoption
 
     def snapshot(self) -> tuple[list[Item], dict[str, tuple[str, int]]]:
         return list(self.store.dump(ORG)), dict(self.epochs)
@@ -92,11 +93,12 @@ class Client:
         epoch, seq = self.server.epochs.get(org, ("", 0))
         if epoch == self.seen.of(org)[0] or not epoch:
             epoch, seq = new_epoch(), 0
+            self.server.base = rev
             state.view.closed = self.server.clock() + CLOSED_MS
             state.view.rev += REV_STEP
             self.server.epochs[org] = (epoch, seq)
         self.seen.take(org, epoch, seq)
-        return rev
+        return self.server.base
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.server.store, name)
@@ -292,6 +294,20 @@ class TestLoss:
         ask(process, reserve(new()))
         assert process._steps == 1
 
+    def test_a_call_that_runs_for_long_holds_what_it_held(self, process, server, new, monkeypatch):
+        """Its reserve is older than what else is replayed."""
+        now = [0.0]
+        monkeypatch.setattr(guards.time, "monotonic", lambda: now[0])
+        commit(process, doc("project"))
+        snapshot = server.snapshot()
+        long, ended = new(), new()
+        ask(process, reserve(long), reserve(ended))
+        now[0] = 3000.0
+        ask(process, Settle(ended, limit(), (0, 5, 0), "{}"))
+        server.restore(snapshot)
+        ask(process)
+        assert totals(process)["budget"] == (5, 6)
+
     def test_links_are_made_again(self, process, server):
         commit(process, doc("project"))
         snapshot = server.snapshot()
@@ -319,3 +335,116 @@ class TestLoss:
         assert project is not None
         assert project.body == "new"
         assert other is not None
+
+    def test_a_replay_that_is_broken_off_goes_on(self, process, server, new, monkeypatch):
+        """The store's new epoch is known by then, so that no answer says any more that something is missing."""
+        now = [0.0]
+        monkeypatch.setattr(guards.time, "monotonic", lambda: now[0])
+        commit(process, doc("project"))
+        snapshot = server.snapshot()
+        ask(process, reserve(new()))
+        server.restore(snapshot)
+        with monkeypatch.context() as broken:
+            broken.setattr(Client, "outbox", lambda *_, **__: (_ for _ in ()).throw(StoreError("away")), raising=False)
+            broken.setattr(guards.Guard, "_replay_steps", lambda *_: (_ for _ in ()).throw(StoreError("away")))
+            assert isinstance(process.apply({ORG: []}, 1.0)[ORG], Lost)
+        assert totals(process)["budget"] == (0, 0)
+        assert process.health()["lost"] == [ORG]
+        now[0] = 1.0
+        assert totals(process)["budget"] == (0, 6)
+        assert process.health()["store"] == "ok"
+
+    def test_a_store_that_is_put_back_again_during_a_replay_is_adopted_anew(self, process, server, new, monkeypatch):
+        now = [0.0]
+        monkeypatch.setattr(guards.time, "monotonic", lambda: now[0])
+        commit(process, doc("project"))
+        snapshot = server.snapshot()
+        ask(process, reserve(new()))
+        server.restore(snapshot)
+        replay = guards.Guard._replay_changes
+
+        def put_back(guard: Guard, org: str, rev: int) -> None:
+            replay(guard, org, rev)
+            server.restore(snapshot)
+
+        with monkeypatch.context() as again:
+            again.setattr(guards.Guard, "_replay_changes", put_back)
+            assert isinstance(process.apply({ORG: []}, 1.0)[ORG], Lost)
+        now[0] = 1.0
+        assert totals(process)["budget"] == (0, 6)
+        assert process.health()["store"] == "ok"
+
+    def test_of_two_changes_that_are_made_again_the_later_stands(self, server, clock):
+        """Rule 5 over a loss, in whatever order processes notice it: what was revoked last stays so."""
+        for first_to_notice in (0, 1):
+            server.restore(None)
+            pair = [Guard(Client(server), clock) for _ in range(2)]
+            commit(pair[0], doc("project"))
+            snapshot = server.snapshot()
+            commit(pair[0], doc("project", body="older"))
+            commit(pair[1], doc("project", body="newer"))
+            server.restore(snapshot)
+            for store in (pair[first_to_notice], pair[1 - first_to_notice]):
+                ask(store)
+            _, (found,) = pair[0].read(ORG, ["project"])
+            assert found is not None
+            assert found.body == "newer"
+
+    def test_what_was_changed_since_the_loss_is_not_undone(self, server, clock):
+        late, prompt = (Guard(Client(server), clock) for _ in range(2))
+        commit(late, doc("project"))
+        snapshot = server.snapshot()
+        commit(late, doc("project", body="lost"), doc("other", body="lost"))
+        ask(prompt)
+        server.restore(snapshot)
+        ask(prompt)
+        commit(prompt, doc("project", body="since"))
+        ask(late)
+        _, docs = late.read(ORG, ["project", "other"])
+        assert [found and found.body for found in docs] == ["since", "lost"]
+
+    def test_a_loss_that_was_met_is_not_forgotten_when_others_write_on(self, process, server, clock, new, monkeypatch):
+        """Who has not seen what was lost goes on, and carries the sequence past what this process saw."""
+        now = [0.0]
+        monkeypatch.setattr(guards.time, "monotonic", lambda: now[0])
+        commit(process, doc("project"))
+        snapshot = server.snapshot()
+        ask(process, reserve(new()))
+        server.restore(snapshot)
+        with monkeypatch.context() as broken:
+            broken.setattr(Client, "adopt", lambda *_: (_ for _ in ()).throw(StoreError("away")))
+            assert isinstance(process.apply({ORG: []}, 1.0)[ORG], Lost)
+        stranger = Guard(Client(server), clock)
+        for _ in range(5):
+            ask(stranger)
+        now[0] = 1.0
+        assert totals(process)["budget"] == (0, 6)
+
+    def test_of_two_ends_the_first_is_told_again(self, process, server, new):
+        """I-5: a repeat that said something else changes nothing, after a loss neither."""
+        commit(process, doc("project"))
+        snapshot = server.snapshot()
+        id = new()
+        ask(process, reserve(id))
+        for cost in (5, 3):
+            ask(process, Settle(id, limit(), (0, cost, 0), "{}"))
+        server.restore(snapshot)
+        ask(process)
+        assert totals(process)["budget"] == (5, 0)
+
+    def test_what_is_done_beside_the_calls_notices_a_loss(self, process, server, new):
+        """A process in which nobody calls replays too."""
+        commit(process, doc("project"))
+        snapshot = server.snapshot()
+        ask(process, reserve(new()))
+        server.restore(snapshot)
+        once, lost = server.store.once, [True]
+
+        def finds_out(*arguments: Any) -> str:
+            if lost.pop() if lost else False:
+                raise process.inner._check(ORG)
+            return once(*arguments)
+
+        server.store.once = finds_out
+        assert process.once(ORG, "turn", "mine", 1000) == "mine"
+        assert totals(server.store)["budget"] == (0, 6)

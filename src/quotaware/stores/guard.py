@@ -29,7 +29,7 @@ FAILURES = 5
 PROBE_S = 1.0
 """How often a store that is left alone is tried, and a loss that could not be mended, seconds."""
 REPLAY_S = 60.0
-"""How far back a process knows what it told the store, seconds."""
+"""How far back a process knows what it told the store, seconds; it knows its calls under way whatever their age."""
 REPLAY_STEPS = 100_000
 """How many steps of that time it keeps at most."""
 BATCH = 256
@@ -101,6 +101,7 @@ class Guard:
         self._breakers: dict[Hashable, _Breaker] = {}
         self._told: deque[_Told] = deque()
         self._steps = 0
+        self._open: dict[str, tuple[str, Reserve]] = {}
         self._changed: deque[_Changed] = deque(maxlen=REPLAY_STEPS)
         self._keeping = Lock()
         self._mending = RLock()
@@ -147,6 +148,14 @@ class Guard:
     def _keep(self, org: str, ops: Sequence[Op], results: Sequence[Result]) -> None:
         now = time.monotonic()
         with self._keeping:
+            for op, result in zip(ops, results, strict=True):
+                if isinstance(op, Reserve):
+                    if result.verdict == "done" and not op.dry:
+                        self._open[op.id] = org, op
+                elif isinstance(op, Settle):
+                    self._open.pop(op.id, None)
+            while len(self._open) > REPLAY_STEPS:  # others ended them: their leases were over
+                del self._open[next(iter(self._open))]
             self._told.append(_Told(now, org, ops, results))
             self._steps += len(ops)
             while self._told[0].at < now - REPLAY_S or self._steps > REPLAY_STEPS:
@@ -248,6 +257,10 @@ class Guard:
                             steps[op.id] = [replace(op, force=True)]
                     elif isinstance(op, Reserve) and not op.dry:
                         steps.setdefault(op.id, [replace(op, force=True, wait=False)])
+        with self._keeping:  # calls may run for longer than that
+            under_way = [op for home, op in self._open.values() if home == org]
+        for op in under_way:
+            steps.setdefault(op.id, [replace(op, force=True, wait=False)])
         ops = [op for of_one in steps.values() for op in of_one]  # what expired will do so again
         for start in range(0, len(ops), BATCH):
             some = ops[start : start + BATCH]
