@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
+from dataclasses import replace
 
 import httpx
 import httpx2
 import pytest
 
 from quotaware import AuthenticationError, Quota
+from quotaware.admission import Attempt
 from quotaware.context import Binding, Caller, bound
-from quotaware.core.steps import Reserve, Settle
+from quotaware.core.steps import COST, Reserve, Result, Settle
 from quotaware.stores.tickets import drive
 
 from .calls import PRICES, a_call, ask, let_go, used
@@ -50,6 +52,40 @@ def test_a_reserve_whose_first_answer_was_lost_is_granted(
     admission = let_go(ask(quota))
     admission.settle(used())
     assert len(list(quota.blocking.usage.records())) == 2
+
+
+def test_a_late_copy_of_an_earlier_ask_does_not_let_a_larger_one_out(
+    quota: Quota, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I-1: what goes out is held in full, also where a call was refused, and asks for another bound the next time."""
+    let_go(ask(quota)).settle(used())
+    apply, engine = quota.store.apply, quota.engine
+    asked: list[Reserve] = []
+
+    def late(work, deadline):
+        ops = [op for ops in work.values() for op in ops if isinstance(op, Reserve)]
+        asked.extend(ops)
+        if ops and len(asked) == 1:
+            answers = apply(
+                {org: [replace(op, dry=True) for op in ops] for org, ops in work.items()}, deadline
+            )
+            return {org: replace(answer, results=[Result("denied")]) for org, answer in answers.items()}
+        if ops and len(asked) == 2:
+            apply({ops[0].plan.org: [asked[0]]}, deadline)
+        return apply(work, deadline)
+
+    bounds = iter((1, 2, 2))
+    bound = engine.bound
+    monkeypatch.setattr(
+        engine, "bound", lambda call, *more: bound(replace(call, cap=10 * next(bounds)), *more)
+    )
+    monkeypatch.setattr(quota.store, "apply", late)
+    monkeypatch.setattr(Attempt, "_smaller", lambda *_: True)
+    admission = let_go(ask(quota))
+    (state,) = quota.store._orgs.values()
+    assert [op.hold[COST - 1] for op in asked] == [10_000_000, 20_000_000, 20_000_000]
+    assert {id: held.hold for id, held in state.view.open.items()} == {admission.id: admission.bound.hold}
+    admission.settle(used(2))
 
 
 def test_a_forked_child_does_not_settle_its_parents_call(

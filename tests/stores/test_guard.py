@@ -345,8 +345,12 @@ class TestLoss:
         ask(process, reserve(new()))
         server.restore(snapshot)
         with monkeypatch.context() as broken:
-            broken.setattr(Client, "outbox", lambda *_, **__: (_ for _ in ()).throw(StoreError("away")), raising=False)
-            broken.setattr(guards.Guard, "_replay_steps", lambda *_: (_ for _ in ()).throw(StoreError("away")))
+            broken.setattr(
+                Client, "outbox", lambda *_, **__: (_ for _ in ()).throw(StoreError("away")), raising=False
+            )
+            broken.setattr(
+                guards.Guard, "_replay_steps", lambda *_: (_ for _ in ()).throw(StoreError("away"))
+            )
             assert isinstance(process.apply({ORG: []}, 1.0)[ORG], Lost)
         assert totals(process)["budget"] == (0, 0)
         assert process.health()["lost"] == [ORG]
@@ -354,7 +358,9 @@ class TestLoss:
         assert totals(process)["budget"] == (0, 6)
         assert process.health()["store"] == "ok"
 
-    def test_a_store_that_is_put_back_again_during_a_replay_is_adopted_anew(self, process, server, new, monkeypatch):
+    def test_a_store_that_is_put_back_again_during_a_replay_is_adopted_anew(
+        self, process, server, new, monkeypatch
+    ):
         now = [0.0]
         monkeypatch.setattr(guards.time, "monotonic", lambda: now[0])
         commit(process, doc("project"))
@@ -403,7 +409,9 @@ class TestLoss:
         _, docs = late.read(ORG, ["project", "other"])
         assert [found and found.body for found in docs] == ["since", "lost"]
 
-    def test_a_loss_that_was_met_is_not_forgotten_when_others_write_on(self, process, server, clock, new, monkeypatch):
+    def test_a_loss_that_was_met_is_not_forgotten_when_others_write_on(
+        self, process, server, clock, new, monkeypatch
+    ):
         """Who has not seen what was lost goes on, and carries the sequence past what this process saw."""
         now = [0.0]
         monkeypatch.setattr(guards.time, "monotonic", lambda: now[0])

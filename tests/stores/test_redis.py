@@ -149,6 +149,7 @@ class TestRedisStore(Suite):
     """One server."""
 
 
+@pytest.mark.slow
 class TestRedisClusterStore(Suite):
     """A cluster of three."""
 

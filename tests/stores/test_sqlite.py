@@ -155,6 +155,7 @@ class ForwardClock(FakeClock):
         super().advance(max(0, ms))
 
 
+@pytest.mark.slow
 class TestThreeBesideEachOther(SQLiteSuite):
     """What one process keeps of the file is read anew where another has written."""
 

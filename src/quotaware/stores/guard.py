@@ -217,7 +217,7 @@ class Guard:
             late = {
                 id
                 for id, doc in zip(ids, docs, strict=True)
-                if doc is not None and doc.rev > before and self._is_later(org, doc.rev, each.first)
+                if doc is not None and doc.rev > before and self._is_later(org, doc, each.first)
             }
             anew = Change(
                 current,
@@ -234,12 +234,12 @@ class Guard:
                 return
         logger.error("a change of organization %s that the store lost could not be made again", org)
 
-    def _is_later(self, org: str, rev: int, first: int) -> bool:
-        """Whether the change that is the store's `rev` was made, the first time, no earlier than ours."""
-        for at, text in self.inner.audit(org, rev - 1, 1):
-            if at == rev:
+    def _is_later(self, org: str, doc: Doc, first: int) -> bool:
+        """Whether a document's last change was made, the first time, no earlier than ours."""
+        for rev, text in self.inner.audit(org, doc.rev - 1, 1):
+            if rev == doc.rev:
                 return int(json.loads(text).get("again", rev)) >= first
-        return False  # no change: a threshold's stop
+        return doc.stopped is None  # a threshold stopped it, and nobody changed it
 
     def _replay_steps(self, org: str) -> None:
         since = time.monotonic() - REPLAY_S
