@@ -138,7 +138,7 @@ def test_a_few_are_folded_after_five_seconds(
 
 
 def test_answers_without_a_settle_are_heard_of_once(keeper: Housekeeper, store: House, timer: Timer) -> None:
-    """The organization is looked after, since others may have left something there; nothing is folded again for them."""
+    """The organization is looked after, since others may have left something there; no answer folds it again."""
     hear(keeper, 0)
     keeper.turn()
     assert keeper.organizations() == [ORG]
