@@ -45,6 +45,7 @@ def opens(clock: FakeClock, prefixed: Callable[..., str]) -> Iterator[Opens]:
 
         def open_one(base: str, **options: object) -> Store:
             store = open_store(prefixed(base, **options), clock)
+            store.deadline = 2.0  # the machine may be busy with other things
             at_end.callback(store.close)
             return store
 
