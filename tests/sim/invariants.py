@@ -28,6 +28,7 @@ What is excused, and how long:
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -57,6 +58,7 @@ class _Decree:
     """The newest change of a node: who made it; and when he was told that it is done, µs."""
 
     said: str
+    rev: int
     by: Process
     blind: bool  # made in what a server went back to, before anybody had seen to it
     told: int | None = None
@@ -74,7 +76,9 @@ class Witness:
         self.losses = self.restores = 0
         self.noticed_losses: dict[tuple[Process, str], tuple[int, int]] = {}  # → (how many of them, µs)
         self.adrift: set[str] = set()
-        self.changed: dict[tuple[str, str], Process] = {}  # who wrote a node last, since the last loss
+        self.changed: dict[
+            tuple[str, str], int
+        ] = {}  # which change of a node was written since the last loss
         self.lost: dict[str, int] = {}  # id → the loss that took something of it
         self.excused: set[str] = set()  # calls whose hold was gone before their end
         self.most: dict[str, int] = {}  # the highest cap that each limit ever had
@@ -99,24 +103,24 @@ class Witness:
         nodes = {doc.id: from_doc(doc) for doc in docs}
         changed = [doc for doc in docs if doc.rev == state.view.rev]
         if process is not None:
-            self._decreed(process, org, changed)
+            self._decreed(process, org, changed, state.audit[-1][1])
         self.of(org).documents(nodes, state.view.rev)
         for node in nodes.values():
             for limit in node.limits:
                 key = f"{node.id}/{limit.shape}"
                 self.most[key] = max(self.most.get(key, 0), limit.amount)
 
-    def _decreed(self, process: Process, org: str, changed: list[Doc]) -> None:
+    def _decreed(self, process: Process, org: str, changed: list[Doc], audit: str) -> None:
         for doc in changed:
+            first = json.loads(audit).get(
+                "again", doc.rev
+            )  # its revision when it was changed so the first time
+            decree, newest = self._decree(org, doc.id), self.changed.get((org, doc.id))
+            self.changed[org, doc.id] = first
             if not process.mending.taken:
-                self.policy[org, doc.id] = _Decree(doc.body, process, org in self.adrift)
-            elif (decree := self._decree(org, doc.id)) is not None:
-                before, last = self.of(org).nodes.get(doc.id), self.changed.get((org, doc.id), process)
-                if before is not None and to_doc(before).body == decree.said != doc.body and last != process:
-                    self.fail(
-                        "I-18", f"{process.name} undoes a later change of {doc.id} while it mends a loss"
-                    )
-            self.changed[org, doc.id] = process
+                self.policy[org, doc.id] = _Decree(doc.body, doc.rev, process, org in self.adrift)
+            elif decree is not None and newest == decree.rev and doc.body != decree.said:
+                self.fail("I-18", f"{process.name} undoes a later change of {doc.id} while it mends a loss")
 
     def batch(
         self, process: Process, org: str, ops: list[Op], answer: Answer, state: _Organization, records: int

@@ -46,7 +46,7 @@ def _much_happened(outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
         faults.update(outcome.faults)
     assert faults.keys() == {"policy", "crash", "outage", "loss", "jump"}
-    assert min(faults.values()) > len(outcomes) / 4
+    assert min(faults.values()) > len(outcomes) / 8
     assert sum(outcome.admitted for outcome in outcomes) > 30 * len(outcomes)
     assert sum(outcome.records for outcome in outcomes) > 20 * len(outcomes)
 
