@@ -31,7 +31,7 @@ def test_a_writer_killed_at_any_moment_loses_nothing_that_was_acknowledged(tmp_p
 
 
 @pytest.mark.slow
-def test_a_writer_killed_two_hundred_times_loses_nothing_that_was_acknowledged_bounded(tmp_path):
+def test_a_writer_killed_two_hundred_times_loses_nothing_that_was_acknowledged(tmp_path):
     """I-7, F3: 200 kills."""
     assert int(run_module(WORKERS, "kills", str(tmp_path / "q.db"), "200", "2", timeout=600)) > 200
 
