@@ -382,3 +382,13 @@ def test_a_journal_that_others_may_write_into_is_not_believed(store, tmp_path, a
     away(False)
     (directory / "1-planted.jsonl").write_text("{}")
     assert list(leftovers(directory)) == []
+
+
+@pytest.mark.parametrize("verb", ["find", "read"])
+def test_a_store_that_raises_what_it_should_not_lets_nothing_pass(store, tmp_path, monkeypatch, verb):
+    """A fault of a store, whatever it is called, is a store that is away."""
+    quota, caller = team(store, tmp_path)
+    if verb == "find":
+        quota.engine.directory.forget_key(caller.key)
+    monkeypatch.setattr(store, verb, lambda *_: 1 / 0)
+    assert refused(ask(quota, a_call(), caller)).status == 503

@@ -10,6 +10,7 @@ import pytest
 from quotaware import Quota
 from quotaware.context import Identity
 from quotaware.errors import ConfigurationError
+from quotaware.stores.guard import Guard
 from quotaware.tenancy import keys
 from tests.calls import CENT, a_call, a_quota, ask, audited, binding, let_go, refused, spend, used
 from tests.support import AuditedStore, FakeClock
@@ -139,6 +140,26 @@ def test_a_store_that_is_away_refuses_nothing(store: AuditedStore, monkeypatch: 
     records = list(quota.blocking.usage.records())
     assert [record.cost for record in records] == [CENT] * 4
     assert ["degraded" in record.flags for record in records] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("whose", ["a key that is not known", "nobody", "a full journal"])
+def test_it_refuses_nobody_while_the_store_is_away(
+    store: AuditedStore, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    quota = shadow(store, unattributed="deny")
+    identity = Identity(key=keys.digest(keys.make("live"))) if "key" in whose else Identity()
+    with monkeypatch.context() as away:
+        for name in ("apply", "find", "read"):
+            away.setattr(store, name, lambda *_: 1 / 0)
+        if whose == "a full journal":
+            away.setattr("quotaware.stores.journal.MAX_CALLS", 0)
+        let_go(ask(quota, by=identity)).settle(used())
+    if isinstance(quota._guard, Guard):
+        quota._guard._breakers.clear()
+    assert quota.flush()
+    (record,) = quota.blocking.usage.records()
+    assert record.would_deny
+    assert "degraded" in record.flags
 
 
 @pytest.mark.parametrize("value", [1, 0, "yes", None, float("nan")])

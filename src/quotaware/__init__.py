@@ -7,6 +7,7 @@ app.add_middleware(QuotaMiddleware, quota=quota)
 from .context import Identity
 from .core.limits import Limit
 from .core.prices import Price
+from .core.totals import Total
 from .core.usage import Usage
 from .errors import (
     AlreadyExists,
@@ -48,6 +49,7 @@ __all__ = [
     "RateLimitExceeded",
     "StoreError",
     "StoreUnavailable",
+    "Total",
     "Usage",
     "UsageRecord",
     "denial_of",

@@ -33,6 +33,7 @@ from .errors import (
     NotFound,
     PermissionDenied,
     QuotaExceeded,
+    QuotawareError,
     StoreError,
 )
 from .ids import Ids
@@ -151,8 +152,6 @@ class Engine:
         caller = binding.caller or Identity()
         if isinstance(caller, Caller):
             return caller
-        if binding.refusal is not None:
-            return binding.refusal
         if caller.key is not None:
             place = self.directory.peek_key(caller.key)
             if place is None or place is UNREAD:
@@ -162,7 +161,7 @@ class Engine:
         if project is None:
             nobody = self._nobody()
             if isinstance(nobody, ApiError):
-                return nobody
+                return binding.refusal or nobody
             return replace(nobody, end_user=caller.end_user, tags=caller.tags)
         org = self.directory.peek_home(project)
         return None if org is None else Caller(org, project, caller.end_user, caller.tags)
@@ -235,7 +234,14 @@ class Engine:
         yield ticket, self.lanes.deadline * LOOKUP_TRIPS
         if not ticket.done:
             raise StoreError("the store did not answer in time")
-        return ticket.value()
+        try:
+            return ticket.value()
+        except QuotawareError:
+            raise
+        except (
+            Exception
+        ) as error:  # a store that breaks its word is one that is away, and no reason to let calls pass
+            raise StoreError(f"the store failed: {error!r}") from error
 
     def standing(self, path: Path, caller: Caller) -> ApiError | None:
         """Why nothing on this path may act right now, if so: a dead key, a disabled node."""

@@ -16,7 +16,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from .admission import Admission, Attempt, Bound
-from .context import Binding, Caller
+from .context import NOBODY, Binding, Caller
 from .core.bounds import Call
 from .core.steps import COST, Amounts, Answer, Event, Op, Settle
 from .errors import ApiError, StoreError, StoreUnavailable
@@ -58,20 +58,24 @@ class Outage:
             f"The quota store did not answer; try again ({error})", retry_after=_random.randint(*RETRY_S)
         )
         engine = self._engine
-        if not (self._modes.allows or engine.settings.shadow):
+        shadow = engine.settings.shadow
+        if not (self._modes.allows or shadow):
             return refusal
         caller = engine.known_caller(binding)
         path = engine.known_path(caller, TRUSTED_MS) if isinstance(caller, Caller) else None
-        if isinstance(caller, ApiError):
-            return caller
-        if caller is None or path is None:
-            return refusal
-        return self._decide(call, binding, caller, path, refusal)
+        attempt = Attempt(engine, call, binding, may_wait=False)
+        if not isinstance(caller, Caller) or path is None:
+            unknown = caller if isinstance(caller, ApiError) else refusal
+            if not shadow:
+                return unknown
+            attempt.would_deny.append(unknown.code)
+            caller, path = NOBODY, Path(NOBODY.org, 0, ())
+        return self._decide(attempt, caller, path, refusal)
 
     def _decide(
-        self, call: Call, binding: Binding, caller: Caller, path: Path, refusal: ApiError
+        self, attempt: Attempt, caller: Caller, path: Path, refusal: ApiError
     ) -> Admission | ApiError:
-        engine = self._engine
+        engine, call = self._engine, attempt.call
         shadow = engine.settings.shadow
         policy = engine.policy(path, call, caller)
         if not shadow and (self._modes.cost if policy.budgets else self._modes.rates) == "deny":
@@ -80,7 +84,6 @@ class Outage:
         price = engine.price(call, policy)
         if forbidden is None and isinstance(price, ApiError):
             forbidden, price = price, None
-        attempt = Attempt(engine, call, binding, may_wait=False)
         if forbidden is not None:
             if not shadow:
                 return forbidden
@@ -93,13 +96,14 @@ class Outage:
                 "The quota store is away, and what may be spent meanwhile is spent; try again",
                 retry_after=RETRY_S[1],
             )
-        if not self._journal.begin(attempt.id, policy.plan, bound.on_expiry, attempt.about):
+        noted = self._journal.begin(attempt.id, policy.plan, bound.on_expiry, attempt.about)
+        if not noted and not shadow:  # which refuses nothing: it is booked from memory
             return StoreUnavailable(
                 "The quota store is away, and the journal of calls let through meanwhile is full",
                 retry_after=RETRY_S[1],
             )
         engine.count("degraded")
-        binding.admitted(attempt.id, frozenset(), policy, degraded=True)
+        attempt.binding.admitted(attempt.id, frozenset(), policy, degraded=True)
         return Admission(attempt, policy, usable, bound, degraded=True)
 
     def _left(self, policy: Policy) -> int | None:

@@ -37,16 +37,16 @@ def test_nothing_is_broken_in_many_worlds():
     """
     outcomes = [run(seed, STEPS) for seed in range(SEEDS)]
     assert sum(outcome.steps for outcome in outcomes) > 0.9 * SEEDS * STEPS
-    _much_happened(outcomes)
+    _much_happened(outcomes, 1 / 4)
 
 
-def _much_happened(outcomes: list[Outcome]) -> None:
-    """A simulation in which nothing happens proves nothing."""
+def _much_happened(outcomes: list[Outcome], least: float) -> None:
+    """A simulation in which nothing happens proves nothing: each fault in this part of the worlds, at least."""
     faults = Tally[str]()
     for outcome in outcomes:
         faults.update(outcome.faults)
     assert faults.keys() == {"policy", "crash", "outage", "loss", "jump"}
-    assert min(faults.values()) > len(outcomes) / 8
+    assert min(faults.values()) > least * len(outcomes)
     assert sum(outcome.admitted for outcome in outcomes) > 30 * len(outcomes)
     assert sum(outcome.records for outcome in outcomes) > 20 * len(outcomes)
 
@@ -54,13 +54,13 @@ def _much_happened(outcomes: list[Outcome]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("begin", range(SEEDS, SEEDS + BLOCK, BLOCK))
 def test_nothing_is_broken_in_more_worlds_bounded(begin: int):
-    _much_happened([run(seed, STEPS) for seed in range(begin, begin + BLOCK)])
+    _much_happened([run(seed, STEPS) for seed in range(begin, begin + BLOCK)], 1 / 8)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("begin", range(0, 10_000, BLOCK))
 def test_nothing_is_broken_in_ten_thousand_worlds(begin: int):
-    _much_happened([run(seed, STEPS) for seed in range(begin, begin + BLOCK)])
+    _much_happened([run(seed, STEPS) for seed in range(begin, begin + BLOCK)], 1 / 8)
 
 
 @pytest.mark.parametrize("name", PLANTED)

@@ -2,60 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import traceback
-from collections.abc import Callable
 
-from quotaware.core.steps import NOTHING, Answer, Peek, Reserve, Settle
+from quotaware.core.steps import NOTHING, Peek, Reserve, Settle
 from quotaware.ids import Ids
 from quotaware.stores.memory import system_clock
 from quotaware.stores.redis import RedisStore
 from quotaware.testing.store_suite.kit import ORG, ask, budget, verdicts
+from tests.stores import forks
+from tests.stores.forks import DEADLINE, in_children
 from tests.support import check_books
-
-DEADLINE = 30.0
-
-
-def in_children(number: int, work: Callable[[int], int]) -> list[int]:
-    """What the work comes to in each of some forked children that run beside each other."""
-    children = []
-    for index in range(number):
-        read_end, write_end = os.pipe()
-        pid = os.fork()
-        if not pid:
-            try:
-                os.write(write_end, b"%d" % work(index))
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-            os._exit(0)
-        children.append((pid, read_end))
-    assert [os.waitpid(pid, 0)[1] for pid, _ in children] == [0] * number
-    return [int(os.read(end, 99)) for _, end in children]
 
 
 def exact(url: str, offered: str, cap: str, batch: str) -> None:
-    """4 processes offer so many calls; how many go."""
-    limit = budget(int(cap))
-
-    def offer(index: int) -> int:
-        store, ids, done = RedisStore(url), Ids(), 0
-        left = int(offered) // 4
-        while left:
-            size = min(int(batch), left)
-            left -= size
-            now = system_clock()
-            ops = [Reserve(ids.new(now), limit, (0, 1, 0), NOTHING, 600_000, "") for _ in range(size)]
-            answer = store.apply({ORG: ops}, DEADLINE)[ORG]
-            assert isinstance(answer, Answer), answer
-            assert sum(answer.totals["budget"]) <= int(cap)
-            done += verdicts(answer).count("done")
-        store.close()
-        return done
-
-    print(sum(in_children(4, offer)))
+    """F1: how many calls go that 4 processes offer."""
+    print(forks.exact(lambda: RedisStore(url), int(offered), int(cap), int(batch)))
 
 
 def fork(url: str) -> None:

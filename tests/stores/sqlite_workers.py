@@ -11,8 +11,6 @@ import signal
 import sqlite3
 import sys
 import time
-import traceback
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -24,65 +22,16 @@ from quotaware.stores.memory import system_clock
 from quotaware.stores.sqlite import SQLiteStore
 from quotaware.stores.thread import LeaseTerms
 from quotaware.testing.store_suite.kit import FOREVER, ORG, ask, budget, verdicts
+from tests.stores import forks
+from tests.stores.forks import DEADLINE, ended_well, forked
 from tests.support import check_books
 
 HOLD, REAL = 10, 7
-DEADLINE = 30.0
-
-
-def forked(work: Callable[[], None]) -> int:
-    """Does the work in a child."""
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        work()
-        sys.stdout.flush()
-    except BaseException:
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)
-    os._exit(0)
-
-
-def ended_well(pids: list[int]) -> None:
-    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-    assert codes == [0] * len(pids), codes
-
-
-def in_children(number: int, work: Callable[[int], int]) -> list[int]:
-    """What the work comes to in each of some children that run beside each other."""
-    ends = [os.pipe() for _ in range(number)]
-
-    def run(index: int) -> None:
-        os.write(ends[index][1], b"%d" % work(index))
-
-    pids = [forked(lambda index=index: run(index)) for index in range(number)]
-    ended_well(pids)
-    return [int(os.read(end, 99)) for end, _ in ends]
 
 
 def exact(path: str, offered: str, cap: str, batch: str) -> None:
-    """I-1 and F1: 4 processes offer so many calls, exactly `cap` go."""
-    limit = budget(int(cap))
-
-    def offer(index: int) -> int:
-        store, ids, done = SQLiteStore(path), Ids(), 0
-        left = int(offered) // 4
-        while left:
-            size = min(int(batch), left)
-            left -= size
-            now = system_clock()
-            ops = [Reserve(ids.new(now), limit, (0, 1, 0), NOTHING, 600_000, "") for _ in range(size)]
-            answer = store.apply({ORG: ops}, DEADLINE)[ORG]
-            assert isinstance(answer, Answer)
-            assert sum(answer.totals["budget"]) <= int(cap)
-            done += verdicts(answer).count("done")
-        store.close()
-        return done
-
-    print(sum(in_children(4, offer)))
+    """F1: how many calls go that 4 processes offer."""
+    print(forks.exact(lambda: SQLiteStore(path), int(offered), int(cap), int(batch)))
 
 
 def kills(path: str, times: str, seed: str) -> None:

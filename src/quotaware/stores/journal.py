@@ -69,7 +69,9 @@ class Journal:
             return True
 
     def end(self, id: str, real: Amounts, outcome: str) -> None:
-        """Notes how a call ended."""
+        """Notes how a call ended whose begin was noted."""
+        if id not in self._pending:
+            return
         with self._lock:
             try:
                 self._write({"end": id, "real": real, "outcome": outcome})

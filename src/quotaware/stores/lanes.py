@@ -94,6 +94,7 @@ class Lanes:
         for org in orgs:
             lanes.setdefault(self.of(org), []).append(org)
         for thread, own in lanes.items():
+            thread.start()
             for start in range(0, len(own), BATCH):
                 thread.later(partial(thread.look, own[start : start + BATCH]))
 
