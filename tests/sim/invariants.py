@@ -45,8 +45,10 @@ from .process import CALL_MS, IDLE_MS, LEASE_MS
 from .scheduler import MS, SECOND
 
 if TYPE_CHECKING:
+    from quotaware.stores.seen import Known
+
     from .process import Process
-    from .server import Head
+    from .server import Met
     from .world import World
 
 OFTEN = 100
@@ -207,13 +209,12 @@ class Witness:
                     self.lost[id] = self.losses
         self.books = {org: books.copy() for org, books in snapshot.items()}
 
-    def met(self, process: Process, org: str, known: tuple[str, int], head: Head | None, lost: bool) -> None:
-        """Rule 7: who meets another epoch than he knows, or an earlier sequence, is told so."""
-        epoch, seq = (head.epoch, head.seq) if head is not None else ("", 0)
-        if lost != (known[0] != "" and (epoch != known[0] or seq < known[1])):
-            self.fail(
-                "rule 7", f"{process.name} knows {known} of {org}, meets {(epoch, seq)}, lost is {lost}"
-            )
+    def met(self, process: Process, org: str, known: Known, met: Met, lost: bool) -> None:
+        """Rule 7: who meets another epoch than he knows, an earlier sequence or fewer of his own writes, is told so."""
+        epoch, seq, writes = met
+        older = epoch != known.epoch or seq < known.seq or writes < known.writes
+        if lost != (known.epoch != "" and older):
+            self.fail("rule 7", f"{process.name} knows {known[:3]} of {org}, meets {met}, lost is {lost}")
         if not lost:
             return
         self.noticed_losses[process, org] = (self.losses, self.world.scheduler.now)

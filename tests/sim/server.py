@@ -1,23 +1,22 @@
 """The simulated store: one server with the real kernel and the memory store's logic, and a client in each process.
 
-Each organization has an epoch and a sequence, and a client sends along what it has seen of it, so that a server that
-came back empty or older is noticed before anything is read or written (`stores/seen.py`). Requests and replies are
-messages, which the network may lose, delay, double and so reorder.
+Each organization has an epoch and a sequence, and how often each client wrote it; a client sends along what it has seen
+of that, so that a server that came back empty or older is noticed before anything is read or written
+(`stores/seen.py`). Requests and replies are messages, which the network may lose, delay, double and so reorder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from quotaware.core.steps import Answer, Op
 from quotaware.errors import Conflict, Lost, StoreError
 from quotaware.stores.memory import MemoryStore, _Organization
 from quotaware.stores.protocol import CLOSED_MS, REV_STEP, Change, Item
-from quotaware.stores.seen import Seen
+from quotaware.stores.seen import Known, Seen
 
 from .scheduler import MS
 
@@ -36,18 +35,26 @@ ANYWHERE = frozenset({"hello", "find", "link", "unlink", "orgs"})
 
 @dataclass(slots=True)
 class Head:
-    """What tells an organization's state from an older one, and from another's. `base` is the revision from before the
-    last adoption, `former` the epochs that went before.
+    """What tells an organization's state from an older one, and from another's: `writes` are by client. `base` is the
+    revision from before the last adoption, `former` the epochs that went before.
     """
 
     epoch: str
     seq: int = 0
+    writes: dict[str, int] = field(default_factory=dict)
     base: int = 0
     former: tuple[str, ...] = ()
 
 
-Known = Mapping[str, tuple[str, int]]
-"""What a client has seen of organizations: epoch and sequence of each."""
+class Asked(NamedTuple):
+    """What a client sends along: its name among those that write, and what it has seen of organizations."""
+
+    writer: str
+    known: Mapping[str, Known]
+
+
+Met = tuple[str, int, int]
+"""Epoch and sequence of an organization, and how often a client wrote it."""
 
 
 class Server(MemoryStore):
@@ -59,7 +66,6 @@ class Server(MemoryStore):
         self.up = True
         self.heads: dict[str, Head] = {}
         self._epochs = 0
-        self._seen = Seen()
 
     def new_epoch(self) -> str:
         self._epochs += 1
@@ -73,52 +79,63 @@ class Server(MemoryStore):
 
     # requests
 
-    def handle(self, process: Process, verb: str, arguments: Sequence[Any], known: Known) -> Any:
+    def handle(self, process: Process, verb: str, arguments: Sequence[Any], by: Asked) -> Any:
         """The answer to a request, or the error to raise, as a value."""
         try:
             if verb == "apply":
                 (work,) = arguments
-                return {org: self._apply(process, org, ops, known) for org, ops in work.items()}
+                return {org: self._apply(process, org, ops, by) for org, ops in work.items()}
             if verb == "adopt":
-                return self._adopt(*arguments, known=known)
+                return self._adopt(*arguments, by=by)
             call = partial(getattr(MemoryStore, verb), self, *arguments)
-            return call() if verb in ANYWHERE else self._about(process, arguments[0], verb, call, known)
+            return call() if verb in ANYWHERE else self._about(process, arguments[0], verb, call, by)
         except (Conflict, StoreError) as error:
             return error
 
-    def _apply(self, process: Process, org: str, ops: Sequence[Op], known: Known) -> Answer | StoreError:
-        if lost := self._lost(process, org, known):
+    def _apply(self, process: Process, org: str, ops: Sequence[Op], by: Asked) -> Answer | StoreError:
+        if lost := self._lost(process, org, by):
             return lost
         state = self._orgs.get(org) or self._of(org)
         records = len(state.rows)
         answer = self._batch(state, ops)
-        self._head(org).seq += 1
+        self._wrote(org, by)
         self.world.witness.batch(process, org, ops, answer, state, records)
         return answer
 
-    def _about(self, process: Process, org: str, verb: str, call: Callable[[], Any], known: Known) -> Any:
-        if lost := self._lost(process, org, known):
+    def _about(self, process: Process, org: str, verb: str, call: Callable[[], Any], by: Asked) -> Any:
+        if lost := self._lost(process, org, by):
             return lost
         answer = call()
         if verb in WRITES and org in self._orgs:
-            self._head(org).seq += 1
+            self._wrote(org, by)
         if verb == "commit":
             self.world.witness.committed(process, org)
         return answer
 
-    def _lost(self, process: Process, org: str, known: Known) -> Lost | None:
-        head = self.heads.get(org)
-        self._seen.take(org, *known[org])
-        lost = self._seen.check(org, head.epoch if head else "", head.seq if head else 0)
-        self.world.witness.met(process, org, known[org], head, lost is not None)
+    def _lost(self, process: Process, org: str, by: Asked) -> Lost | None:
+        met = self.met(org, by.writer)
+        seen = Seen()
+        seen.note(org, *by.known[org][:3])
+        lost = seen.check(org, *met)
+        self.world.witness.met(process, org, by.known[org], met, lost is not None)
         return lost
 
-    def _adopt(self, org: str, empty: bool, *, known: Known) -> int | None:
+    def met(self, org: str, writer: str) -> Met:
+        """What a client meets of an organization."""
+        head = self.heads.get(org)
+        return (head.epoch, head.seq, head.writes.get(writer, 0)) if head is not None else ("", 0, 0)
+
+    def _wrote(self, org: str, by: Asked) -> None:
+        head = self._head(org)
+        head.seq += 1
+        head.writes[by.writer] = head.writes.get(by.writer, 0) + 1
+
+    def _adopt(self, org: str, empty: bool, *, by: Asked) -> int | None:
         state = self._orgs.get(org)
         if (state is None or not state.docs) and not empty:
             return None
         view, head = self._of(org).view, self._head(org)
-        epoch, seq = known[org]
+        epoch, seq = by.known[org][:2]
         now = max(view.now, self._clock())
         if epoch == head.epoch and head.seq >= seq:
             return view.rev
@@ -140,7 +157,7 @@ class Server(MemoryStore):
     # what befalls it
 
     def snapshot(self) -> dict[str, tuple[Head, list[Item]]]:
-        return {org: (copy(head), list(self.dump(org))) for org, head in self.heads.items()}
+        return {org: (_copy(head), list(self.dump(org))) for org, head in self.heads.items()}
 
     def restore(self, snapshot: Mapping[str, tuple[Head, list[Item]]]) -> None:
         """An older state, and nothing of what came after it."""
@@ -148,10 +165,14 @@ class Server(MemoryStore):
         self._orgs.clear()
         for org, (head, rows) in snapshot.items():
             self.load(org, rows)
-            self.heads[org] = copy(head)
+            self.heads[org] = _copy(head)
 
     def organization(self, org: str) -> _Organization:
         return self._of(org)
+
+
+def _copy(head: Head) -> Head:
+    return replace(head, writes=dict(head.writes))
 
 
 class Reply:
@@ -162,7 +183,7 @@ class Reply:
     def __init__(self) -> None:
         self.done = False
         self.value: Any = None
-        self.heads: dict[str, tuple[str, int]] = {}
+        self.heads: dict[str, Met] = {}
 
 
 class Client:
@@ -211,20 +232,20 @@ class Client:
         if more:
             arguments = _in_order(verb, arguments, more)
         reply = Reply()
-        known = {org: self.seen.of(org) for org in orgs}
+        by = Asked(self.seen.writer, {org: self.seen.of(org) for org in orgs})
         if process.alive:
-            world.network.send(process, reply, verb, arguments, known)
+            world.network.send(process, reply, verb, arguments, by)
         until = world.scheduler.now + (timeout or self.deadline) * 1000 * MS
         world.scheduler.wait(reply, until)
         if not reply.done or not process.alive:
             raise StoreError("no answer in time")
         for org in orgs:
-            head = reply.heads.get(org, ("", 0))
+            head = reply.heads.get(org, ("", 0, 0))
             about = _of(reply.value, org)
             if isinstance(about, Lost):
                 self.seen.check(org, *head)
             elif take and about is not None:
-                self.seen.take(org, *head)
+                self.seen.take(org, *head[:2])
             elif not isinstance(about, Exception):
                 self.seen.note(org, *head)
         if isinstance(reply.value, Exception):
@@ -250,11 +271,11 @@ class Network:
         self.world = world
         self.lost = self.late = self.twice = 0.0
 
-    def send(self, process: Process, reply: Reply, verb: str, arguments: Sequence[Any], known: Known) -> None:
+    def send(self, process: Process, reply: Reply, verb: str, arguments: Sequence[Any], by: Asked) -> None:
         scheduler = self.world.scheduler
         if not self.world.server.up:
             process.troubled()
-        request = (process, reply, verb, arguments, known)
+        request = (process, reply, verb, arguments, by)
         if scheduler.chance(self.twice):
             scheduler.at(scheduler.between(0, 60 * MS), process.name + ">", self._arrive, *request)
         if scheduler.chance(self.lost):
@@ -262,21 +283,19 @@ class Network:
         else:
             scheduler.at(self._delay(process), process.name + ">", self._arrive, *request)
 
-    def _arrive(
-        self, process: Process, reply: Reply, verb: str, arguments: Sequence[Any], known: Known
-    ) -> None:
+    def _arrive(self, process: Process, reply: Reply, verb: str, arguments: Sequence[Any], by: Asked) -> None:
         server, scheduler = self.world.server, self.world.scheduler
         if not server.up:
             process.troubled()
             return
-        value = server.handle(process, verb, arguments, known)
-        heads = {org: (head.epoch, head.seq) for org in known if (head := server.heads.get(org))}
+        value = server.handle(process, verb, arguments, by)
+        heads = {org: server.met(org, by.writer) for org in by.known if org in server.heads}
         if not scheduler.chance(self.lost):
             scheduler.at(self._delay(process), process.name + "<", self._answer, process, reply, value, heads)
         else:
             process.troubled()
 
-    def _answer(self, process: Process, reply: Reply, value: Any, heads: dict[str, tuple[str, int]]) -> None:
+    def _answer(self, process: Process, reply: Reply, value: Any, heads: dict[str, Met]) -> None:
         if process.alive and not reply.done:
             reply.value, reply.heads, reply.done = value, heads, True
 

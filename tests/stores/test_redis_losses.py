@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from quotaware.core.steps import Extend, Peek, Settle
+from quotaware.core.steps import Event, Extend, Peek, Settle
 from quotaware.errors import Lost, StoreError
 from quotaware.stores.protocol import CLOSED_MS, REV_STEP, Change, Store
 from quotaware.testing.store_suite.kit import ORG, commit, doc, verdicts
@@ -185,6 +185,37 @@ class TestOlder:
         fresh = opens(server.url)
         assert fresh.read(ORG, ["a"])[0] == 1
         assert totals(fresh) == (0, 5)
+
+    def test_it_is_noticed_though_others_wrote_as_much_as_was_lost(self, store, server, opens, earlier, new):
+        """They saw nothing newer, and carried the sequence past what this process knows."""
+        stranger = opens(server.url)
+        for _ in range(5):
+            asked(stranger, hold(new()))
+        with pytest.raises(Lost, match="without this process"):
+            store.read(ORG, ["a"])
+        lost(store)
+        assert store.adopt(ORG) == 1
+        with pytest.raises(Lost, match="went on"):
+            stranger.read(ORG, ["a"])
+
+    def test_a_write_of_any_kind_is_missed(self, server, opens, new):
+        """Of the tree and beside the calls as of a batch."""
+        writes: list[Callable[[Store], object]] = [
+            lambda store: asked(store, hold(new())),
+            lambda store: commit(store, doc("b")),
+            lambda store: store.outbox(ORG, put=(Event("e", 1, "{}"),)),
+            lambda store: store.once(ORG, "turn", "mine", 1000),
+        ]
+        for write in writes:
+            store, stranger = opens(server.url), opens(server.url)
+            commit(store, doc("a"))
+            snapshot = server.snapshot()
+            write(store)
+            server.restart(snapshot)
+            for _ in range(3):
+                commit(stranger, doc("c"))
+            lost(store)
+            server.command("FLUSHALL")
 
     def test_it_can_be_lost_once_more(self, store, server, clock, earlier, new):
         store.adopt(ORG)

@@ -1,9 +1,15 @@
-"""What a process saw of each organization last: how it notices that a store was emptied or put back in time."""
+"""What a process saw of each organization last: how it notices that a store was emptied or put back in time.
+
+Epoch and sequence tell that, unless others have written as much as was lost before this process looks again. A store
+that can lose what it acknowledged (a failover) keeps each process's own number of writes as well.
+"""
 
 from __future__ import annotations
 
 import secrets
+import time
 from threading import Lock
+from typing import NamedTuple
 
 from cachetools import LRUCache
 
@@ -15,6 +21,10 @@ NEVER = 1 << 52
 """A sequence that none reaches: what is known of an organization from the moment that a loss was met, so that writes of
 others, who saw less, do not carry the sequence past it before it is adopted.
 """
+IDLE_S = 1800.0
+"""After so many seconds without a write a process expects nothing of its number of writes any more: the store may
+forget it some time later.
+"""
 
 
 def new_epoch() -> str:
@@ -22,42 +32,75 @@ def new_epoch() -> str:
     return secrets.token_hex(8)
 
 
+class Known(NamedTuple):
+    """The newest of an organization: epoch ("": nothing was seen yet), sequence, and how often this process wrote it,
+    the last time at `at` (monotonic seconds).
+    """
+
+    epoch: str
+    seq: int
+    writes: int = 0
+    at: float = 0.0
+
+
+NOTHING = Known("", 0)
+
+
 class Seen:
-    """The newest (epoch, sequence) of each organization that this process met. Thread-safe."""
+    """The newest of each organization that this process met. Thread-safe. `writer`: its name among all that write."""
+
+    writer: str
 
     def __init__(self) -> None:
-        self._newest: LRUCache[str, tuple[str, int]] = LRUCache(ORGANIZATIONS)
+        self._newest: LRUCache[str, Known] = LRUCache(ORGANIZATIONS)
         self.begin_again()
 
     def begin_again(self) -> None:
-        """In a forked child: what was known stays, a lock that the parent's thread holds does not."""
+        """In a forked child: what was known stays; the parent's name, and a lock that its thread holds, do not."""
         self._lock = Lock()
+        self.writer = secrets.token_hex(6)
+        for org, known in list(self._newest.items()):
+            self._newest[org] = known._replace(writes=0)
 
-    def of(self, org: str) -> tuple[str, int]:
-        """("", 0) where nothing was seen yet."""
+    def of(self, org: str) -> Known:
+        """What is expected of an organization."""
         with self._lock:
-            return self._newest.get(org, ("", 0))
+            return self._of(org)
 
-    def check(self, org: str, epoch: str, seq: int) -> Lost | None:
-        """What is wrong with an organization that is met with this epoch ("" where it is not there) and sequence."""
-        known, newest = self.of(org)
-        if not known or (epoch == known and seq >= newest):
+    def _of(self, org: str) -> Known:
+        known = self._newest.get(org, NOTHING)
+        return known if time.monotonic() - known.at < IDLE_S else known._replace(writes=0)
+
+    def check(self, org: str, epoch: str, seq: int, writes: int | None = None) -> Lost | None:
+        """What is wrong with an organization that is met with this epoch ("" where it is not there), sequence and, in a
+        store that keeps it, number of this process's writes.
+        """
+        known = self.of(org)
+        mine = known.writes if writes is None else writes
+        if not known.epoch or (epoch == known.epoch and seq >= known.seq and mine >= known.writes):
             return None
-        self.note(org, known, NEVER)
+        self.note(org, known.epoch, NEVER)
         if not epoch:
             return Lost(f"organization {org} is gone from the store, which had it")
-        if epoch != known:
+        if epoch != known.epoch:
             return Lost(f"organization {org} went on in the store without what this process knows")
-        return Lost(f"the store has an older state of organization {org} ({seq} is not what was seen)")
+        return Lost(
+            f"the store has an older state of organization {org}, or one without this process's writes"
+        )
 
-    def note(self, org: str, epoch: str, seq: int) -> None:
-        """Takes note of what a step left; of two, the newer sequence of the same epoch stands."""
+    def note(self, org: str, epoch: str, seq: int, writes: int = 0) -> None:
+        """Takes note of what a step left; of two, the newer of the same epoch stands."""
         if epoch:
             with self._lock:
-                known, newest = self._newest.get(org, ("", 0))
-                self._newest[org] = (epoch, max(seq, newest) if epoch == known else seq)
+                known = self._of(org)
+                if epoch == known.epoch:
+                    seq = max(seq, known.seq)
+                    at = time.monotonic() if writes > known.writes else known.at
+                    self._newest[org] = Known(epoch, seq, max(writes, known.writes), at)
+                else:
+                    self._newest[org] = Known(epoch, seq, writes, time.monotonic())
 
     def take(self, org: str, epoch: str, seq: int) -> None:
         """Goes on with what is there, after an adoption."""
         with self._lock:
-            self._newest[org] = (epoch, seq)
+            self._newest[org] = Known(epoch, seq)

@@ -91,9 +91,17 @@ class RedisStore:
 
     def _batch(self, org: str, ops: Sequence[Op], extra: Sequence[Packed]) -> Batch:
         access = self._access
-        known = access.seen.of(org)
         return pack_batch(
-            access.names(org), org, ops, known, new_epoch(), access.now(), access.slack, self._plans, extra
+            access.names(org),
+            org,
+            ops,
+            access.seen.of(org),
+            access.seen.writer,
+            new_epoch(),
+            access.now(),
+            access.slack,
+            self._plans,
+            extra,
         )
 
     def _send(self, batches: Sequence[Batch], whole: set[str], until: float) -> list[object]:
@@ -122,9 +130,9 @@ class RedisStore:
         if isinstance(found, Foreign):
             return found
         if isinstance(found, Done):
-            self._access.seen.note(batch.org, found.epoch, found.seq)
+            self._access.seen.note(batch.org, found.epoch, found.seq, found.writes)
             return found.answer
-        return self._access.lost(batch.org, found.epoch, found.seq)
+        return self._access.lost(batch.org, found.epoch, found.seq, found.writes)
 
     def adopt(self, org: str, *, empty: bool = False) -> int | None:
         access = self._access
@@ -132,7 +140,7 @@ class RedisStore:
         for _ in range(TRIES):
             look = Step(names).add("HLEN", names("d"))
             met, _ = access.run(org, look, self.deadline, again=True)
-            known, newest = access.seen.of(org)
+            known, newest = access.seen.of(org)[:2]
             has_docs = bool(met.replies[0])
             if not (empty or met.accepted or has_docs):
                 return None

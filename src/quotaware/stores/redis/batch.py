@@ -1,9 +1,10 @@
 """One batch of one organization as the script reads it (`load.lua`, `decide.lua`, `write.lua`), and its answer.
 
-The request is one flat msgpack array, so that the script makes no table a row: known epoch and sequence, an epoch for
-an organization that is new, the clock (0: the server's), slack for what expires, time of the oldest id, how many of
-each; then ids by the hour they were made in, the homes of counters, plans, steps. A plan is packed once for as long as
-it is used; a batch adds only which homes its counters are in: the hash of a window, or a rolling counter's own key.
+The request is one flat msgpack array, so that the script makes no table a row: known epoch, sequence and number of own
+writes, an epoch for an organization that is new, the clock (0: the server's), slack for what expires, time of the
+oldest id, how many of each; then ids by the hour they were made in, the homes of counters, plans, steps. A plan is
+packed once for as long as it is used; a batch adds only which homes its counters are in: the hash of a window, or a
+rolling counter's own key.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from threading import Lock
 from typing import NamedTuple, TypeVar
 
 from ...core.steps import Answer, Counter, Extend, Op, Over, Peek, Plan, Reserve, Result, Settle, Verdict
+from ..seen import Known
 from . import msgpack
 from .keys import Names, decode, encode, window_name
 from .values import HOWS, digest_of, pack_plan, unpack_plan
@@ -38,7 +40,7 @@ _NUMBER = Struct(">BH")
 _ROLLING = -2
 _SPAN = b"\x82" + msgpack.text(b"line")
 _SPAN_MS = msgpack.text(b"span")
-_HEAD = Struct("<cdddIIIIII")
+_HEAD = Struct("<cddddIIIIII")
 _OVER = Struct("<IIBddddd")
 _LETTERS: dict[str, Verdict] = {
     "d": "done", "D": "done", "a": "again", "A": "again", "n": "denied", "s": "stale", "w": "window",
@@ -164,14 +166,15 @@ def pack_batch(
     names: Names,
     org: str,
     ops: Sequence[Op],
-    known: tuple[str, int],
+    known: Known,
+    writer: str,
     epoch: str,
     clock: int,
     slack: int,
     plans: Plans,
     extra: Sequence[Packed] = (),
 ) -> Batch:
-    """A batch of one organization. `known`: its newest epoch and sequence here; `epoch`: its, if it is new; `extra`:
+    """A batch of one organization. `known`: what was seen of it by `writer`; `epoch`: its, if it is new; `extra`:
     plans of reservations that are settled under another plan.
     """
     used: dict[int, Packed] = {}
@@ -189,7 +192,12 @@ def pack_batch(
     ids = [each for group in by_hour.values() for each in group]
 
     number = msgpack.number
-    out = [msgpack.text(encode(known[0])), number(known[1]), msgpack.text(encode(epoch))]
+    out = [
+        msgpack.text(encode(known.epoch)),
+        number(known.seq),
+        number(known.writes),
+        msgpack.text(encode(epoch)),
+    ]
     counts = (len(by_hour), len(homes), len(ids), len(listed), len(ops), len(asked))
     out += map(number, (clock, slack, oldest, *counts))
     out += (number(len(group)) for group in by_hour.values())
@@ -207,6 +215,7 @@ def pack_batch(
     values += _pack_ops(out, ops, _numbers(ids), _numbers(used))
 
     keys = [names(kind) for kind in "mvhrpxuozy"]
+    keys.append(names("q", writer))
     keys += (names("e", str(hour)) for hour in by_hour)
     keys += (names.base + end for end, _ in homes)
     return Batch(org, ops, keys, msgpack.array_head(values) + b"".join(out), asked)
@@ -268,6 +277,7 @@ class Lost(NamedTuple):
 
     epoch: str
     seq: int
+    writes: int
 
 
 class Foreign(NamedTuple):
@@ -282,16 +292,19 @@ class Done(NamedTuple):
     answer: Answer
     epoch: str
     seq: int
+    writes: int
 
 
 def read_answer(batch: Batch, reply: bytes) -> Done | Lost | Foreign:
     """What the script answered. Raises `ValueError`, `struct.error` and the like where that is nonsense."""
     if reply[:1] == b"l":
-        (seq,) = unpack_from("<d", reply, 1)
-        return Lost(decode(reply[9:]), int(seq))
+        seq, writes = unpack_from("<dd", reply, 1)
+        return Lost(decode(reply[17:]), int(seq), int(writes))
     if reply[:1] == b"p":
         return Foreign([pack_plan_lines(unpack_plan(blob), blob) for blob in dict.fromkeys(_sized(reply, 1))])
-    _, seq, now, rev, events, epoch_size, ops, totals_size, overs_size, stale_size = _HEAD.unpack_from(reply)
+    _, seq, writes, now, rev, events, epoch_size, ops, totals_size, overs_size, stale_size = (
+        _HEAD.unpack_from(reply)
+    )
     if ops != len(batch.ops) or totals_size != sum(16 * len(packed.keys) for packed in batch.asked):
         raise ValueError("the answer is to another batch")
     verdicts = _HEAD.size + epoch_size
@@ -315,7 +328,7 @@ def read_answer(batch: Batch, reply: bytes) -> Done | Lost | Foreign:
         _read_due(reply[due:]),
         events,
     )
-    return Done(answer, decode(reply[_HEAD.size : verdicts]), int(seq))
+    return Done(answer, decode(reply[_HEAD.size : verdicts]), int(seq), int(writes))
 
 
 def _read_overs(ops: Sequence[Op], rows: bytes, results: list[Result]) -> None:

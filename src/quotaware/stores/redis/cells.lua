@@ -10,7 +10,7 @@ local call, format, sub, floor = redis.call, string.format, string.sub, math.flo
 local pack, parse, pairs, unpack = struct.pack, struct.unpack, pairs, unpack
 local MAX_AMOUNT, CLAIM_MS, BUCKETS, NEVER, CHUNK = 9e15, 250, 50, 2 ^ 62, 4000
 
-local t = cmsgpack.unpack(ARGV[1])                -- the batch, flat: wire.py says what stands where
+local t = cmsgpack.unpack(ARGV[1])                -- the batch, flat: batch.py says what stands where
 local now, rev, closed, horizon                   -- the organization's, set when it is met
 local stored, live, dirty = {}, {}, {}            -- by counter: in the database, in the view, moved
 local used, held, cap, revs = {}, {}, {}, {}      -- figures, and the revision of the policy that they are under

@@ -18,6 +18,7 @@
 | `qw:{o}:b` `:g`      | zsets        | those hashes by cube and bucket · by `keep`                  | with the hash   |
 | `qw:{o}:o`           | hash         | events to be told                                            | when told       |
 | `qw:{o}:t:<name>`    | string       | what is one's for a time (`once`)                            | then            |
+| `qw:{o}:q:<process>` | string       | how often a process wrote here                               | an hour later   |
 | `qw:k:<digest>`      | string       | where a key lives                                            | with the key    |
 | `qw:orgs`            | zset         | the organizations                                            | never           |
 

@@ -1,13 +1,13 @@
 -- A batch is read: who the organization is, its reservations, counters, plans, and the documents that they were made of.
--- KEYS: m v h r p x u o z y, then the hours of ended ids, then the homes of counters:
+-- KEYS: m v h r p x u o z y q, then the hours of ended ids, then the homes of counters:
 -- hashes of windows and keys of rolling ones.
 
-local META, REVS, STOPS, OPEN, PLANS, LEASES, RECORDS, EVENTS, WINDOWS, IDLE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local META, REVS, STOPS, OPEN, PLANS, LEASES, RECORDS, EVENTS, WINDOWS, IDLE, WRITES = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 local FILLER, FILLING = '\255', string.rep(' ', 65) -- what makes a hash a table at once: short lists are searched
 local HOUR_MS, REMEMBER_MS, DUE = 3600000, 172800000, 32
-local known, seen, candidate, clock, slack = t[1], t[2], t[3], t[4], t[5]
-local oldest, hours, homes, ids, plans, ops, asked = t[6], t[7], t[8], t[9], t[10], t[11], t[12]
-local hours_at = 12                               -- where the numbers of ids by hour begin
+local known, seen, own, candidate, clock, slack = t[1], t[2], t[3], t[4], t[5], t[6]
+local oldest, hours, homes, ids, plans, ops, asked = t[7], t[8], t[9], t[10], t[11], t[12], t[13]
+local hours_at = 13                               -- where the numbers of ids by hour begin
 local at = hours_at                               -- what of `t` was read
 
 local function many_get(key, fields, first, last) -- HMGET of as many fields as there are
@@ -27,8 +27,10 @@ end
 -- Who this is, and whether it is what the caller knows
 
 local meta = call('HMGET', KEYS[META], 'epoch', 'seq', 'now', 'rev', 'closed', 'booked', 'count')
-local epoch, seq = meta[1] or '', tonumber(meta[2] or 0)
-if known ~= '' and (epoch ~= known or seq < seen) then return pack('<cd', 'l', seq) .. epoch end
+local epoch, seq, writes = meta[1] or '', tonumber(meta[2] or 0), tonumber(call('GET', KEYS[WRITES]) or 0)
+if known ~= '' and (epoch ~= known or seq < seen or writes < own) then
+    return pack('<cdd', 'l', seq, writes) .. epoch
+end
 now = clock
 if clock == 0 then
     local time = call('TIME')
@@ -52,7 +54,7 @@ for hour = 1, hours do
     local count, missing = t[at + hour], false
     for i = from - first_id + 1, from - first_id + count do missing = missing or not open[i] end
     if missing then
-        local values = many_get(KEYS[IDLE + hour], t, from + 1, from + count)
+        local values = many_get(KEYS[WRITES + hour], t, from + 1, from + count)
         for v = 1, count do ended[from - first_id + v] = values[v] or nil end
     end
     from = from + count
@@ -111,7 +113,7 @@ end
 
 -- Counters
 
-local first_home = IDLE + hours
+local first_home = WRITES + hours
 local is_new = {}                                 -- homes of which nothing was there
 local rolling_keys, rolling_cells = {}, {}
 for h = 1, homes do

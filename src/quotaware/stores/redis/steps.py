@@ -11,7 +11,7 @@ from typing import Any
 
 from ...errors import StoreError
 from ..protocol import Clock
-from ..seen import Seen, new_epoch
+from ..seen import NOTHING, Known, Seen, new_epoch
 from .client import Command, Refusal
 from .keys import Names, decode, encode
 from .scripts import Script, step_script
@@ -22,6 +22,9 @@ WORDS = 2000
 """Words of one command at most; more are sent in several."""
 TRIES = 50
 """How often a step is tried whose conditions others change under it."""
+
+_WRITER = b""
+"""Stands for a key that is known when a step is sent."""
 
 Word = bytes | str | int
 
@@ -37,7 +40,7 @@ class Step:
     """Commands over one organization's keys, and what must still stand for them to be run."""
 
     def __init__(self, names: Names) -> None:
-        self._keys: dict[bytes, int] = {names("m"): 1}
+        self._keys: dict[bytes, int] = {names("m"): 1, _WRITER: 2}
         self._needs: list[bytes] = []
         self._words: list[bytes] = []
         self.commands = 0
@@ -61,10 +64,11 @@ class Step:
             self.add(name, key, *packed[start : start + WORDS])
         return self
 
-    def command(self, script: Script, head: Sequence[bytes], *, whole: bool) -> Command:
-        """The call of the script."""
+    def command(self, script: Script, writes: bytes, head: Sequence[bytes], *, whole: bool) -> Command:
+        """The call of the script; `writes`: the key of the caller's count of writes."""
         arguments = [*head, b"%d" % (len(self._needs) // 3), *self._needs, *self._words]
-        return script.command(list(self._keys), arguments, whole=whole)
+        meta, _, *keys = self._keys
+        return script.command([meta, writes, *keys], arguments, whole=whole)
 
     def _number(self, key: bytes) -> int:
         return self._keys.setdefault(key, len(self._keys) + 1)
@@ -74,11 +78,12 @@ class Step:
 class Met:
     """What a step met: the organization as it is behind it, and the replies; `moved`: others changed what it needed.
 
-    now   the store's clock, never running back; rev_text: `rev` as it stands there
+    writes  how often this process wrote it; now: the store's clock, never running back; rev_text: `rev` as it stands
     """
 
     epoch: str
     seq: int
+    writes: int
     now: int
     rev: int
     rev_text: str
@@ -93,10 +98,11 @@ class Met:
 
 def _met(reply: Any) -> tuple[Met, bool]:
     status, meta, *replies = reply
-    epoch, seq, stored, rev, closed, folded, former, base, accepted, clock = map(decode, meta)
+    epoch, seq, stored, rev, closed, folded, former, base, accepted, clock, writes = map(decode, meta)
     met = Met(
         epoch,
         int(seq or 0),
+        int(writes),
         max(int(stored or 0), int(clock)),
         int(rev or 0),
         rev,
@@ -149,18 +155,24 @@ class Access:
         org: str,
         step: Step,
         deadline: float,
-        known: tuple[str, int] = ("", 0),
+        known: Known = NOTHING,
         *,
         epoch: str = "",
         again: bool = False,
     ) -> tuple[Met, bool]:
         """What a step met, and whether it was refused since the organization is not the known one or older."""
-        head = [encode(known[0]), b"%d" % known[1], encode(epoch), b"%d" % self.now()]
+        head = [
+            encode(known.epoch),
+            *(b"%d" % number for number in known[1:3]),
+            encode(epoch),
+            b"%d" % self.now(),
+        ]
+        writes = self.names(org)("q", self.seen.writer)
         script = step_script()
         until = time.monotonic() + deadline
         whole = False
         while True:
-            (reply,) = self.servers.run([step.command(script, head, whole=whole)], until, again=again)
+            (reply,) = self.servers.run([step.command(script, writes, head, whole=whole)], until, again=again)
             if not whole and isinstance(reply, Refusal) and reply.code == "NOSCRIPT":
                 whole = True
                 continue
@@ -176,13 +188,13 @@ class Access:
     def _checked(self, org: str, found: tuple[Met, bool]) -> Met:
         met, is_lost = found
         if is_lost:
-            raise self.lost(org, met.epoch, met.seq)
-        self.seen.note(org, met.epoch, met.seq)
+            raise self.lost(org, met.epoch, met.seq, met.writes)
+        self.seen.note(org, met.epoch, met.seq, met.writes)
         return met
 
-    def lost(self, org: str, epoch: str, seq: int) -> StoreError:
+    def lost(self, org: str, epoch: str, seq: int, writes: int) -> StoreError:
         """What is wrong with an organization that was met in this state."""
-        found = self.seen.check(org, epoch, seq)
+        found = self.seen.check(org, epoch, seq, writes)
         return found or StoreError(f"organization {org} went on while it was asked")
 
     def ask(self, *words: Word, key: bytes | None = None, deadline: float) -> Any:

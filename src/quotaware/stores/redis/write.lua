@@ -78,7 +78,7 @@ for hour = 1, hours do
         end
     end
     if #tombs > 0 then
-        local key, began = KEYS[IDLE + hour], tonumber(sub(tombs[1], 1, 12), 16)
+        local key, began = KEYS[WRITES + hour], tonumber(sub(tombs[1], 1, 12), 16)
         local is_first = call('EXISTS', key) == 0
         if is_first then call('HSET', key, FILLER, FILLING) end
         send('HSET', key, tombs)
@@ -105,7 +105,8 @@ for node, mark in pairs(stops) do
 end
 if ops > 0 or epoch ~= '' then
     if epoch == '' then epoch = candidate end
-    seq = seq + 1
+    seq, writes = seq + 1, writes + 1
+    call('SET', KEYS[WRITES], whole(writes), 'PX', HOUR_MS)
     call('HSET', KEYS[META], 'epoch', epoch, 'seq', whole(seq), 'now', whole(now), 'rev', whole(rev),
         'booked', whole(booked), 'count', whole(booked_count))
 end
@@ -135,5 +136,5 @@ if #late > 0 then
     end
 end
 overs, stale_deps, due = table.concat(overs), table.concat(stale_deps), table.concat(due)
-return pack('<cdddIIIIII', 'k', seq, now, rev, #events, #epoch, ops, #totals, #overs, #stale_deps)
+return pack('<cddddIIIIII', 'k', seq, writes, now, rev, #events, #epoch, ops, #totals, #overs, #stale_deps)
     .. epoch .. table.concat(verdicts) .. totals .. overs .. stale_deps .. due

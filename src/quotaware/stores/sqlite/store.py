@@ -125,7 +125,7 @@ class SQLiteStore:
             return None
         with self._file.write(self.deadline, then=partial(self._go_on, met), anew=empty) as sql:
             state = self._books.take(sql, org, self._file.others)
-            known, newest = self._seen.of(org)
+            known, newest = self._seen.of(org)[:2]
             if not (empty or state.accepted or tree.there(sql, org)):
                 return None
             met.append(state)
