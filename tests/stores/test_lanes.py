@@ -24,6 +24,7 @@ class TwoServers(MemoryStore):
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock)
         self.hangs: str | None = None
+        self.taken = threading.Event()
         self.go_on = threading.Event()
 
     def lane(self, org: str) -> str:
@@ -31,6 +32,7 @@ class TwoServers(MemoryStore):
 
     def apply(self, work: Mapping[str, Sequence[Op]], deadline: float) -> Mapping[str, Answer | StoreError]:
         if any(self.lane(org) == self.hangs for org in work):
+            self.taken.set()
             self.go_on.wait(A_WHILE)
         return super().apply(work, deadline)
 
@@ -140,4 +142,32 @@ def test_a_clock_that_is_set_does_not_end_a_lease(store, new, monkeypatch):
     lease.moved -= 600_000
     lanes.tend()
     assert lanes.leases == []
+    assert lanes.close(A_WHILE)
+
+
+def test_a_store_may_serve_two_trips_of_a_lane_at_once(store, clock, new):
+    """While one hangs the other goes on; all steps of one reservation take the same way, so that none overtakes."""
+    store.trips = 2
+    lanes = Lanes(store, clock, LeaseTerms(), 1.0)
+    by_thread: dict[object, str] = {}
+    while len(by_thread) < 2:
+        id = new()
+        by_thread.setdefault(lanes.of("org_a", id), id)
+    stuck, free = by_thread.values()
+    store.hangs = "a"
+    waiting = lanes.ask("org_a", Reserve(stuck, limit("org_a"), (0, 5, 0), NOTHING, 60_000, ""))
+    store.taken.wait(A_WHILE)
+    store.hangs = None
+    reserved = lanes.ask("org_a", Reserve(free, limit("org_a"), (0, 5, 0), NOTHING, 60_000, ""))
+    assert reserved.wait(A_WHILE)
+    assert not waiting.done
+    lease = lanes.keep(free, limit("org_a"))
+    lanes.post(
+        "org_a", Settle(stuck, limit("org_a"), (0, 4, 0), "{}"), Settle(free, limit("org_a"), (0, 3, 0), "{}")
+    )
+    lanes.drop(lease)
+    assert lanes.leases == []
+    store.go_on.set()
+    assert lanes.flush(A_WHILE)
+    assert store._orgs["org_a"].view.cells["budget"].used == 7
     assert lanes.close(A_WHILE)

@@ -1,4 +1,6 @@
-"""All store threads of a process and store: one a lane, so that a server that hangs stalls only what lies on it."""
+"""All store threads of a process and store: one a lane, so that a server that hangs stalls only what lies on it; two
+where the store serves one batch while the next is made ready.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 from typing import TypeVar
 
-from ..core.steps import Answer, Op, Plan, Result, Settle
+from ..core.steps import Answer, Op, Peek, Plan, Result, Settle
 from .memory import steady
 from .protocol import Clock, Store
 from .thread import BATCH, Lease, LeaseTerms, StoreThread
@@ -29,13 +31,14 @@ class Lanes:
         self.deadline = deadline
         self.told: Callable[[str, Answer, list[Op]], None] = lambda org, answer, ops: None
         self.timer = steady(clock)
+        self._trips: int = getattr(store, "trips", 1)
         self._threads: dict[Hashable, StoreThread] = {}
         self._beside = StoreThread(store, self.timer, terms, deadline)
         self._closed = False
 
-    def of(self, org: str) -> StoreThread:
-        """The thread of an organization's lane."""
-        lane = self.store.lane(org)
+    def of(self, org: str, id: str = "") -> StoreThread:
+        """The thread of an organization's lane; all steps of one reservation go through the same."""
+        lane = (self.store.lane(org), hash(id) % self._trips)
         thread = self._threads.get(lane)
         if thread is None:
             new = StoreThread(self.store, self.timer, self.terms, self.deadline)
@@ -66,11 +69,15 @@ class Lanes:
 
     def ask(self, org: str, op: Op) -> Ticket[tuple[Result, Answer]]:
         """As `StoreThread.ask`."""
-        return self.of(org).ask(org, op)
+        return self.of(org, "" if isinstance(op, Peek) else op.id).ask(org, op)
 
     def post(self, org: str, *ops: Settle) -> None:
         """As `StoreThread.post`."""
-        self.of(org).post(org, *ops)
+        by_thread: dict[StoreThread, list[Settle]] = {}
+        for op in ops:
+            by_thread.setdefault(self.of(org, op.id), []).append(op)
+        for thread, own in by_thread.items():
+            thread.post(org, *own)
 
     def call(self, work: Callable[[], T], org: str = "") -> Ticket[T]:
         """Runs a blocking piece of store work, about an organization if one is named, off the caller's loop."""
@@ -82,11 +89,11 @@ class Lanes:
 
     def keep(self, id: str, plan: Plan) -> Lease:
         """Keeps a reservation's lease alive until `drop`."""
-        return self.of(plan.org).keep(id, plan)
+        return self.of(plan.org, id).keep(id, plan)
 
     def drop(self, lease: Lease) -> None:
         """Lets a lease go."""
-        self.of(lease.plan.org).drop(lease.id)
+        self.of(lease.plan.org, lease.id).drop(lease.id)
 
     def look(self, orgs: Iterable[str]) -> None:
         """Has each organization looked at, which ends the reservations whose lease is over."""

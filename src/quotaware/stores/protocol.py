@@ -76,6 +76,8 @@ class Store(Protocol):
     """Where counters, reservations, records and the tree are kept.
 
     deadline  seconds that one trip may take, unless `Quota(deadline=…)` says otherwise
+
+    One that serves several trips of a lane at once may say how many as `trips`; else there is one at a time.
     """
 
     deadline: float

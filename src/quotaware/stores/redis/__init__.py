@@ -42,6 +42,8 @@ class RedisStore:
     Nothing connects before the first use. Raises `ConfigurationError`.
     """
 
+    trips = 2
+
     def __init__(self, url: str, clock: Clock | None = None) -> None:
         redis_module()
         self.deadline = 0.25
