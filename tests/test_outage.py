@@ -14,12 +14,13 @@ from quotaware.context import Identity
 from quotaware.core.money import MAX_AMOUNT
 from quotaware.core.steps import Settle
 from quotaware.errors import StoreError
+from quotaware.ids import Ids
 from quotaware.outage import TRUSTED_MS
 from quotaware.stores.guard import Guard
-from quotaware.stores.journal import leftovers
+from quotaware.stores.journal import Leftover, leftovers
 from quotaware.tenancy import keys
 from tests.calls import CENT, _quotas_on, a_call, a_quota, ask, audited, let_go, refused, spend, used
-from tests.support import AuditedStore, FakeClock
+from tests.support import NOON, AuditedStore, FakeClock
 
 
 @pytest.fixture
@@ -278,6 +279,56 @@ def test_each_is_booked_once_though_both_send_it(store, tmp_path, away):
     assert [record.cost for record in again.blocking.usage.records()] == [CENT, 2 * CENT, CENT]
 
 
+DAYS_3 = 3 * 86_400_000
+
+
+def late(quota: Quota) -> list[tuple[int, bool]]:
+    """Cost of each record, and whether it names an earlier id."""
+    return [(record.cost, record.first is not None) for record in quota.blocking.usage.records()]
+
+
+def test_a_call_whose_id_was_forgotten_is_a_new_record_that_names_it(store, tmp_path, away, clock):
+    """I-5: an outage of three days."""
+    quota = quota_on(store, tmp_path, "$1/day")
+    away(True)
+    spend(quota, 2)
+    (gone,) = quota.engine.outage._journal._pending
+    clock.advance(DAYS_3)
+    away(False)
+    assert quota.flush()
+    assert quota.flush()
+    assert late(quota) == [(CENT, False), (2 * CENT, True)]
+    assert [record.first for record in quota.blocking.usage.records()] == [None, gone]
+    assert quota.stats["degraded"] == 1
+    assert not quota.health["dropped"]
+    assert not (tmp_path / "journal").exists()
+
+
+def test_so_is_one_that_a_process_left_behind_and_once_whatever_comes_between(
+    store, tmp_path, away, clock, monkeypatch
+):
+    """I-5: who booked it first went before the file could be taken away; and days went by once more."""
+    quota = quota_on(store, tmp_path, "$1/day")
+    away(True)
+    spend(quota, 2)
+    quota.flush(0.05)
+    quota.engine.outage.close()  # as if the process were gone
+    quota.engine.lanes.of("org_app")._backlog.clear()
+    clock.advance(DAYS_3)
+    away(False)
+    (file,) = (tmp_path / "journal").iterdir()
+    with monkeypatch.context() as dies:
+        dies.setattr(Leftover, "booked", lambda *_: False)
+        again = quota_on(store, tmp_path, "$1/day")
+        assert again.flush()
+    assert late(again) == [(CENT, False), (2 * CENT, True), (CENT, False)]
+    again.engine.outage.close()
+    assert file.exists()
+    third = quota_on(store, tmp_path, "$1/day")
+    assert late(third) == [(CENT, False), (2 * CENT, True), (CENT, False), (CENT, False)]
+    assert not file.exists()
+
+
 def test_what_the_journal_holds_is_sent_in_batches(store, tmp_path, away):
     quota = quota_on(store, tmp_path, "$100/day")
     away(True)
@@ -381,7 +432,7 @@ def test_a_journal_that_others_may_write_into_is_not_believed(store, tmp_path, a
     assert "full" in refused(ask(quota)).message
     away(False)
     (directory / "1-planted.jsonl").write_text("{}")
-    assert list(leftovers(directory)) == []
+    assert list(leftovers(directory, NOON, Ids())) == []
 
 
 @pytest.mark.parametrize("verb", ["find", "read"])

@@ -21,6 +21,7 @@ from .core.bounds import Call
 from .core.steps import COST, Amounts, Answer, Event, Op, Settle
 from .errors import ApiError, StoreError, StoreUnavailable
 from .stores.journal import Journal, Leftover, leftovers
+from .stores.thread import call_of
 from .tenancy.nodes import Path
 from .tenancy.plans import Policy
 
@@ -135,12 +136,15 @@ class Outage:
         if not self._journal and not self._leftovers:
             return
         for op, result in zip(ops, answer.results, strict=True):
-            if isinstance(op, Settle) and result.verdict in {"done", "again", "old"}:
-                if self._journal.booked(op.id):
-                    self._over(org)
-                for leftover in list(self._leftovers):
-                    if leftover.booked(op.id):
-                        self._leftovers.remove(leftover)
+            if isinstance(op, Settle) and result.verdict in {"done", "again"}:
+                self._booked(org, call_of(op))
+
+    def _booked(self, org: str, id: str) -> None:
+        if self._journal.booked(id):
+            self._over(org)
+        for leftover in list(self._leftovers):
+            if leftover.booked(id):
+                self._leftovers.remove(leftover)
 
     def _over(self, org: str) -> None:
         """All that was let through in this outage is booked: it is told, and the next one begins with a whole share."""
@@ -154,7 +158,7 @@ class Outage:
 
     def recover(self) -> None:
         """Sends what processes that are gone had let through. Called at the start and now and then."""
-        for leftover in leftovers(self._journal.directory):
+        for leftover in leftovers(self._journal.directory, self._engine.now(), self._engine.ids):
             if leftover:
                 self._leftovers.append(leftover)
                 logger.warning("%d calls of a process that is gone are booked now", len(leftover))

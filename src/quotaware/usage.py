@@ -29,6 +29,7 @@ class UsageRecord:
     """One finished call, or (`correction`) the difference to an earlier charge of the call with the same id.
 
     id            the reservation's id; time-ordered
+    first         the id under which a call was let go that could only be booked after its id was forgotten
     at            when the call was admitted; duration_ms until it was settled
     project, team, key, end_user, tags   whose it was
     provider, operation   where it went
@@ -63,6 +64,7 @@ class UsageRecord:
     stream: bool = False
     flags: frozenset[str] = frozenset()
     would_deny: tuple[str, ...] = ()
+    first: str | None = None
     correction: bool = False
 
     @property
@@ -169,5 +171,6 @@ def _record(organization: str, row: Row) -> UsageRecord:
         stream=bool(about.get("stream")),
         flags=frozenset(name for name, is_set in flags.items() if is_set),
         would_deny=tuple(outcome.get("would_deny", ())),
+        first=about.get("first"),
         correction=row.part > 0,
     )

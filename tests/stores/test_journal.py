@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from quotaware.core.steps import COST, TOKENS, Counter, Mark, Plan, Settle
+from quotaware.core.steps import COST, REMEMBER_MS, TOKENS, Counter, Mark, Plan, Settle
+from quotaware.ids import Ids
 from quotaware.stores import journal as journals
 from quotaware.stores.journal import Journal, leftovers
 from quotaware.stores.memory import MemoryStore
+from quotaware.stores.thread import call_of
 from quotaware.testing.store_suite.kit import ORG, ask
+from tests.support import NOON
 
 PLAN = Plan(
     ORG,
@@ -29,6 +33,28 @@ PLAN = Plan(
 
 def files(directory: Path) -> list[Path]:
     return sorted(directory.glob("*")) if directory.exists() else []
+
+
+def test_a_call_that_the_store_forgot_gets_one_new_id_whoever_reads_it(tmp_path):
+    """I-5: it is written down before it is sent."""
+    ids = Ids()
+    old = ids.new(NOON)
+    journal = Journal(tmp_path)
+    assert journal.begin(old, PLAN, (1, 2, 0), '{"model":"m"}')
+    journal.close()
+    seen = set()
+    for _ in range(2):
+        (leftover,) = leftovers(tmp_path, NOON + REMEMBER_MS, Ids())
+        (settle,) = leftover.settles
+        assert json.loads(settle.about) == {"first": old, "model": "m"}
+        assert call_of(settle) == old
+        seen.add(settle.id)
+        leftover.close()
+    assert len(seen) == 1
+    assert old not in seen
+    (leftover,) = leftovers(tmp_path, NOON + REMEMBER_MS, Ids())
+    assert leftover.booked(old)
+    assert files(tmp_path) == []
 
 
 def test_no_file_before_it_is_needed(tmp_path):
@@ -46,14 +72,14 @@ def test_what_a_process_left_behind_is_found(tmp_path, new):
     assert journal.begin(under_way, PLAN, (3, 4, 0), '{"model":"n"}')
     journal.end(ended, (5, 6, 0), '{"status":200}')
     journal.sync()
-    assert list(leftovers(tmp_path)) == [], "it is still somebody's"
+    assert list(leftovers(tmp_path, NOON, Ids())) == [], "it is still somebody's"
     journal.close()
-    (leftover,) = leftovers(tmp_path)
+    (leftover,) = leftovers(tmp_path, NOON, Ids())
     assert leftover.settles == [
         Settle(ended, PLAN, (5, 6, 0), '{"status":200}', force=True, about='{"model":"m"}'),
         Settle(under_way, PLAN, (3, 4, 0), "{}", "expired", force=True, about='{"model":"n"}'),
     ]
-    assert list(leftovers(tmp_path)) == [], "it has an owner again"
+    assert list(leftovers(tmp_path, NOON, Ids())) == [], "it has an owner again"
     assert not leftover.booked("another")
     assert not leftover.booked(ended)
     assert len(leftover) == 1
@@ -118,14 +144,14 @@ def test_a_line_that_was_cut_short_is_passed_over(tmp_path, new, rubbish):
     journal.begin(id, PLAN, (1, 2, 0), "")
     journal._file.write(rubbish)
     journal.close()
-    (leftover,) = leftovers(tmp_path)
+    (leftover,) = leftovers(tmp_path, NOON, Ids())
     assert [settle.id for settle in leftover.settles] == [id]
     leftover.close()
 
 
 def test_an_empty_file_is_removed(tmp_path):
     (tmp_path / "1-a.jsonl").write_bytes(b"")
-    (leftover,) = leftovers(tmp_path)
+    (leftover,) = leftovers(tmp_path, NOON, Ids())
     assert len(leftover) == 0
     assert not any(path.suffix == ".jsonl" for path in files(tmp_path))
 
@@ -174,7 +200,7 @@ def test_a_killed_process_leaves_every_call_once(tmp_path, clock, calls):
         assert writer.stdout.readline() == "written\n"
         os.kill(writer.pid, signal.SIGKILL)
     store = MemoryStore(clock)
-    (leftover,) = leftovers(tmp_path)
+    (leftover,) = leftovers(tmp_path, NOON, Ids())
     content = Path(leftover._file.name).read_bytes()
     for _ in range(2):
         assert len(leftover.settles) == calls
@@ -186,7 +212,7 @@ def test_a_killed_process_leaves_every_call_once(tmp_path, clock, calls):
         assert files(tmp_path) == []
         tmp_path.mkdir(exist_ok=True)
         (tmp_path / "1-again.jsonl").write_bytes(content)  # as if the crash had come before its removal
-        (leftover,) = leftovers(tmp_path)
+        (leftover,) = leftovers(tmp_path, NOON, Ids())
     leftover.close()
     rows = [row for _, row in store.records(ORG, 0, 1 << 53, "", 100_000)]
     assert len({row.id for row in rows}) == len(rows) == calls

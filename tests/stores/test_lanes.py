@@ -147,7 +147,7 @@ def test_a_clock_that_is_set_does_not_end_a_lease(store, new, monkeypatch):
 
 def test_a_store_may_serve_two_trips_of_a_lane_at_once(store, clock, new):
     """While one hangs the other goes on; all steps of one reservation take the same way, so that none overtakes."""
-    store.trips = 2
+    store.parallel = 2
     lanes = Lanes(store, clock, LeaseTerms(), 1.0)
     by_thread: dict[object, str] = {}
     while len(by_thread) < 2:

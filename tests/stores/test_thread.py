@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import threading
 from collections import Counter as Tally
@@ -438,14 +439,16 @@ def test_a_settle_of_a_call_that_the_store_never_saw_is_booked(thread, store, ne
     assert [op.force for op in store.ops() if isinstance(op, Settle)] == [False, True]
 
 
-def test_a_settle_that_is_too_late_for_the_store_is_counted(thread, store, clock, new, caplog):
+def test_a_settle_that_is_too_late_for_the_store_is_a_new_record_that_names_it(thread, store, clock, new):
+    """I-5. One that was let go late holds nothing any more."""
     id = new()
     clock.advance(49 * 3_600_000)
-    thread.post(ORG, settle(id))
+    thread.post(ORG, settle(id), Settle(new(), LIMIT, NOTHING, "", "released"))
     assert thread.flush(A_WHILE)
-    assert thread.dropped == 1
-    assert id in caplog.text
-    assert store.rows() == []
+    ((_, row),) = store.records(ORG, 0, FOREVER, "", 10)
+    assert row.id != id
+    assert json.loads(row.about) == {"first": id}
+    assert thread.dropped == 0
 
 
 def test_the_oldest_settles_are_dropped_and_counted_beyond_a_bound(thread, store, new, monkeypatch):

@@ -3,7 +3,8 @@
 One file a process, locked by its owner, in a directory that the app's processes share. A line is JSON: a plan, once, a
 call that was let go, its end. What a process left behind is found by the next one that starts: ended calls are booked
 as they ended, others as their reservation would have expired. Ids make sure that each is booked once, however often it
-is read. A line that a crash cut short is passed over.
+is read; one that the store will not remember any more gets a new one, written down before it is sent. A line that a
+crash cut short is passed over.
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 
-from ..core.steps import Amounts, Plan, Settle
+from ..core.steps import REMEMBER_MS, Amounts, Plan, Settle, id_time
+from ..ids import Ids
 from .items import pack_plan, unpack_plan
+from .thread import anew, call_of
 
 logger = logging.getLogger("quotaware")
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_CALLS = 100_000
 SUFFIX = ".jsonl"
+MARGIN_MS = 3_600_000
+"""A call gets a new id so long before the store forgets its own."""
 
 
 class Journal:
@@ -134,10 +139,10 @@ class Journal:
 class Leftover:
     """A file that a process left behind, now this one's: `settles` are to be sent, `booked` removes it at the end."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], now: int, ids: Ids) -> None:
         self._file = file
-        self.settles = list(_read(file))
-        self._pending = {settle.id for settle in self.settles}
+        self.settles = list(_read(file, now, ids))
+        self._pending = {call_of(settle) for settle in self.settles}
         if not self._pending:
             self._remove()
 
@@ -162,42 +167,60 @@ class Leftover:
         _remove(self._file)
 
 
-def leftovers(directory: str | Path) -> Iterator[Leftover]:
-    """Files in the directory that no living process owns; each is owned by who got it here."""
+def leftovers(directory: str | Path, now: int, ids: Ids) -> Iterator[Leftover]:
+    """Files in the directory that no living process owns; each is owned by who got it here.
+
+    now  the store's clock, ms; ids: makes new ones for calls that it does not remember at that time
+    """
     if not _is_ours(Path(directory)):  # what others put there is not believed
         return
     for path in sorted(Path(directory).glob(f"*{SUFFIX}")):
         try:
-            file = path.open("rb")
+            file = path.open("r+b")
         except OSError:
             continue
         if _own(file) and path.exists():  # another may just have finished with it
-            yield Leftover(file)
+            yield Leftover(file, now, ids)
         else:
             file.close()
 
 
-def _read(file: IO[bytes]) -> Iterator[Settle]:
+def _read(file: IO[bytes], now: int, ids: Ids) -> Iterator[Settle]:
     plans: dict[int, Plan] = {}
     begun: dict[str, dict[str, Any]] = {}
     ended: dict[str, dict[str, Any]] = {}
+    again: dict[str, str] = {}
     for line in file:
+        if not line.strip():
+            continue
         try:
             entry = json.loads(line)
             if "lines" in entry:
                 plans[entry["plan"]] = unpack_plan(entry["lines"])
             elif "call" in entry:
                 begun[entry["call"]] = entry
+            elif "again" in entry:
+                again[entry["again"]] = entry["id"]
             else:
                 ended[entry["end"]] = entry
         except (ValueError, KeyError, TypeError):
             logger.warning("a line of the journal %s cannot be read", file.name)
+    late = {id: ids.new(now) for id in begun if id_time(again.get(id, id)) < now - REMEMBER_MS + MARGIN_MS}
+    if late:
+        lines = [json.dumps({"again": id, "id": new}) for id, new in late.items()]
+        file.write("".join(f"\n{line}\n" for line in lines).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    again |= late
     for id, call in begun.items():
         plan, end = plans[call["plan"]], ended.get(id)
         if end is None:
-            yield Settle(id, plan, tuple(call["on_expiry"]), "{}", "expired", force=True, about=call["about"])
+            step = Settle(
+                id, plan, tuple(call["on_expiry"]), "{}", "expired", force=True, about=call["about"]
+            )
         else:
-            yield Settle(id, plan, tuple(end["real"]), end["outcome"], force=True, about=call["about"])
+            step = Settle(id, plan, tuple(end["real"]), end["outcome"], force=True, about=call["about"])
+        yield anew(step, again[id]) if id in again else step
 
 
 def _is_ours(directory: Path) -> bool:

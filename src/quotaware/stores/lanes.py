@@ -31,14 +31,14 @@ class Lanes:
         self.deadline = deadline
         self.told: Callable[[str, Answer, list[Op]], None] = lambda org, answer, ops: None
         self.timer = steady(clock)
-        self._trips: int = getattr(store, "trips", 1)
+        self._parallel: int = getattr(store, "parallel", 1)
         self._threads: dict[Hashable, StoreThread] = {}
         self._beside = StoreThread(store, self.timer, terms, deadline)
         self._closed = False
 
     def of(self, org: str, id: str = "") -> StoreThread:
         """The thread of an organization's lane; all steps of one reservation go through the same."""
-        lane = (self.store.lane(org), hash(id) % self._trips)
+        lane = (self.store.lane(org), hash(id) % self._parallel)
         thread = self._threads.get(lane)
         if thread is None:
             new = StoreThread(self.store, self.timer, self.terms, self.deadline)

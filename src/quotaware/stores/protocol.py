@@ -77,7 +77,7 @@ class Store(Protocol):
 
     deadline  seconds that one trip may take, unless `Quota(deadline=…)` says otherwise
 
-    One that serves several trips of a lane at once may say how many as `trips`; else there is one at a time.
+    One that serves several trips of a lane at once may say how many as `parallel`; else there is one at a time.
     """
 
     deadline: float

@@ -9,6 +9,7 @@ collection leaves behind, so that none of it needs a running loop.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import threading
@@ -23,6 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..core.steps import NOTHING, Answer, Extend, Op, Plan, Result, Settle
 from ..errors import StoreError
+from ..ids import Ids
 from .protocol import Clock, Store
 from .tickets import Ticket, Waker, wake_all
 
@@ -104,7 +106,7 @@ class StoreThread:
     timer      ms, for the ages of leases
     deadline   seconds for one trip
     told       hears of each answer before those who wait for it
-    dropped    settles that will never reach the store: too many waited, too late for it, or after the end
+    dropped    settles that will never reach the store: too many waited, or after the end
     """
 
     def __init__(self, store: Store, timer: Clock, terms: LeaseTerms, deadline: float) -> None:
@@ -113,6 +115,7 @@ class StoreThread:
         self.deadline = deadline
         self.dropped = 0
         self._timer = timer
+        self._ids = Ids()
         self.told: Callable[[str, Answer, list[Op]], None] = _unheard
         self._closed = False
         self._jobs = [_Job(max(TEND_S, terms.lease / 3000), self.tend)]
@@ -402,7 +405,7 @@ class StoreThread:
             for step, result in zip(own, answer.results, strict=True):
                 if step.ticket is not None:
                     wakers.append(step.ticket.put((result, answer), None))
-                elif (more := self._unasked(step.op, result)) is not None:
+                elif (more := self._unasked(step.op, result, answer.now)) is not None:
                     following.append(_Step(org, more, None))
             due = [(id, plan) for id, plan in answer.due if id not in expired]
             expired.update(id for id, _ in due)
@@ -424,18 +427,18 @@ class StoreThread:
             failure.__cause__ = error if failure is not error else error.__cause__
             return dict.fromkeys(work, failure)
 
-    def _unasked(self, op: Op, result: Result) -> Op | None:
-        """What the result of a step that nobody waits for calls for."""
+    def _unasked(self, op: Op, result: Result, now: int) -> Op | None:
+        """What the result of a step that nobody waits for calls for: a call that was made is booked in any case, as a
+        new record where the store does not remember its id any more.
+        """
         if isinstance(op, Extend):
             if result.verdict in {"ended", "unknown"}:
                 self.drop(op.id)
-        elif isinstance(op, Settle) and op.how == "settled":
-            if (
-                result.verdict == "unknown" and not op.force
-            ):  # the call was made, so it is booked all the same
+        elif isinstance(op, Settle) and op.how != "released":
+            if result.verdict == "unknown" and op.how == "settled" and not op.force:
                 return replace(op, force=True)
             if result.verdict == "old":
-                self._give_up(op, "it is older than what the store remembers")
+                return anew(op, self._ids.new(now))
         return None
 
     def _keep_for_later(self, steps: Sequence[_Step]) -> None:
@@ -484,6 +487,17 @@ class StoreThread:
             work()
         except Exception:
             logger.exception("the store thread met an error and goes on")
+
+
+def anew(op: Settle, id: str) -> Settle:
+    """The end of a call whose id is too old, under a new one: a record that names the first."""
+    about = {"first": op.id} | json.loads(op.about or "{}")
+    return replace(op, id=id, force=True, about=json.dumps(about, separators=(",", ":")))
+
+
+def call_of(op: Settle) -> str:
+    """The id under which the call of a settle was let go."""
+    return str(json.loads(op.about)["first"]) if '"first":' in op.about else op.id
 
 
 def _sensible(answer: object, steps: int) -> Answer | StoreError:

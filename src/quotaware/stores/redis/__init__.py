@@ -42,7 +42,7 @@ class RedisStore:
     Nothing connects before the first use. Raises `ConfigurationError`.
     """
 
-    trips = 2
+    parallel = 2
 
     def __init__(self, url: str, clock: Clock | None = None) -> None:
         redis_module()
