@@ -14,7 +14,8 @@ from quotaware.core.totals import Total
 from quotaware.core.usage import Usage
 from quotaware.core.windows import Window
 from quotaware.stores.protocol import Change, Store
-from quotaware.tenancy.nodes import Node, to_doc
+from quotaware.tenancy.documents import to_doc
+from quotaware.tenancy.nodes import Node
 from quotaware.usage import UsageRecord
 from tests.support import FakeClock, ids
 

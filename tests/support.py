@@ -16,7 +16,7 @@ from quotaware.core.steps import REQUESTS, Answer, Op, Plan, Reserve, Row, Settl
 from quotaware.errors import StoreError
 from quotaware.stores.memory import MemoryStore
 from quotaware.stores.protocol import Clock, Doc, Store
-from quotaware.tenancy import nodes
+from quotaware.tenancy import documents, nodes
 from quotaware.tenancy.plans import compile_policy
 from quotaware.testing.books import books
 from quotaware.testing.books import check_books as check
@@ -168,7 +168,7 @@ def _plan_then(store: Store, org: str, row: Row) -> Plan:
     while above:
         _, (doc,) = store.read(org, [above])
         assert doc is not None
-        found.append(nodes.from_doc(doc))
+        found.append(documents.from_doc(doc))
         above = doc.parent
     path = nodes.Path(org, 0, tuple(found))
     return (

@@ -22,7 +22,7 @@ from quotaware.rollups import Folder
 from quotaware.stores.memory import MemoryStore
 from quotaware.stores.opening import open_store
 from quotaware.stores.protocol import Store
-from quotaware.tenancy.tree import SIMPLE_ORG
+from quotaware.tenancy.starts import SIMPLE_ORG
 from quotaware.testing.store_suite.kit import in_threads
 from quotaware.usage import UsageLog
 from tests.calls import CENT, PRICES, spend

@@ -13,7 +13,7 @@ from quotaware.context import Binding, Caller, Identity, current
 from quotaware.errors import ApiError, ConfigurationError, InvalidKeyFormat
 from quotaware.stores.tickets import drive
 from quotaware.tenancy import keys
-from quotaware.tenancy.tree import NewKey
+from quotaware.tenancy.credentials import NewKey
 from quotaware.usage import UsageRecord
 from tests.calls import CENT, a_call, a_quota, ask, ask_async, audited, binding, let_go, refused, spend, used
 from tests.support import AuditedStore, FakeClock

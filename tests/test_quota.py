@@ -17,7 +17,7 @@ from quotaware.errors import ApiError, QuotaExceeded
 from quotaware.outbound.manual import ManualCall
 from quotaware.stores.memory import MemoryStore
 from quotaware.stores.opening import register_store
-from quotaware.tenancy.tree import SIMPLE_ORG, SIMPLE_PROJECT
+from quotaware.tenancy.starts import SIMPLE_ORG, SIMPLE_PROJECT
 from tests.calls import (
     CENT,
     PRICES,

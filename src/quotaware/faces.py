@@ -20,7 +20,7 @@ from .core.totals import Narrowed, Total
 from .engine import Engine
 from .rollups import Folder
 from .stores.protocol import Store
-from .tenancy.tree import Tenancy
+from .tenancy.service import Tenancy
 from .usage import PAGE, UsageLog, UsageRecord
 
 

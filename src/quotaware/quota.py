@@ -41,7 +41,8 @@ from .stores.thread import LeaseTerms
 from .tenancy import keys
 from .tenancy.directory import Directory
 from .tenancy.nodes import Node
-from .tenancy.tree import SIMPLE_ORG, SIMPLE_PROJECT, Bootstrap, Tenancy
+from .tenancy.service import Tenancy
+from .tenancy.starts import SIMPLE_ORG, SIMPLE_PROJECT, Bootstrap
 
 LEAST_S = 0.01
 """The shortest deadline, seconds."""

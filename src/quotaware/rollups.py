@@ -17,7 +17,7 @@ from .core.rollups import KEEP, Keep, Values, add, fold
 from .core.steps import Row, Sum, position_of
 from .core.totals import FOREVER_MS
 from .stores.protocol import Store
-from .tenancy.nodes import from_doc
+from .tenancy.documents import from_doc
 from .turns import Turn
 
 PAGE = 5000

@@ -14,7 +14,7 @@ from quotaware import Quota
 from quotaware.core.windows import zone
 from quotaware.stores.opening import open_store
 from quotaware.stores.protocol import Store
-from quotaware.tenancy.tree import SIMPLE_ORG
+from quotaware.tenancy.starts import SIMPLE_ORG
 from tests.acceptance.worker import PRICES, Worker
 from tests.calls import CENT, a_call, ask, let_go, refused, used
 from tests.support import FakeClock, books, check_books

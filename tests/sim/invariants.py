@@ -37,7 +37,8 @@ from quotaware.core.steps import COST, NOTHING, Answer, Op, Reserve, Settle
 from quotaware.stores.guard import REPLAY_S
 from quotaware.stores.memory import _Organization
 from quotaware.stores.protocol import Doc
-from quotaware.tenancy.nodes import Node, from_doc, to_doc
+from quotaware.tenancy.documents import from_doc, to_doc
+from quotaware.tenancy.nodes import Node
 
 from .books import Books, Held
 from .calls import Call

@@ -16,7 +16,8 @@ from quotaware.core.limits import Limit
 from quotaware.core.permissions import CALL_PERMISSIONS
 from quotaware.errors import ApiError, Conflict, StoreError
 from quotaware.stores.protocol import Change
-from quotaware.tenancy.nodes import Node, to_doc
+from quotaware.tenancy.documents import to_doc
+from quotaware.tenancy.nodes import Node
 
 from .calls import Call
 from .invariants import OFTEN, Witness

@@ -11,7 +11,7 @@ import pytest
 
 from quotaware import Quota
 from quotaware.errors import StoreUnavailable
-from quotaware.tenancy.tree import SIMPLE_ORG
+from quotaware.tenancy.starts import SIMPLE_ORG
 from tests import faults
 from tests.faults import CutReply, DropReply, Fault, HalfOpen, Proxy, Refuse, Stall, proxy
 from tests.servers import Server, until

@@ -13,7 +13,8 @@ from quotaware.errors import NotFound, StoreError
 from quotaware.stores.memory import MemoryStore
 from quotaware.stores.protocol import Change, Doc
 from quotaware.tenancy.directory import UNKNOWN_MS, UNREAD, Directory
-from quotaware.tenancy.nodes import Node, to_doc
+from quotaware.tenancy.documents import to_doc
+from quotaware.tenancy.nodes import Node
 
 ORG = Node("org_a", "organization", "", "A")
 TEAM = Node("team_a", "team", "org_a", "Engineering")

@@ -12,17 +12,9 @@ from hypothesis import strategies as st
 from quotaware.core.limits import Limit
 from quotaware.errors import ConfigurationError, StoreError
 from quotaware.stores.protocol import Doc
-from quotaware.tenancy.nodes import (
-    DEFAULTS,
-    MAX_ENTRIES,
-    MAX_MS,
-    MAX_NAME,
-    Node,
-    Path,
-    fields_of,
-    from_doc,
-    to_doc,
-)
+from quotaware.tenancy.checks import MAX_ENTRIES, MAX_MS, MAX_NAME
+from quotaware.tenancy.documents import from_doc, to_doc
+from quotaware.tenancy.nodes import DEFAULTS, Node, Path, fields_of
 
 ORG = Node("org_a", "organization", "", "A", zone="Europe/Berlin")
 TEAM = Node("team_a", "team", "org_a", "Engineering")

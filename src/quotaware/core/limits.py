@@ -1,12 +1,13 @@
 """Limits: at most AMOUNT of METRIC per WINDOW, their one text form, and which of them bear on a call.
 
-    AMOUNT METRIC/WINDOW [for PATTERN] [per end_user] [soft | shadow]
+    AMOUNT METRIC/WINDOW [for PATTERN] [per end_user] [carryover] [soft | shadow]
 
     $50/month                          cost
     600 requests/minute                requests, over any 60 seconds
     200000 tokens/minute soft          only alerts
     1000 requests/day for gpt-4.1*     the models that the pattern takes in
     $1/day per end_user                each end user's own
+    $300/month carryover               what was left of a month is added to the next
     8 concurrent                       calls under way at once; it has no window
 
 Whether a call fits is the ledger's to decide; where a limit sits in the tree is the tenancy's.
@@ -41,22 +42,24 @@ _METRICS: dict[str, Metric] = {
     "concurrent": "concurrency",
 }
 _MODES: tuple[str, ...] = get_args(Mode)
-_SUFFIXES = ("for", "per", *_MODES)
+_SUFFIXES = ("for", "per", "carryover", *_MODES)
 
 _MMDD = "(?:0[1-9]|1[0-2]){dash}(?:0[1-9]|[12][0-9]|3[01])"
 _DATE = re.compile(f"-(?:[0-9]{{4}}-{_MMDD.format(dash='-')}|(?:[0-9]{{4}})?{_MMDD.format(dash='')})")
+_DATED = re.compile(f"{_DATE.pattern}\\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
     """At most `amount` of `metric` per `window`. Raises ConfigurationError naming the field that is wrong.
 
-    metric  requests, tokens, cost, or concurrency (calls under way)
-    amount  nano-dollars for cost, else a whole number; 0 lets nothing through
-    window  None for concurrency, and only there
-    models  a pattern of model names (see `matches`), None for all calls
-    per     `end_user`: each end user has a counter of their own
-    mode    hard refuses; soft only alerts; shadow records what it would have refused
+    metric     requests, tokens, cost, or concurrency (calls under way)
+    amount     nano-dollars for cost, else a whole number; 0 lets nothing through
+    window     None for concurrency, and only there
+    models     a pattern of model names (see `matches`), None for all calls
+    per        `end_user`: each end user has a counter of their own
+    mode       hard refuses; soft only alerts; shadow records what it would have refused
+    carryover  what was left of a calendar window is added to the next
     """
 
     metric: Metric
@@ -65,6 +68,7 @@ class Limit:
     models: str | None = None
     per: Per | None = None
     mode: Mode = "hard"
+    carryover: bool = False
 
     def __post_init__(self) -> None:
         for field, value, known in (
@@ -82,6 +86,8 @@ class Limit:
                 raise ConfigurationError("window", "a limit on concurrency has none; leave it out")
         elif not isinstance(self.window, Window):
             raise ConfigurationError("window", "is missing; give a Window, such as Window.parse('month')")
+        if self.carryover and (self.window is None or self.window.kind != "calendar"):
+            raise ConfigurationError("carryover", "is for calendar windows: day, week, month, quarter, year")
         if self.models is not None:
             check_pattern(self.models, "models")
             if self.models.lower() in _SUFFIXES:
@@ -111,6 +117,7 @@ class Limit:
                 _what(self),
                 f"for {self.models}" if self.models else "",
                 f"per {self.per}" if self.per else "",
+                "carryover" if self.carryover else "",
                 "" if self.mode == "hard" else self.mode,
             )
             if word
@@ -155,15 +162,15 @@ def matches(pattern: str, model: str) -> bool:
     """Whether a model name is taken in by a pattern; case counts, `*` stands for any characters or none.
 
     A pattern without a star also takes in the dated snapshots of its model: `gpt-4.1` those ending in
-    -YYYY-MM-DD, -YYYYMMDD or -MMDD, but not `gpt-4.1-mini`. Each part between stars is looked for once, from
-    the left: no backtracking.
+    -YYYY-MM-DD, -YYYYMMDD or -MMDD, but not `gpt-4.1-mini`; one that is dated itself takes in no other. Each part
+    between stars is looked for once, from the left: no backtracking.
     """
     head, *rest = pattern.split("*")
     if not model.startswith(head):
         return False
     at = len(head)
     if not rest:
-        return at == len(model) or _DATE.fullmatch(model, at) is not None
+        return at == len(model) or (_DATE.fullmatch(model, at) is not None and _DATED.search(pattern) is None)
     *middle, tail = rest
     end = len(model) - len(tail)
     for part in middle:
@@ -172,6 +179,19 @@ def matches(pattern: str, model: str) -> bool:
             return False
         at += len(part)
     return at <= end and model.endswith(tail)
+
+
+def within(pattern: str, other: str) -> bool:
+    """Whether a pattern takes in no model that the other does not; never True wrongly, and False only where that is
+    not plain to see.
+    """
+    if "*" not in other:
+        return pattern == other or (
+            "*" not in pattern and matches(other, pattern) and not matches(pattern, other)
+        )
+    if "*" not in pattern and _DATED.search(pattern) is None and not other.endswith("*"):
+        return False  # it takes in its dated snapshots too
+    return matches(other, pattern)
 
 
 def bearing(limits: Iterable[Limit], model: str | None, end_user: str | None) -> list[Limit]:
@@ -254,6 +274,7 @@ class _Reader:
 
     def suffixes(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
+        value: str | bool
         while self.words:
             word = self.next()
             match word.lower():
@@ -261,6 +282,8 @@ class _Reader:
                     field, value = "models", self.pattern()
                 case "per":
                     field, value = "per", self.per()
+                case "carryover":
+                    field, value = "carryover", True
                 case mode if mode in _MODES:
                     field, value = "mode", mode
                 case _:

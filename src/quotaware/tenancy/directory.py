@@ -17,8 +17,9 @@ from cachetools import LRUCache, TTLCache
 
 from ..errors import NotFound, StoreError
 from ..stores.protocol import Clock, Doc, Store
+from .documents import from_doc
 from .keys import is_id
-from .nodes import KINDS, Path, from_doc
+from .nodes import KINDS, Path
 
 UNKNOWN_MS = 60_000
 """How long a digest that the store did not know is taken for unknown without asking again."""

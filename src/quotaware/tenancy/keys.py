@@ -19,13 +19,23 @@ from ..errors import ConfigurationError
 KeyKind = Literal["live", "test", "admin"]
 Kind = Literal["organization", "team", "project", "key"]
 """The four kinds of node in the tree."""
+IdKind = Literal["organization", "team", "project", "key", "member", "group", "role", "request"]
 
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM, _CHECK, _ID = 30, 6, 20
 _MAX_KEY = len("qw_admin_") + _RANDOM + _CHECK
 _KEY = re.compile(rf"qw_(?:live|test|admin)_[0-9A-Za-z]{{{_RANDOM + _CHECK}}}")
-_PREFIXES: dict[Kind, str] = {"organization": "org_", "team": "team_", "project": "proj_", "key": "key_"}
-_IDS = re.compile(rf"(?:org|team|proj|key)_[0-9A-Za-z]{{{_ID}}}|[a-z0-9_-]{{1,64}}")
+_PREFIXES: dict[IdKind, str] = {
+    "organization": "org_",
+    "team": "team_",
+    "project": "proj_",
+    "key": "key_",
+    "member": "mem_",
+    "group": "grp_",
+    "role": "role_",
+    "request": "req_",
+}
+_IDS = re.compile(rf"(?:{'|'.join(_PREFIXES.values())})[0-9A-Za-z]{{{_ID}}}|[a-z0-9_-]{{1,64}}")
 
 
 def make(kind: KeyKind) -> str:
@@ -51,12 +61,12 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def new_id(kind: Kind) -> str:
-    """A random id: `org_`, `team_`, `proj_` or `key_` and 20 characters of 0-9A-Za-z."""
+def new_id(kind: IdKind) -> str:
+    """A random id: `org_`, `team_`, `proj_`, `key_`, … and 20 characters of 0-9A-Za-z."""
     return _PREFIXES[kind] + _random(_ID)
 
 
-def id_of(kind: Kind, text: str) -> str:
+def id_of(kind: IdKind, text: str) -> str:
     """The id that everyone derives from the same text, in the form of `new_id`: 20 digits of its SHA-256."""
     number = int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), "big")
     return _PREFIXES[kind] + _base62(number % 62**_ID, _ID)

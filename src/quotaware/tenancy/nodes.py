@@ -1,4 +1,4 @@
-"""The values of the tree: a node of any kind, the path from one up to its organization, a node as a document.
+"""The values of the tree: a node of any kind, and the path from one up to its organization.
 
 A node says what was set on it and nothing more: what its ancestors add, and whether a caller may act, is
 decided by those who read the whole path.
@@ -6,18 +6,15 @@ decided by those who read the whole path.
 
 from __future__ import annotations
 
-import ipaddress
-import json
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from functools import lru_cache
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, get_args
 
-from ..core import permissions, windows
+from ..core.alerts import Alert
 from ..core.limits import Limit, check_pattern
-from ..errors import ConfigurationError, StoreError
-from ..stores.protocol import Doc
+from ..core.terms import Override, PriceRule
+from ..errors import ConfigurationError
+from . import checks
 from .keys import Kind, check_id
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
@@ -30,14 +27,6 @@ PARENTS: Final[dict[Kind, tuple[Kind, ...]]] = {
 }
 """What a node of each kind may stand below."""
 
-MAX_NAME = 200
-MAX_ENTRIES = 1000
-"""How many limits, models, permissions or addresses a node may have, each."""
-MAX_MS = 253_402_300_799_999
-"""The last ms of the year 9999: what RFC 3339 can still write."""
-
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -46,18 +35,32 @@ class Node:
     parent       id of the node above, "" for an organization
     name         as people call it; a key may have none
     limits       on this node, no two of the same shape and mode
+    alerts       on its limits
+    overrides    other amounts of its limits for a time
     enabled      False: no calls here and below
     models       patterns of the models allowed here and below; empty for all
-    permissions  of a key
-    expires_at   of a key, ms since the epoch, None for never
-    revoked      a key that will never work again
-    addresses    of a key: IP addresses and CIDR blocks that it may be used from; empty for all
-    zone         of an organization: IANA name of the zone that its calendar windows follow
-    environment  of a project; keys on one called `test` look so
     created_at   ms since the epoch
-    digest       of a key: SHA-256 of the secret
     stopped      the threshold that stopped it, if one did
     rev          the organization's revision at which it last changed; 0 before it is written
+
+    of a key:
+    permissions  what it may do on its node and below
+    expires_at   ms since the epoch, None for never
+    revoked      it will never work again
+    addresses    IP addresses and CIDR blocks that it may be used from; empty for all
+    digest       SHA-256 of the secret
+    creator      id of the key or member that made it
+    origin       id of the key that it took the place of, and whose counters it goes on with
+
+    of a project:
+    environment  keys on one called `test` look so
+
+    of an organization:
+    zone         IANA name of the zone that its calendar windows follow
+    prices       what models cost it
+    alert_threshold    millionths of a budget: an alert on every budget that has none
+    auto_upgrade       requests for more are granted at once within the parent's budget
+    carryover_allowed  False: no limit here may carry over
     """
 
     id: str
@@ -65,6 +68,8 @@ class Node:
     parent: str
     name: str | None
     limits: tuple[Limit, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    overrides: tuple[Override, ...] = ()
     enabled: bool = True
     models: tuple[str, ...] = ()
     permissions: tuple[str, ...] = ()
@@ -75,6 +80,12 @@ class Node:
     environment: str = "live"
     created_at: int = 0
     digest: str = ""
+    creator: str = ""
+    origin: str = ""
+    prices: tuple[PriceRule, ...] = ()
+    alert_threshold: int | None = None
+    auto_upgrade: bool = False
+    carryover_allowed: bool = True
     stopped: str | None = None
     rev: int = 0
 
@@ -99,17 +110,25 @@ class Node:
 class Path:
     """A node and all above it, narrowest first, as they stood at one revision or later.
 
-    rev  the organization's revision at which it was read (the lowest, where the reads differ)
+    rev     the organization's revision at which it was read (the lowest, where the reads differ)
+    people  ids of the documents about people that it depends on too: the member who acts, and what his roles are made
+    of
     """
 
     org: str
     rev: int
     nodes: tuple[Node, ...]
+    people: tuple[str, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Ids of the nodes, narrowest first: what a plan made from this path depends on."""
+        """Ids of the nodes, narrowest first."""
         return tuple(node.id for node in self.nodes)
+
+    @property
+    def deps(self) -> tuple[str, ...]:
+        """Ids of all documents that a plan made from this path depends on."""
+        return self.ids + self.people
 
     @property
     def key(self) -> Node | None:
@@ -137,164 +156,61 @@ class Path:
 
 
 DEFAULTS: Final[dict[str, Any]] = {field.name: field.default for field in fields(Node)}
-LISTS: Final = ("limits", "models", "permissions", "addresses")
-"""The fields that hold several."""
 _ONLY: Final[dict[str, Kind]] = {
-    "permissions": "key",
-    "expires_at": "key",
-    "revoked": "key",
-    "addresses": "key",
-    "digest": "key",
-    "zone": "organization",
+    **dict.fromkeys(
+        ("permissions", "expires_at", "revoked", "addresses", "digest", "creator", "origin"), "key"
+    ),
+    **dict.fromkeys(
+        ("zone", "prices", "alert_threshold", "auto_upgrade", "carryover_allowed"), "organization"
+    ),
     "environment": "project",
 }
-_BODY = tuple(name for name in DEFAULTS if name not in ("id", "kind", "parent", "name", "stopped", "rev"))
-
-
-def to_doc(node: Node) -> Doc:
-    """The node as a store keeps it: what differs from the defaults, as JSON.
-
-    A revoked key's name goes into the body, so that another may have it.
-    """
-    body: dict[str, Any] = {name: value for name in _BODY if (value := getattr(node, name)) != DEFAULTS[name]}
-    if node.limits:
-        body["limits"] = [str(limit) for limit in node.limits]
-    name = node.name
-    if node.revoked and name is not None:
-        name, body["name"] = None, name
-    return Doc(
-        node.id, node.kind, node.parent, name, node.rev, json.dumps(body, separators=(",", ":")), node.stopped
-    )
-
-
-@lru_cache(maxsize=4096)
-def from_doc(doc: Doc) -> Node:
-    """The node of a document. Members that it does not know are passed over: a newer version may write them.
-
-    Raises StoreError where the document cannot be read: a limit left out would let calls through.
-    """
-    try:
-        body = json.loads(doc.body)
-        if not isinstance(body, dict):
-            raise ValueError("it is no JSON object")
-        given = {name: body[name] for name in _BODY if name in body}
-        for field in LISTS:
-            if isinstance(given.get(field), list):
-                given[field] = tuple(map(Limit.parse, given[field]) if field == "limits" else given[field])
-        name = doc.name if doc.name is not None else body.get("name")
-        kind = cast("Kind", doc.kind)
-        return Node(doc.id, kind, doc.parent, name, **given, stopped=doc.stopped, rev=doc.rev)
-    except ValueError as error:
-        raise StoreError(f"the document of {doc.id} cannot be read: {error}") from error
+_PARSED: Final[dict[str, Callable[[str], Any]]] = {"limits": Limit.parse, "alerts": Alert.parse}
+_SEVERAL: Final = ("models", "permissions", "addresses", "overrides", "prices")
 
 
 def fields_of(given: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a node as people give them, made ready: lists as tuples, limits read from their texts.
+    """The fields of a node as people give them, made ready: lists as tuples, limits and alerts read from their texts.
 
     Raises ConfigurationError naming the field.
     """
-    return {name: _several(value, name) if name in LISTS else value for name, value in given.items()}
+    return {name: _ready(value, name) for name, value in given.items()}
 
 
-def _several(value: Any, field: str) -> tuple[Any, ...]:
+def _ready(value: Any, field: str) -> Any:
+    if field not in _SEVERAL and field not in _PARSED:
+        return value
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise ConfigurationError(field, "takes several: give a list")
-    if field == "limits":
-        return tuple(Limit.parse(each) if isinstance(each, str) else each for each in value)
-    return tuple(value)
+    parse = _PARSED.get(field)
+    return tuple(parse(each) if parse is not None and isinstance(each, str) else each for each in value)
 
 
-def _text(longest: int) -> Callable[[Any, str], None]:
-    def check(value: Any, field: str) -> None:
-        if not isinstance(value, str) or not 0 < len(value) <= longest:
-            raise ConfigurationError(field, f"is text of 1 to {longest} characters")
-        if not value.isprintable() or value != value.strip():
-            raise ConfigurationError(field, "has no control characters, and no spaces around it")
-
-    return check
+def _alerts(values: Any, field: str) -> None:
+    checks.each(checks.one_of(Alert, "Alert.parse('80% email')"))(values, field)
+    if len(set(values)) < len(values):
+        raise ConfigurationError(field, "has one twice; leave it out")
 
 
-def _maybe(check: Callable[[Any, str], None]) -> Callable[[Any, str], None]:
-    return lambda value, field: None if value is None else check(value, field)
-
-
-def _each(check: Callable[[Any, str], None]) -> Callable[[Any, str], None]:
-    def check_all(values: Any, field: str) -> None:
-        if not isinstance(values, tuple) or len(values) > MAX_ENTRIES:
-            raise ConfigurationError(field, f"is a tuple of at most {MAX_ENTRIES}")
-        for value in values:
-            check(value, field)
-
-    return check_all
-
-
-def _limit(value: Any, field: str) -> None:
-    if not isinstance(value, Limit):
-        raise ConfigurationError(field, "holds limits, such as Limit.parse('$50/month')")
-
-
-def _limits(values: Any, field: str) -> None:
-    _each(_limit)(values, field)
-    seen: set[tuple[str, str]] = set()
-    for limit in values:
-        if (limit.shape, limit.mode) in seen:
-            raise ConfigurationError(field, f"has two {limit.mode} limits on {limit.shape}; leave one out")
-        seen.add((limit.shape, limit.mode))
-
-
-def _permission(value: Any, field: str) -> None:
-    try:
-        canonical = permissions.parse(value)
-    except ConfigurationError as error:
-        raise ConfigurationError(field, str(error)) from None
-    if value != canonical:
-        raise ConfigurationError(field, f"{value!r} is written {canonical!r}")
-
-
-def _address(value: Any, field: str) -> None:
-    try:
-        if not isinstance(value, str):
-            raise ValueError(f"{value!r} is no text")
-        ipaddress.ip_network(value)
-    except ValueError as error:
-        raise ConfigurationError(field, f"holds IP addresses and CIDR blocks: {error}") from None
-
-
-def _zone(value: Any, field: str) -> None:
-    try:
-        windows.zone(value)
-    except ConfigurationError as error:
-        raise ConfigurationError(field, str(error)) from None
-
-
-def _flag(value: Any, field: str) -> None:
-    if not isinstance(value, bool):
-        raise ConfigurationError(field, "is True or False")
-
-
-def _number(value: Any, field: str) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_MS:
-        raise ConfigurationError(field, f"is a whole number from 0 to {MAX_MS}")
-
-
-def _hash(value: Any, field: str) -> None:
-    if value != "" and not (isinstance(value, str) and _DIGEST.fullmatch(value)):
-        raise ConfigurationError(field, "is a SHA-256 in lower-case hex")
-
-
-_CHECKS: Final[dict[str, Callable[[Any, str], None]]] = {
-    "name": _maybe(_text(MAX_NAME)),
-    "limits": _limits,
-    "enabled": _flag,
-    "models": _each(check_pattern),
-    "permissions": _each(_permission),
-    "expires_at": _maybe(_number),
-    "revoked": _flag,
-    "addresses": _each(_address),
-    "zone": _zone,
-    "environment": _text(64),
-    "created_at": _number,
-    "digest": _hash,
-    "stopped": _maybe(_text(1024)),
-    "rev": _number,
+_CHECKS: Final[dict[str, checks.Check]] = {
+    "name": checks.maybe(checks.text(checks.MAX_NAME)),
+    "limits": checks.limits,
+    "alerts": _alerts,
+    "overrides": checks.each(checks.one_of(Override, "Override('cost/month', 10**9, since, until)")),
+    "enabled": checks.flag,
+    "models": checks.each(check_pattern),
+    "permissions": checks.each(checks.permission),
+    "expires_at": checks.maybe(checks.number),
+    "revoked": checks.flag,
+    "addresses": checks.each(checks.address),
+    "zone": checks.zone,
+    "environment": checks.text(64),
+    "created_at": checks.number,
+    "digest": checks.digest,
+    "prices": checks.each(checks.one_of(PriceRule, "PriceRule.of('my-model', {'input': 2, 'output': 8})")),
+    "alert_threshold": checks.maybe(checks.number),
+    "auto_upgrade": checks.flag,
+    "carryover_allowed": checks.flag,
+    "stopped": checks.maybe(checks.text(1024)),
+    "rev": checks.number,
 }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from ..core.alerts import Alert
 from ..core.limits import Limit, bearing
 from ..core.steps import CONCURRENCY, COST, REMEMBER_MS, REQUESTS, TOKENS, Counter, Plan
+from ..core.terms import amount_of
 from .nodes import Node, Path
 
 KEEP_MS = REMEMBER_MS + 86_400_000
@@ -54,36 +56,61 @@ def compile_policy(path: Path, model: str | None, end_user: str | None, now: int
         shapes: dict[str, list[Limit]] = {}
         for limit in bearing(node.limits, model, end_user):
             shapes.setdefault(limit.shape, []).append(limit)
-        for shape, limits in shapes.items():
-            limits.sort(key=lambda limit: (_MODES.index(limit.mode), limit.amount))
-            first = limits[0]
-            counter = _counter(node, shape, limits, end_user, path.zone, now)
-            lines.append((counter, _LINE[first.metric]))
+        for same in shapes.values():
+            limits, change = in_force(node, same, now)
+            counter = counter_of(path, node, limits, end_user, now)
+            lines.append((counter, _LINE[limits[0].metric]))
             for limit in limits:
                 caps.setdefault((counter.key, limit.amount), Meaning(limit, node))
-            if counter.hard and first.metric == "cost":
+            if counter.hard and limits[0].metric == "cost":
                 budgets.append((counter.key, counter.cap))
-            if counter.until:
-                ends.append(counter.until)
-    plan = Plan(path.org, path.rev, path.ids, tuple(lines))
+            ends += [end for end in (counter.until, change) if end]
+    plan = Plan(path.org, path.rev, path.deps, tuple(lines))
     return Policy(plan, min(ends, default=0), caps, tuple(budgets))
 
 
-def _counter(
-    node: Node, shape: str, limits: list[Limit], end_user: str | None, zone: str, now: int
-) -> Counter:
+def in_force(node: Node, limits: list[Limit], now: int) -> tuple[list[Limit], int]:
+    """Limits of one shape with the amounts that they have now, the deciding one first; and the ms at which that may
+    change (0: never).
+    """
+    change = 0
+    if any(override.limit == limits[0].shape for override in node.overrides):
+        amount, change = amount_of(node.overrides, limits[0].shape, limits[0].amount, now)
+        if amount != limits[0].amount:
+            limits = [replace(limits[0], amount=amount)]
+    return sorted(limits, key=lambda limit: (_MODES.index(limit.mode), limit.amount)), change
+
+
+def counter_of(path: Path, node: Node, limits: list[Limit], end_user: str | None, now: int) -> Counter:
+    """The counter of limits of one shape on a node of the path, in the window of `now`. A key that took the place of
+    another goes on with that one's.
+    """
     first = limits[0]
     window = first.window
-    key = f"{node.id}/{shape}"
+    key = f"{node.origin or node.id}/{first.shape}"
     if first.per == "end_user" and end_user is not None:
         key += "/" + hashlib.sha256(end_user.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     since = until = span = 0
     keep = -1
+    carry = None
     if window is not None:
         span = window.length_ms
-        since, until = window.bounds(now, zone)
+        since, until = window.bounds(now, path.zone)
         keep = until + KEEP_MS if until else 0
         if until:
+            if first.carryover:
+                carry = f"{key}@{window.bounds(since - 1, path.zone)[0]}"
             key += f"@{since}"
     watch = tuple(dict.fromkeys(limit.amount for limit in limits[1:] if limit.mode != "hard"))
-    return Counter(key, first.amount, first.mode == "hard", watch, span, since, until, keep)
+    marks = tuple(alert.mark(node.id, first, first.amount, until) for alert in alerts_on(path, node, first))
+    return Counter(key, first.amount, first.mode == "hard", watch, span, since, until, keep, marks, carry)
+
+
+def alerts_on(path: Path, node: Node, limit: Limit) -> list[Alert]:
+    """The alerts on a limit of a node: its own, or the organization's for budgets that have none."""
+    own = [alert for alert in node.alerts if alert.bears_on(limit)]
+    share = path.organization.alert_threshold if path.nodes else None
+    if not own and share:
+        usual = Alert("email", share=share)
+        return [usual] if usual.bears_on(limit) else []
+    return own

@@ -1,93 +1,53 @@
-"""Making and changing the tree: every write is one compare-and-set on the organization's revision.
+"""Making and changing organizations, teams and projects; and what is done to a node of any kind.
 
-Whatever a write depends on is read after the revision that it expects, so that it holds at the moment of the
-write, or another writer came between and all is read again. Methods block: whoever is on an event loop runs
-them in a thread. Ids are looked up inside one organization, so that none reaches into another. Who may do
-what is decided by the caller.
+Methods block: whoever is on an event loop runs them in a thread.
 """
 
 from __future__ import annotations
 
-import json
-import secrets
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from ..core.alerts import Stop
 from ..core.limits import Limit
-from ..core.permissions import CALL_PERMISSIONS
-from ..errors import AlreadyExists, ConfigurationError, Conflict
-from ..stores.protocol import Change, Clock, Doc, Store
-from . import keys
-from .directory import Directory, missing
+from ..core.permissions import allows
+from ..core.steps import COST, Peek, Plan
+from ..errors import AlreadyExists, ApiError, ConfigurationError, StoreError
+from ..stores.protocol import Doc
+from .budgets import overdrawn, too_small
+from .directory import missing
+from .documents import Thing, as_a, from_doc
 from .keys import Kind, id_of, is_id, new_id
-from .nodes import KINDS, PARENTS, Node, fields_of, from_doc, to_doc
+from .nodes import KINDS, PARENTS, Node, Path, fields_of
+from .people import Group, Holding, Member, Request
+from .plans import alerts_on, counter_of, in_force
+from .writes import MAX_PAGE, Edit, Writes, taken
 
-TRIES = 100
-"""How often a write is begun anew because another came between."""
-CALM = 5
-"""After so many tries the next one waits a little, at random, so that writers draw apart."""
-JITTER_MS = 10
-MAX_PAGE = 1000
-"""The most that one list answers."""
-
-SIMPLE_ORG = "org_app"
-SIMPLE_PROJECT = "proj_app"
-
-_CHANGEABLE = (
-    "name",
-    "limits",
-    "models",
-    "enabled",
-    "zone",
-    "environment",
-    "permissions",
-    "expires_at",
-    "addresses",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class NewKey:
-    """A key that was just made; `secret` is not kept and cannot be shown again."""
-
-    node: Node
-    secret: str = field(repr=False)
+_CHANGEABLE = {
+    "name": (),
+    "limits": (),
+    "alerts": (),
+    "models": (),
+    "enabled": (),
+    "zone": ("organization",),
+    "prices": ("organization",),
+    "alert_threshold": ("organization",),
+    "auto_upgrade": ("organization",),
+    "carryover_allowed": ("organization",),
+    "environment": ("project",),
+    "permissions": ("key",),
+    "expires_at": ("key",),
+    "addresses": ("key",),
+}
+"""What `update` takes, and of which kinds it is said (none: of all)."""
+_MANAGED = frozenset({"name", "zone", "prices", "alert_threshold", "auto_upgrade", "carryover_allowed"})
+"""What of an organization takes org:manage."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bootstrap:
-    """What the first start made. `key` is the admin key's secret, for the one caller that made it."""
-
-    organization_id: str
-    key: str | None = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Edit:
-    """A write as it was decided from what was read at `rev` or later."""
-
-    what: str
-    rev: int
-    before: tuple[Node, ...] = ()
-    after: tuple[Node, ...] = ()
-    resume: tuple[str, ...] = ()
-
-
-class Tenancy:
-    """The tree of every organization in a store.
-
-    Methods raise NotFound for an id that is not there, AlreadyExists (`fields["field"]`) for a name or id
-    that is taken, ConfigurationError naming the field of a bad value, StoreError, and Conflict where other
-    writers kept coming between. Limits are given as `Limit` or as text (`"$50/month"`).
-    """
-
-    def __init__(self, store: Store, directory: Directory, clock: Clock) -> None:
-        self._store = store
-        self._directory = directory
-        self._clock = clock
+class Tree(Writes):
+    """Nodes: made, looked at, changed, moved, taken away."""
 
     # making
 
@@ -99,18 +59,21 @@ class Tenancy:
         zone: str = "UTC",
         limits: Iterable[Limit | str] = (),
         models: Iterable[str] = (),
+        **more: Any,
     ) -> Node:
-        """Without an id, it follows from the name, so that no two are made with one name."""
-        chosen = _organization_id(name) if id is None else id
-        node = self._node("organization", chosen, "", name, zone=zone, limits=limits, models=models)
+        """Without an id, it follows from the name, so that no two are made with one name. For the host only."""
+        if self._actor.kind != "host":
+            raise self._actor.lacks("org:create")
+        chosen = organization_id(name) if id is None else id
+        node = self._node("organization", chosen, "", name, zone=zone, limits=limits, models=models, **more)
 
-        def draft() -> _Edit:
-            rev, (taken,) = self._store.read(node.id, (node.id,))
-            if taken is not None:
-                raise _taken("name" if id is None else "id", f"There is an organization {node.id!r} already")
-            return _Edit("organization.create", rev, after=(node,))
+        def draft() -> Edit:
+            rev, (doc,) = self._store.read(node.id, (node.id,))
+            if doc is not None:
+                raise taken("name" if id is None else "id", f"There is an organization {node.id!r} already")
+            return Edit("organization.create", rev, after=(node,))
 
-        return self._commit(node.id, draft).after[0]
+        return self._made(self._commit(node.id, draft))
 
     def create_team(
         self,
@@ -120,8 +83,11 @@ class Tenancy:
         id: str | None = None,
         limits: Iterable[Limit | str] = (),
         models: Iterable[str] = (),
+        **more: Any,
     ) -> Node:
-        return self._create(org, self._node("team", id, org, name, limits=limits, models=models))
+        """Takes team:create."""
+        node = self._node("team", id, org, name, limits=limits, models=models, **more)
+        return self._create(org, node, "team:create")
 
     def create_project(
         self,
@@ -133,64 +99,82 @@ class Tenancy:
         limits: Iterable[Limit | str] = (),
         models: Iterable[str] = (),
         environment: str = "live",
+        **more: Any,
     ) -> Node:
-        """Below a team, or an organization itself. Without `org`, the parent is looked for in every one."""
-        node = self._node(
-            "project", id, parent_id, name, limits=limits, models=models, environment=environment
-        )
-        return self._create(self._home(org, parent_id), node)
-
-    def create_key(
-        self,
-        node_id: str,
-        *,
-        org: str | None = None,
-        name: str | None = None,
-        permissions: Iterable[str] = CALL_PERMISSIONS,
-        models: Iterable[str] = (),
-        limits: Iterable[Limit | str] = (),
-        addresses: Iterable[str] = (),
-        expires_at: int | None = None,
-        id: str | None = None,
-    ) -> NewKey:
-        """A key on an organization, team or project; `expires_at` in ms since the epoch.
-
-        Without `org`, the node is looked for in every one.
+        """Below a team, or an organization itself. Without `org`, the parent is looked for in every one. Takes
+        quota:manage.
         """
-        home = self._home(org, node_id)
-        secret = keys.make(_key_kind(self.get(home, node_id)))
         node = self._node(
-            "key",
-            id,
-            node_id,
-            name,
-            permissions=permissions,
-            models=models,
-            limits=limits,
-            addresses=addresses,
-            expires_at=expires_at,
-            digest=keys.digest(secret),
+            "project", id, parent_id, name, limits=limits, models=models, environment=environment, **more
         )
-        made = self._create(home, node)
-        self._link(made.digest, home, made.id)
-        return NewKey(made, secret)
+        return self._create(self._home(org, parent_id), node, "quota:manage")
 
     # looking
 
     def get(self, org: str | None, id: str) -> Node:
         """The node with this id; without an organization, looked for in every one."""
-        return from_doc(self._read(self._home(org, id), id)[1])
+        return self._seen(self._path(self._home(org, id), id))
 
     def find(self, org: str, kind: Kind, name_or_id: str) -> Node:
         """The node of this kind with this id, or else the only one with this name in the organization.
 
         Raises AlreadyExists with code `ambiguous_name` where several have the name.
         """
-        _check_org(org)
+        return self._seen(self._found(org, kind, name_or_id))
+
+    def path(self, org: str, kind: Kind, name_or_id: str) -> Path:
+        """The same with all above it."""
+        path = self._found(org, kind, name_or_id)
+        self._seen(path)
+        return path
+
+    def list(
+        self, org: str, kind: Kind, parent: str | None = None, after: str = "", limit: int = 100
+    ) -> tuple[Node, ...]:
+        """Up to `limit` nodes of a kind, everywhere or right below one parent, by id after the given one: those that
+        the actor may see.
+        """
+        self._inside(org)
+        if kind not in KINDS:
+            raise ConfigurationError("kind", f"is one of {', '.join(KINDS)}")
+        if not 1 <= limit <= MAX_PAGE:
+            raise ConfigurationError("limit", f"is from 1 to {MAX_PAGE}")
+        found: list[Node] = []
+        above: dict[str, tuple[str, ...]] = {}
+        while len(found) < limit:
+            page = self._store.children(org, kind, parent or "", None, after, limit)
+            found += [
+                from_doc(doc)
+                for doc in page
+                if self._may_see(kind, (doc.id, *self._above(org, doc.parent, above)))
+            ]
+            if len(page) < limit:
+                break
+            after = page[-1].id
+        return tuple(found[:limit])
+
+    def _above(self, org: str, id: str, known: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+        """Ids from a node up to its organization."""
+        if id not in known:
+            path = self._directory.peek(org, id) or self._directory.load(org, id) if id else None
+            known[id] = path.ids if path is not None else ()
+        return known[id]
+
+    def _may_see(self, kind: str, ids: Iterable[str]) -> bool:
+        return self._actor.may(_SEEING[kind], ids)
+
+    def _seen(self, path: Path) -> Node:
+        node = path.nodes[0]
+        if node.id != self._actor.id:  # a key may always look at itself
+            self._require(_SEEING[node.kind], path)
+        return node
+
+    def _found(self, org: str, kind: Kind, name_or_id: str) -> Path:
+        self._inside(org)
         if is_id(name_or_id):
             _, (doc,) = self._store.read(org, (name_or_id,))
             if doc is not None and doc.kind == kind:
-                return from_doc(doc)
+                return self._directory.load(org, name_or_id)
         named = self._store.children(org, kind, "", name_or_id, "", 2)
         if len(named) > 1:
             raise AlreadyExists(
@@ -198,30 +182,23 @@ class Tenancy:
             )
         if not named:
             raise missing(kind, name_or_id)
-        return from_doc(named[0])
-
-    def list(
-        self, org: str, kind: Kind, parent: str | None = None, after: str = "", limit: int = 100
-    ) -> tuple[Node, ...]:
-        """Up to `limit` nodes of a kind, everywhere or right below one parent, by id after the given one."""
-        _check_org(org)
-        if kind not in KINDS:
-            raise ConfigurationError("kind", f"is one of {', '.join(KINDS)}")
-        if not 1 <= limit <= MAX_PAGE:
-            raise ConfigurationError("limit", f"is from 1 to {MAX_PAGE}")
-        return tuple(map(from_doc, self._store.children(org, kind, parent or "", None, after, limit)))
+        return self._directory.load(org, named[0].id)
 
     # changing
 
-    def update(self, org: str, id: str, **changes: Any) -> Node:
-        """Replaces what is given: name, limits, models, enabled, zone (organization), environment (project),
-        permissions, expires_at, addresses (key). Enabling lets a node run again that a threshold stopped.
+    def update(self, org: str, id: str, *, expect: int | None = None, **changes: Any) -> Node:
+        """Replaces what is given: name, limits, alerts, models, enabled; zone, prices, alert_threshold, auto_upgrade,
+        carryover_allowed (organization), environment (project), permissions, expires_at, addresses (key). Enabling lets
+        a node run again that a threshold stopped, and so does raising the budget above it.
 
-        The revision moves only where something changed.
+        expect   the revision (`Node.rev`) that the change was made from; Conflict where it moved since
+
+        Takes quota:manage; what makes an organization what it is takes org:manage. The revision moves only where
+        something changed.
         """
-        if unknown := sorted(changes.keys() - set(_CHANGEABLE)):
+        if unknown := sorted(changes.keys() - _CHANGEABLE.keys()):
             raise ConfigurationError(unknown[0], f"cannot be changed; give some of {', '.join(_CHANGEABLE)}")
-        return self._change(org, id, "update", **fields_of(changes))
+        return self._change(org, id, "update", expect=expect, **fields_of(changes))
 
     def enable(self, org: str, id: str) -> Node:
         """Calls here and below may go again, also where a threshold had stopped it."""
@@ -231,167 +208,245 @@ class Tenancy:
         """No calls here and below, until it is enabled."""
         return self.update(org, id, enabled=False)
 
-    def revoke_key(self, org: str, id: str) -> Node:
-        """The key never works again. Its name is free for another."""
-        return self._change(org, id, "revoke", kind="key", revoked=True)
-
-    def delete(self, org: str, id: str) -> None:
-        """Takes a node away; AlreadyExists with code `has_children` while something stands below it."""
-
-        def draft() -> _Edit:
-            rev, doc = self._read(org, id)
-            for kind in KINDS:
-                if doc.kind in PARENTS[kind] and self._store.children(org, kind, id, None, "", 1):
-                    raise AlreadyExists(
-                        f"'{id}' has a {kind} below it; delete what is below first", code="has_children"
-                    )
-            return _Edit(f"{doc.kind}.delete", rev, before=(from_doc(doc),))
-
-        (node,) = self._commit(org, draft).before
-        if node.digest:
-            self._store.unlink(node.digest)
-            self._directory.forget_key(node.digest)
-
-    # the first start
-
-    def bootstrap(self, organization: str = "default", *, admin_key: str | None = None) -> Bootstrap:
-        """The organization of this name with an admin key on it, made by the first caller of all.
-
-        admin_key  use this one (form of `keys.make("admin")`) in place of a random one: put in where it is
-                   missing, also later, so that it lets back in who lost the other. It is never answered
-
-        Raises ConfigurationError naming `admin_key` where it is malformed or opens another organization.
+    def move_project(self, org: str, id: str, parent: str) -> Node:
+        """Puts a project below another team, or the organization; its keys, limits and counters go along. Takes
+        quota:manage at the project's old place and at the new one.
         """
-        if admin_key is not None and not (keys.well_formed(admin_key) and admin_key.startswith("qw_admin_")):
-            raise ConfigurationError("admin_key", "is not well formed; make one with keys.make('admin')")
-        secret = admin_key or keys.make("admin")
-        digest = keys.digest(secret)
-        root = self._node("organization", _organization_id(organization), "", organization)
-        admin = self._node(
-            "key", id_of("key", digest), root.id, None, permissions=("org:manage",), digest=digest
-        )
-        if place := self._store.find(digest):
-            if place[0] != root.id:
-                raise ConfigurationError("admin_key", "is the key of another organization already")
-            admin = replace(admin, id=place[1])
 
-        def draft() -> _Edit:
-            rev, (old_root, old_admin) = self._store.read(root.id, (root.id, admin.id))
-            made = () if old_root else (root,)
-            if old_admin is None and (made or admin_key):
-                made = (*made, admin)
-            return _Edit("organization.bootstrap", rev, after=made)
+        def draft() -> Edit:
+            path, above = self._path(org, id), self._path(org, parent)
+            old, new_parent = path.nodes[0], above.nodes[0]
+            self._actor.require("quota:manage", path.ids[1:])
+            self._require("quota:manage", above)
+            if old.kind != "project" or new_parent.kind not in PARENTS["project"]:
+                raise ConfigurationError("parent", f"a {old.kind} cannot stand below a {new_parent.kind}")
+            new = replace(old, parent=parent)
+            self._check_name(org, new)
+            if old.parent != parent:
+                self._within_budget(above, (), (new,))
+            return Edit("project.move", min(path.rev, above.rev), (old,), (new,))
 
-        made = self._commit(root.id, draft).after
-        if made or admin_key:
-            self._link(digest, root.id, admin.id)
-        return Bootstrap(root.id, secret if made and admin_key is None else None)
+        return self._made(self._commit(org, draft))
 
-    def ensure_simple(self, limits: Iterable[Limit | str], zone: str = "UTC") -> tuple[str, str]:
-        """(organization id, project id) of the tree behind an app that only has limits: one project, on which
-        they sit. Called again with others, they replace the old; nothing is written where nothing changed.
+    def delete(self, org: str, id: str, *, expect: int | None = None) -> None:
+        """Takes a node away, with its groups, its requests, its dead keys and all roles held at it; AlreadyExists with
+        code `has_children` while something else stands below it. A team takes team:delete, a key api_key:delete,
+        another node quota:manage at its parent.
         """
-        root = self._node("organization", SIMPLE_ORG, "", "app", zone=zone)
-        project = self._node("project", SIMPLE_PROJECT, SIMPLE_ORG, "app", limits=limits)
 
-        def draft() -> _Edit:
-            rev, docs = self._store.read(SIMPLE_ORG, (SIMPLE_ORG, SIMPLE_PROJECT))
-            old_root, old_project = (from_doc(doc) if doc else None for doc in docs)
-            pairs = (
-                (old_root, replace(old_root, zone=zone) if old_root else root),
-                (old_project, replace(old_project, limits=project.limits) if old_project else project),
-            )
-            return _Edit(
-                "organization.simple",
-                rev,
-                before=tuple(old for old, new in pairs if old and old != new),
-                after=tuple(new for old, new in pairs if old != new),
-            )
+        def draft() -> Edit:
+            path = self._path(org, id)
+            node = path.nodes[0]
+            check_expected(node, expect)
+            self._may_delete(path)
+            gone: list[Thing] = [node]
+            for kind in (*KINDS, "group", "request"):
+                for doc in self._all(org, kind, id):
+                    below = as_a(_BELOW.get(kind, Node), doc)
+                    if isinstance(below, Node) and not below.revoked:
+                        raise AlreadyExists(
+                            f"'{id}' has a {kind} below it; delete what is below first", code="has_children"
+                        )
+                    gone.append(below)
+            bereft = self._bereft(org, {thing.id for thing in gone})
+            before = (*gone, *(member for member, _ in bereft))
+            return Edit(f"{node.kind}.delete", path.rev, before, tuple(member for _, member in bereft))
 
-        self._commit(SIMPLE_ORG, draft)
-        return SIMPLE_ORG, SIMPLE_PROJECT
+        for thing in self._commit(org, draft).before:
+            if isinstance(thing, Node) and thing.digest:
+                self._store.unlink(thing.digest)
+                self._directory.forget_key(thing.digest)
+
+    def _may_delete(self, path: Path) -> None:
+        node = path.nodes[0]
+        if node.kind == "organization" and self._actor.kind != "host":
+            raise self._actor.lacks("org:delete")
+        permission = {"team": "team:delete", "key": "api_key:delete"}.get(node.kind, "quota:manage")
+        self._actor.require(permission, path.ids[1:])
+        if node.kind == "key":
+            self._keeps_an_admin(path.org, {node.id}, ())
+
+    def _bereft(self, org: str, gone: set[str]) -> Sequence[tuple[Member, Member]]:
+        """Members that held a role at what goes, or were in its groups, before and after."""
+        found = []
+        for doc in self._all(org, "member", org):
+            member = as_a(Member, doc)
+            left = replace(
+                member,
+                roles=tuple(holding for holding in member.roles if holding.node not in gone),
+                groups=tuple(group for group in member.groups if group not in gone),
+            )
+            if left != member:
+                found.append((member, left))
+        return found
+
+    def _keeps_an_admin(self, org: str, gone: set[str], instead: Iterable[Member]) -> None:
+        """Raises AlreadyExists with code `last_admin` where nobody would be left with org:manage on the organization:
+        keys and members without those in `gone`, members as in `instead`.
+        """
+        if self._actor.kind == "host":
+            return
+        for doc in self._all(org, "key", org):
+            key = from_doc(doc)
+            lives = not key.revoked and key.expires_at is None
+            if key.id not in gone and lives and allows(key.permissions, "org:manage"):
+                return
+        changed = {member.id: member for member in instead}
+        for doc in self._all(org, "member", org):
+            member = changed.get(doc.id) or as_a(Member, doc)
+            if member.id not in gone and member.enabled and Holding("org_admin", org) in member.roles:
+                return
+        raise AlreadyExists("Nobody would be left who may manage the organization", code="last_admin")
 
     # how
+
+    def _made(self, edit: Edit) -> Node:
+        (node,) = (thing for thing in edit.after if isinstance(thing, Node))
+        return node
 
     def _node(self, kind: Kind, id: str | None, parent: str, name: str | None, **given: Any) -> Node:
         id = new_id(kind) if id is None else id
         return Node(id, kind, parent, name, created_at=self._clock(), **fields_of(given))
 
-    def _create(self, org: str, node: Node) -> Node:
-        _check_org(org)
+    def _create(self, org: str, node: Node, permission: str) -> Node:
+        self._inside(org)
 
-        def draft() -> _Edit:
-            rev, (parent, taken) = self._store.read(org, (node.parent, node.id))
-            if parent is None:
+        def draft() -> Edit:
+            if not is_id(node.parent):
                 raise missing("parent", node.parent)
+            path = self._parent(org, node.parent)
+            parent = path.nodes[0]
+            self._require(permission, path)
+            self._check_new(path, node)
             if parent.kind not in PARENTS[node.kind]:
                 raise ConfigurationError("parent", f"a {node.kind} cannot stand below a {parent.kind}")
-            if taken is not None:
-                raise _taken("id", f"There is a {taken.kind} with the id '{node.id}' already")
+            _, (there,) = self._store.read(org, (node.id,))
+            if there is not None:
+                raise taken("id", f"There is a {there.kind} with the id '{node.id}' already")
             self._check_name(org, node)
-            return _Edit(f"{node.kind}.create", rev, after=(node,))
+            self._within_budget(path, (), (node,))
+            return Edit(f"{node.kind}.create", path.rev, after=(node,))
 
-        return self._commit(org, draft).after[0]
+        return self._made(self._commit(org, draft))
 
-    def _change(self, org: str, id: str, what: str, kind: Kind | None = None, **changes: Any) -> Node:
-        def draft() -> _Edit:
-            rev, doc = self._read(org, id)
-            if kind not in (None, doc.kind):
+    def _parent(self, org: str, id: str) -> Path:
+        try:
+            return self._path(org, id)
+        except ApiError:
+            raise missing("parent", id) from None
+
+    def _check_new(self, above: Path, node: Node) -> None:
+        """What a kind of node has to say of a new one, or of a changed one; `above`: the path of its parent."""
+        if not above.organization.carryover_allowed and any(limit.carryover for limit in node.limits):
+            raise ConfigurationError("carryover", "is not allowed in this organization")
+
+    def _change(
+        self,
+        org: str,
+        id: str,
+        what: str,
+        kind: Kind | None = None,
+        expect: int | None = None,
+        **changes: Any,
+    ) -> Node:
+        def draft() -> Edit:
+            path = self._path(org, id)
+            old = path.nodes[0]
+            if kind not in (None, old.kind):
                 raise missing(str(kind), id)
-            old = from_doc(doc)
-            resume = (id,) if old.stopped is not None and changes.get("enabled") else ()
-            new = replace(old, **changes, stopped=None if resume else old.stopped)
+            check_expected(old, expect)
+            self._may_change(path, changes)
+            new = replace(old, **changes)
+            self._check_new(Path(org, path.rev, path.nodes[1:] or (new,)), new)
             if new.name != old.name:
                 self._check_name(org, new)
-            return _Edit(f"{doc.kind}.{what}", rev, (old,), (new,), resume)
+            if new.limits != old.limits:
+                self._within_budget(Path(org, path.rev, path.nodes[1:]), (old,), (new,))
+                self._above_children(path, old, new)
+            return self._edit(f"{old.kind}.{what}", path, new, changes)
 
-        return self._commit(org, draft).after[0]
+        return self._made(self._commit(org, draft))
 
-    def _commit(self, org: str, draft: Callable[[], _Edit]) -> _Edit:
-        """Reads, decides and writes until no other writer came between; answers what was done."""
-        for tries in range(TRIES):
-            if tries >= CALM:
-                time.sleep(secrets.randbelow(JITTER_MS) / 1000)
-            edit = draft()
-            if edit.before == edit.after:
-                return edit
-            changed = {node.id for node in (*edit.before, *edit.after)}
-            kept = tuple(node.id for node in edit.after)
-            change = Change(
-                expect=edit.rev,
-                put=tuple(map(to_doc, edit.after)),
-                drop=tuple(changed.difference(kept)),
-                resume=edit.resume,
-                audit=_audit(edit, self._clock()),
-            )
-            try:
-                rev = self._store.commit(org, change)
-            except Conflict:
-                continue
-            for id in changed:
-                self._directory.forget(org, id)
-            return replace(edit, after=tuple(replace(node, rev=rev) for node in edit.after))
-        raise Conflict(f"organization {org} kept changing; repeat later")
+    def _edit(self, what: str, path: Path, new: Node, changes: Mapping[str, object]) -> Edit:
+        """The change of a node, which may let it run again."""
+        resume = (new.id,) if self._runs_again(path, new, changes) else ()
+        return Edit(
+            what, path.rev, (path.nodes[0],), (replace(new, stopped=None) if resume else new,), resume
+        )
 
-    def _read(self, org: str, id: str) -> tuple[int, Doc]:
-        _check_org(org)
-        if is_id(id):
-            rev, (doc,) = self._store.read(org, (id,))
-            if doc is not None:
-                return rev, doc
-        raise missing("node", id)
+    def _may_change(self, path: Path, changes: dict[str, Any]) -> None:
+        node = path.nodes[0]
+        for name in changes:
+            kinds = _CHANGEABLE.get(name, ())
+            if kinds and node.kind not in kinds:
+                raise ConfigurationError(name, f"is said of a {kinds[0]} only, not of a {node.kind}")
+        if node.kind == "organization" and _MANAGED & changes.keys():
+            self._require("org:manage", path)
+        if node.kind != "organization" or changes.keys() - _MANAGED:
+            self._require("quota:manage", path)
 
-    def _check_name(self, org: str, node: Node) -> None:
-        if node.name is None or node.kind == "organization":
+    def _within_budget(self, above: Path, before: Iterable[Node], after: Iterable[Node]) -> None:
+        """Raises InvalidRequest where children would have more than their parent, unless the actor may go over it."""
+        if not above.nodes or self._actor.may("quota:override", above.ids):
             return
-        others = self._store.children(org, node.kind, node.parent, node.name, "", 1)
-        if others and others[0].id != node.id:
-            raise _taken("name", f"There is a {node.kind} named '{node.name}' already")
+        refusal = overdrawn(self._store, above.org, above.nodes[0], [*before], [*after])
+        if refusal is not None:
+            raise refusal
+
+    def _above_children(self, path: Path, old: Node, new: Node) -> None:
+        if new.kind in ("organization", "team") and not self._actor.may("quota:override", path.ids):
+            refusal = too_small(self._store, path.org, old, new)
+            if refusal is not None:
+                raise refusal
+
+    def _runs_again(self, path: Path, new: Node, changes: Mapping[str, object]) -> bool:
+        """Whether a change lets a node run again that a threshold stopped."""
+        old = path.nodes[0]
+        if old.stopped is None:
+            return False
+        if changes.get("enabled"):
+            return True
+        stop, now = Stop.read(old.stopped), self._clock()
+        if stop.action != "disable" or not changes.keys() & {"limits", "alerts", "overrides"}:
+            return False
+        if stop.over(now):
+            return True
+        limits = [limit for limit in new.limits if limit.shape == stop.limit]
+        if not limits:
+            return True
+        changed = Path(path.org, path.rev, (new, *path.nodes[1:]), path.people)
+        limits, _ = in_force(new, limits, now)
+        counter = counter_of(changed, new, limits, None, now)
+        answer = self._store.apply(
+            {path.org: [Peek(Plan(path.org, 0, (), ((counter, COST),)))]}, self._store.deadline
+        )
+        found = answer[path.org]
+        if isinstance(found, StoreError):
+            raise found
+        used, _ = found.totals.get(counter.key, (0, 0))
+        stops = [
+            alert.mark(new.id, limits[0], limits[0].amount, 0).at
+            for alert in alerts_on(changed, new, limits[0])
+            if alert.action == "disable"
+        ]
+        return used < min(stops, default=used + 1)
+
+    @staticmethod
+    def _as_node(doc: Doc) -> Node:
+        return from_doc(doc)
+
+    def _all(self, org: str, kind: str, parent: str) -> Iterator[Doc]:
+        after = ""
+        while page := self._store.children(org, kind, parent, None, after, MAX_PAGE):
+            yield from page
+            after = page[-1].id
 
     def _home(self, org: str | None, id: str) -> str:
         """The organization given, or the only one that has this id."""
         if org is not None:
             return org
+        if self._actor.org:
+            return self._actor.org
         homes = (home for home in self._organizations() if self._store.read(home, (id,))[1][0])
         found = tuple(islice(homes, 2)) if is_id(id) else ()
         if not found:
@@ -406,46 +461,29 @@ class Tenancy:
             yield from page
             page = self._store.orgs(page[-1], MAX_PAGE)
 
-    def _link(self, digest: str, org: str, key: str) -> None:
-        self._store.link(digest, org, key)
-        self._directory.learn_key(digest, org, key)
+
+_SEEING = {
+    "organization": "quota:read:summary",
+    "team": "quota:read:summary",
+    "project": "quota:read:summary",
+    "key": "api_key:read",
+}
+"""What it takes to look at a node."""
+_BELOW: dict[str, type[Node | Group | Request]] = {"group": Group, "request": Request}
 
 
-def _organization_id(name: str) -> str:
+def organization_id(name: str) -> str:
     """The same for everyone who starts with this name, so that workers starting at once meet."""
     if not isinstance(name, str):
         raise ConfigurationError("name", "is text")
     return id_of("organization", name)
 
 
-def _check_org(org: str) -> None:
-    if not is_id(org):
-        raise missing("organization", org)
-
-
-def _key_kind(node: Node) -> keys.KeyKind:
-    if node.kind != "project":
-        return "admin"
-    return "test" if node.environment == "test" else "live"
-
-
-def _taken(field: str, message: str) -> AlreadyExists:
-    return AlreadyExists(message, fields={"field": field})
-
-
-def _audit(edit: _Edit, at: int) -> str:
-    before, after = ([_shown(node) for node in nodes] for nodes in (edit.before, edit.after))
-    return json.dumps({"what": edit.what, "at": at, "before": before, "after": after}, separators=(",", ":"))
-
-
-def _shown(node: Node) -> dict[str, Any]:
-    body = json.loads(to_doc(node).body)
-    body.pop("digest", None)
-    return {
-        "id": node.id,
-        "kind": node.kind,
-        "parent": node.parent,
-        "name": node.name,
-        "stopped": node.stopped,
-        **body,
-    }
+def check_expected(thing: Thing, expect: int | None) -> None:
+    """Raises AlreadyExists with code `changed_meanwhile` where a thing is not at the revision that was expected."""
+    if expect is not None and thing.rev != expect:
+        raise AlreadyExists(
+            "It was changed meanwhile; read it again",
+            code="changed_meanwhile",
+            fields={"revision": thing.rev},
+        )

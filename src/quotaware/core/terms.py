@@ -1,0 +1,81 @@
+"""What an organization says of its own for a time: another amount of a limit, another price of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ..errors import ConfigurationError
+from .limits import check_pattern
+from .money import count
+from .prices import Price, Usd
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """In [since, until) ms the limit of this shape is `amount` (nano-dollars for cost) instead. Raises
+    ConfigurationError naming the field.
+    """
+
+    limit: str
+    amount: int
+    since: int
+    until: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.limit, str) or not self.limit:
+            raise ConfigurationError("limit", "names a limit by its shape, such as cost/month")
+        count(self.amount, "amount")
+        if not 0 <= self.since < self.until:
+            raise ConfigurationError("until", "comes after since")
+
+
+def amount_of(overrides: Iterable[Override], limit: str, amount: int, now: int) -> tuple[int, int]:
+    """The amount in force for a limit that is `amount` otherwise, and the ms at which that may change (0: never)."""
+    changes = []
+    for override in overrides:
+        if override.limit == limit and now < override.until:
+            changes.append(override.since if now < override.since else override.until)
+            if override.since <= now:
+                amount = override.amount
+    return amount, min(changes, default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRule:
+    """What a model, or a pattern of models, costs for calls made in [since, until) ms (0: without an end).
+
+    rates  (name, US dollars per million tokens as text), as in `Price.per_million`
+
+    Raises ConfigurationError naming the rate.
+    """
+
+    model: str
+    rates: tuple[tuple[str, str], ...]
+    since: int = 0
+    until: int = 0
+
+    def __post_init__(self) -> None:
+        check_pattern(self.model, "model")
+        if self.until and not 0 <= self.since < self.until:
+            raise ConfigurationError("until", "comes after since")
+        self.price()
+
+    @classmethod
+    def of(cls, model: str, rates: Mapping[str, Usd], since: int = 0, until: int = 0) -> PriceRule:
+        """From rates as people give them."""
+        told = tuple((name, _plain(rate)) for name, rate in sorted(rates.items()))
+        return cls(model, told, since, until)
+
+    def price(self) -> Price:
+        """The price that it says."""
+        return Price.per_million(**dict(self.rates))
+
+    def holds(self, now: int) -> bool:
+        """Whether it is in force."""
+        return self.since <= now and (not self.until or now < self.until)
+
+
+def _plain(rate: Usd) -> str:
+    return f"{Decimal(str(rate)):f}" if isinstance(rate, int | float | Decimal) else str(rate)

@@ -1,0 +1,328 @@
+"""People: members of an organization, groups, and the roles that they hold.
+
+Who may manage a node (org:manage) gives and takes roles at it and below; what a person is called, and whether a person
+may act at all, is for who manages the organization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from ..core.permissions import covers
+from ..errors import AlreadyExists, ConfigurationError, NotFound
+from . import access
+from .access import Actor
+from .directory import missing
+from .documents import Thing, as_a, is_a
+from .keys import is_id, new_id
+from .nodes import Path
+from .people import Group, Holding, Member, Role, predefined
+from .tree import Tree, check_expected
+from .writes import MAX_PAGE, Edit, taken
+
+T = TypeVar("T", Member, Role, Group)
+
+
+class Membership(Tree):
+    """Members, groups and custom roles."""
+
+    # members
+
+    def create_member(
+        self,
+        org: str,
+        name: str,
+        *,
+        email: str | None = None,
+        roles: Iterable[Holding | tuple[str, str]] = (),
+        groups: Iterable[str] = (),
+        id: str | None = None,
+    ) -> Member:
+        """A person, and the roles that the person holds: (role, node id) pairs. Takes org:manage at each of these
+        nodes, and on the organization where there are none.
+        """
+        held = tuple(Holding(self._role_id(org, role), node) for role, node in roles)
+        member = Member(
+            new_id("member") if id is None else id,
+            org,
+            name,
+            email,
+            held,
+            tuple(groups),
+            created_at=self._clock(),
+        )
+        return self._add(org, member, lambda: self._may_give(org, (), member))
+
+    def update_member(self, org: str, id: str, *, expect: int | None = None, **changes: Any) -> Member:
+        """Replaces what is given of name, email, enabled, roles, groups."""
+        if unknown := sorted(changes.keys() - {"name", "email", "enabled", "roles", "groups"}):
+            raise ConfigurationError(
+                unknown[0], "cannot be changed; give some of name, email, enabled, roles, groups"
+            )
+        if "roles" in changes:
+            changes["roles"] = tuple(
+                Holding(self._role_id(org, role), node) for role, node in changes["roles"]
+            )
+        if "groups" in changes:
+            changes["groups"] = tuple(changes["groups"])
+
+        def draft() -> Edit:
+            rev, old = self._read(Member, "member", org, id)
+            check_expected(old, expect)
+            new = replace(old, **changes)
+            if changes.keys() & {"name", "email", "enabled"}:
+                self._require("org:manage", self._path(org, org))
+            self._may_give(org, old.roles, new, old.groups)
+            if new.name != old.name:
+                self._check_name(org, new)
+            self._keeps_an_admin(org, set(), (new,))
+            return Edit("member.update", rev, (old,), (new,))
+
+        return self._one(Member, self._commit(org, draft))
+
+    def delete_member(self, org: str, id: str, *, expect: int | None = None) -> None:
+        """Takes org:manage on the organization."""
+
+        def draft() -> Edit:
+            rev, old = self._read(Member, "member", org, id)
+            check_expected(old, expect)
+            self._require("org:manage", self._path(org, org))
+            self._keeps_an_admin(org, {id}, ())
+            return Edit("member.delete", rev, (old,))
+
+        self._commit(org, draft)
+
+    def member(self, org: str, name_or_id: str) -> Member:
+        """The member with this id or name. Takes org:manage, except for oneself."""
+        found = self._named(Member, "member", org, name_or_id)
+        if found.id != self._actor.id:
+            self._require_anywhere("org:manage")
+        return found
+
+    def members(self, org: str, after: str = "", limit: int = 100) -> tuple[Member, ...]:
+        """Members by id, after the given one. Takes org:manage."""
+        return self._listed(Member, "member", org, after, limit)
+
+    def acting(self, org: str, name: str) -> Actor:
+        """The actor that a member is, by the name that the host's login has: with his roles as they stand now.
+
+        Raises NotFound where there is no such member.
+        """
+        found = self._named(Member, "member", org, name)
+        actor, _ = self.actor_of(org, found)
+        return actor
+
+    def actor_of(self, org: str, member: Member) -> tuple[Actor, tuple[str, ...]]:
+        """The actor that a member is, and the ids of the documents that this depends on."""
+        groups = {group.id: group for group in self._several(Group, org, member.groups)}
+        named = {role for role, _ in member.roles} | {
+            role for group in groups.values() for role in group.roles
+        }
+        custom = sorted(role for role in named if not predefined(role))
+        roles = {role.id: role for role in self._several(Role, org, custom)}
+        return access.of_member(member, groups, roles), (member.id, *member.groups, *custom)
+
+    # groups
+
+    def create_group(
+        self, org: str, node: str, name: str, *, roles: Iterable[str] = (), id: str | None = None
+    ) -> Group:
+        """People at a node, and the roles that its members hold there. Takes org:manage at the node."""
+        held = tuple(self._role_id(org, role) for role in roles)
+        group = Group(new_id("group") if id is None else id, node, name, held, self._clock())
+        return self._add(org, group, lambda: self._require("org:manage", self._parent(org, node)))
+
+    def update_group(self, org: str, id: str, *, expect: int | None = None, **changes: Any) -> Group:
+        """Replaces what is given of name and roles."""
+        if unknown := sorted(changes.keys() - {"name", "roles"}):
+            raise ConfigurationError(unknown[0], "cannot be changed; give some of name, roles")
+        if "roles" in changes:
+            changes["roles"] = tuple(self._role_id(org, role) for role in changes["roles"])
+
+        def draft() -> Edit:
+            rev, old = self._read(Group, "group", org, id)
+            check_expected(old, expect)
+            self._require("org:manage", self._path(org, old.parent))
+            new = replace(old, **changes)
+            if new.name != old.name:
+                self._check_name(org, new)
+            return Edit("group.update", rev, (old,), (new,))
+
+        return self._one(Group, self._commit(org, draft))
+
+    def delete_group(self, org: str, id: str, *, expect: int | None = None) -> None:
+        """The members are in it no more."""
+
+        def draft() -> Edit:
+            rev, old = self._read(Group, "group", org, id)
+            check_expected(old, expect)
+            self._require("org:manage", self._path(org, old.parent))
+            bereft = self._bereft(org, {id})
+            before: tuple[Thing, ...] = (old, *(member for member, _ in bereft))
+            return Edit("group.delete", rev, before, tuple(member for _, member in bereft))
+
+        self._commit(org, draft)
+
+    def group(self, org: str, name_or_id: str) -> Group:
+        """The group with this id, or the only one with this name. Takes org:manage at its node."""
+        found = self._named(Group, "group", org, name_or_id)
+        self._require("org:manage", self._path(org, found.parent))
+        return found
+
+    def groups(self, org: str, after: str = "", limit: int = 100) -> tuple[Group, ...]:
+        """Groups by id, after the given one. Takes org:manage."""
+        return self._listed(Group, "group", org, after, limit)
+
+    # roles
+
+    def create_role(
+        self,
+        org: str,
+        name: str,
+        permissions: Iterable[str],
+        *,
+        description: str | None = None,
+        id: str | None = None,
+    ) -> Role:
+        """A role of the organization's own. Takes org:manage on the organization, and each of its permissions."""
+        role = Role(
+            new_id("role") if id is None else id, org, name, tuple(permissions), description, self._clock()
+        )
+        return self._add(org, role, lambda: self._may_grant(org, role))
+
+    def update_role(self, org: str, id: str, *, expect: int | None = None, **changes: Any) -> Role:
+        """Replaces what is given of name, permissions, description, for all who hold it."""
+        if unknown := sorted(changes.keys() - {"name", "permissions", "description"}):
+            raise ConfigurationError(
+                unknown[0], "cannot be changed; give some of name, permissions, description"
+            )
+        if "permissions" in changes:
+            changes["permissions"] = tuple(changes["permissions"])
+
+        def draft() -> Edit:
+            rev, old = self._read(Role, "role", org, id)
+            check_expected(old, expect)
+            new = replace(old, **changes)
+            self._may_grant(org, new)
+            if new.name != old.name:
+                self._check_name(org, new)
+            return Edit("role.update", rev, (old,), (new,))
+
+        return self._one(Role, self._commit(org, draft))
+
+    def delete_role(self, org: str, id: str, *, expect: int | None = None) -> None:
+        """AlreadyExists with code `in_use` while somebody holds it."""
+
+        def draft() -> Edit:
+            rev, old = self._read(Role, "role", org, id)
+            check_expected(old, expect)
+            self._require("org:manage", self._path(org, org))
+            members = [as_a(Member, doc) for doc in self._all(org, "member", "")]
+            groups = [as_a(Group, doc) for doc in self._all(org, "group", "")]
+            holders = [each.name for each in members if any(role == id for role, _ in each.roles)]
+            holders += [each.name for each in groups if id in each.roles]
+            if holders:
+                raise AlreadyExists(f"'{holders[0]}' holds it", code="in_use")
+            return Edit("role.delete", rev, (old,))
+
+        self._commit(org, draft)
+
+    def role(self, org: str, name_or_id: str) -> Role:
+        """The custom role with this id or name. Takes org:manage somewhere."""
+        found = self._named(Role, "role", org, name_or_id)
+        self._require_anywhere("org:manage")
+        return found
+
+    def roles(self, org: str, after: str = "", limit: int = 100) -> tuple[Role, ...]:
+        """Custom roles by id, after the given one. Takes org:manage somewhere."""
+        return self._listed(Role, "role", org, after, limit)
+
+    # how
+
+    def _add(self, org: str, thing: T, check: Any) -> T:
+        self._inside(org)
+
+        def draft() -> Edit:
+            rev, docs = self._store.read(org, (org, thing.id))
+            if docs[0] is None:
+                raise missing("organization", org)
+            check()
+            if docs[1] is not None:
+                raise taken("id", f"There is a {docs[1].kind} with the id '{thing.id}' already")
+            self._check_name(org, thing)
+            return Edit(f"{type(thing).__name__.lower()}.create", rev, after=(thing,))
+
+        return self._one(type(thing), self._commit(org, draft))
+
+    def _may_give(
+        self, org: str, before: Iterable[Holding], member: Member, groups_before: Iterable[str] = ()
+    ) -> None:
+        """Raises where the actor may not manage each node at which a role is given or taken."""
+        moved = set(before) ^ set(member.roles)
+        nodes = {holding.node for holding in moved}
+        for id in set(groups_before) ^ set(member.groups):
+            _, group = self._read(Group, "group", org, id)
+            nodes.add(group.parent)
+        if not (nodes or member.roles or member.groups or before):
+            nodes.add(org)
+        for node in sorted(nodes):
+            self._require("org:manage", self._parent_of_role(org, node))
+
+    def _parent_of_role(self, org: str, node: str) -> Path:
+        try:
+            return self._path(org, node)
+        except NotFound:
+            raise missing("node", node) from None
+
+    def _may_grant(self, org: str, role: Role) -> None:
+        path = self._path(org, org)
+        self._require("org:manage", path)
+        if lacking := covers(self._actor.at(path.ids), role.permissions):
+            raise self._actor.lacks(lacking[0])
+
+    def _role_id(self, org: str, role: str) -> str:
+        """A predefined role's name, or a custom one's id, by its id or name."""
+        name = predefined(role) if isinstance(role, str) else None
+        if name is not None:
+            return name
+        try:
+            return self._named(Role, "role", self._inside(org), str(role)).id
+        except NotFound:
+            raise ConfigurationError("roles", f"there is no role {str(role)[:100]!r}") from None
+
+    def _named(self, of: type[T], what: str, org: str, name_or_id: str) -> T:
+        self._inside(org)
+        if is_id(name_or_id):
+            _, (doc,) = self._store.read(org, (name_or_id,))
+            if doc is not None and is_a(of, doc):
+                return as_a(of, doc)
+        named = self._store.children(org, what, "", name_or_id, "", 2)
+        if len(named) > 1:
+            raise AlreadyExists(
+                f"There is more than one {what} named '{name_or_id}'; give its id", code="ambiguous_name"
+            )
+        if not named:
+            raise missing(what, name_or_id)
+        return as_a(of, named[0])
+
+    def _several(self, of: type[T], org: str, ids: Iterable[str]) -> list[T]:
+        wanted = tuple(ids)
+        _, docs = self._store.read(org, wanted) if wanted else (0, [])
+        return [as_a(of, doc) for doc in docs if doc is not None and is_a(of, doc)]
+
+    def _listed(self, of: type[T], what: str, org: str, after: str, limit: int) -> tuple[T, ...]:
+        self._inside(org)
+        self._require_anywhere("org:manage")
+        if not 1 <= limit <= MAX_PAGE:
+            raise ConfigurationError("limit", f"is from 1 to {MAX_PAGE}")
+        return tuple(as_a(of, doc) for doc in self._store.children(org, what, "", None, after, limit))
+
+    def _require_anywhere(self, permission: str) -> None:
+        """Raises where the actor has the permission at no node of the organization."""
+        self._actor.require(permission, [grant.node for grant in self._actor.grants])
+
+    def _one(self, of: type[T], edit: Edit) -> T:
+        (thing,) = (thing for thing in edit.after if isinstance(thing, of))
+        return thing

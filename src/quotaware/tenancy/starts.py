@@ -1,0 +1,87 @@
+"""The first start: an organization with an admin key, or the small tree behind an app that only has limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from ..core.limits import Limit
+from ..errors import ConfigurationError
+from . import keys
+from .credentials import Credentials
+from .documents import from_doc
+from .keys import id_of
+from .tree import organization_id
+from .writes import Edit
+
+SIMPLE_ORG = "org_app"
+SIMPLE_PROJECT = "proj_app"
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """What the first start made. `key` is the admin key's secret, for the one caller that made it."""
+
+    organization_id: str
+    key: str | None = field(repr=False)
+
+
+class Starts(Credentials):
+    """What an app does when it starts."""
+
+    def bootstrap(self, organization: str = "default", *, admin_key: str | None = None) -> Bootstrap:
+        """The organization of this name with an admin key on it, made by the first caller of all.
+
+        admin_key  use this one (form of `keys.make("admin")`) in place of a random one: put in where it is
+                   missing, also later, so that it lets back in who lost the other. It is never answered
+
+        Raises ConfigurationError naming `admin_key` where it is malformed or opens another organization.
+        """
+        if admin_key is not None and not (keys.well_formed(admin_key) and admin_key.startswith("qw_admin_")):
+            raise ConfigurationError("admin_key", "is not well formed; make one with keys.make('admin')")
+        secret = admin_key or keys.make("admin")
+        digest = keys.digest(secret)
+        root = self._node("organization", organization_id(organization), "", organization)
+        admin = self._node(
+            "key", id_of("key", digest), root.id, None, permissions=("org:manage",), digest=digest
+        )
+        if place := self._store.find(digest):
+            if place[0] != root.id:
+                raise ConfigurationError("admin_key", "is the key of another organization already")
+            admin = replace(admin, id=place[1])
+
+        def draft() -> Edit:
+            rev, (old_root, old_admin) = self._store.read(root.id, (root.id, admin.id))
+            made = () if old_root else (root,)
+            if old_admin is None and (made or admin_key):
+                made = (*made, admin)
+            return Edit("organization.bootstrap", rev, after=made)
+
+        made = self._commit(root.id, draft).after
+        if made or admin_key:
+            self._link(digest, root.id, admin.id)
+        return Bootstrap(root.id, secret if made and admin_key is None else None)
+
+    def ensure_simple(self, limits: Iterable[Limit | str], zone: str = "UTC") -> tuple[str, str]:
+        """(organization id, project id) of the tree behind an app that only has limits: one project, on which
+        they sit. Called again with others, they replace the old; nothing is written where nothing changed.
+        """
+        root = self._node("organization", SIMPLE_ORG, "", "app", zone=zone)
+        project = self._node("project", SIMPLE_PROJECT, SIMPLE_ORG, "app", limits=limits)
+
+        def draft() -> Edit:
+            rev, docs = self._store.read(SIMPLE_ORG, (SIMPLE_ORG, SIMPLE_PROJECT))
+            old_root, old_project = (from_doc(doc) if doc else None for doc in docs)
+            pairs = (
+                (old_root, replace(old_root, zone=zone) if old_root else root),
+                (old_project, replace(old_project, limits=project.limits) if old_project else project),
+            )
+            return Edit(
+                "organization.simple",
+                rev,
+                before=tuple(old for old, new in pairs if old and old != new),
+                after=tuple(new for old, new in pairs if old != new),
+            )
+
+        self._commit(SIMPLE_ORG, draft)
+        return SIMPLE_ORG, SIMPLE_PROJECT
