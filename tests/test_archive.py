@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -68,6 +70,10 @@ class Shelf(MemoryStore):
 def everything(store: Store) -> list[tuple[str, Row]]:
     look = super(Shelf, store).records if isinstance(store, Shelf) else store.records
     return look(ORG, 0, FOREVER_MS, "", 10**6)
+
+
+def everything_of(store: Store, org: str) -> list[tuple[str, Row]]:
+    return store.records(org, 0, FOREVER_MS, "", 10**6)
 
 
 @pytest.fixture
@@ -331,16 +337,94 @@ def test_a_quota_keeps_its_records_elsewhere(tmp_path: Path) -> None:
         for _ in range(5):
             spend(quota)
         assert quota.flush()
-        quota._keeper.turn([SIMPLE_ORG])
-        clock_past = quota._keeper._timer() + 6
-        quota._keeper._timer = lambda: clock_past
-        while quota._keeper.turn():
-            pass
+        keep_house(quota)
         quota.store._orgs[SIMPLE_ORG].rows.clear()
         spend(quota)
         assert [record.cost for record in quota.blocking.usage.records()] == [CENT] * 6
         (total,) = quota.blocking.usage.totals(by=())
         assert (total.calls, total.cost) == (6, 6 * CENT)
+
+
+def keep_house(quota: Quota) -> None:
+    """As its thread does, some seconds later."""
+    quota._keeper.turn([SIMPLE_ORG])
+    later = quota._keeper._timer() + 6
+    quota._keeper._timer = lambda: later
+    while quota._keeper.turn():
+        pass
+
+
+def test_an_archive_that_is_away_for_a_while_is_said_so(tmp_path: Path) -> None:
+    """By `health`, from its first failure until it answers again; calls go on, and every record is kept."""
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    quota = Quota(limits=["$9/day"], records=f"sqlite:///{place}/records.db", prices=PRICES)
+    with closing_at_the_end(quota):
+        spend(quota)
+        assert quota.health["records"] == "ok"
+        place.rename(tmp_path / "gone")
+        for _ in range(2):
+            spend(quota)
+            keep_house(quota)
+            assert (quota.health["records"], quota.health["store"]) == ("away", "ok")
+        (tmp_path / "gone").rename(place)
+        keep_house(quota)
+        assert quota.health["records"] == "ok"
+        assert len(everything_of(quota._archive.store, SIMPLE_ORG)) == 3
+    assert "records" not in Quota(limits=["$9/day"]).health
+
+
+def test_an_archive_that_does_not_answer_at_the_start_refuses_no_call(tmp_path: Path) -> None:
+    path = tmp_path / "records.db"
+    quota = Quota(limits=["$9/day"], records=f"sqlite:///{path}", prices=PRICES)
+    with closing_at_the_end(quota):
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            spend(quota)
+            assert (quota.health["records"], quota.health["store"]) == ("away", "ok")
+        keep_house(quota)
+        quota._archive.store.hello()
+        assert quota.health["records"] == "ok"
+
+
+def test_an_archive_is_away_while_one_organization_fails_in_it(
+    main: Shelf, shelf: Shelf, caller: Caller
+) -> None:
+    caller.call()
+    archive = Archive(main, shelf)
+    shelf.breaks_in = 1
+    with pytest.raises(StoreError):
+        archive.copy(ORG)
+    archive.copy("org_b")
+    assert archive.state == "away"
+    archive.copy(ORG)
+    assert archive.state == "ok"
+
+
+def test_an_archive_that_was_put_back_goes_on_with_what_it_has(
+    tmp_path: Path, main: Shelf, caller: Caller, clock: FakeClock
+) -> None:
+    """What it lost is copied again, as far as the main store has it; one that is gone is not made anew."""
+    path = tmp_path / "records.db"
+    archive = Archive(main, open_store(f"sqlite:///{path}", clock))
+    for _ in range(3):
+        caller.call()
+    archive.copy(ORG)
+    with closing(sqlite3.connect(path)) as look:
+        look.execute("VACUUM INTO ?", (str(tmp_path / "backup.db"),))
+    caller.call()
+    archive.copy(ORG)
+    (tmp_path / "backup.db").replace(path)
+    caller.call()
+    assert archive.copy(ORG) == 2
+    assert everything(archive.store) == everything(main)
+    for file in tmp_path.glob("records.db*"):
+        file.unlink()
+    with pytest.raises(StoreError, match="is gone; put it back"):
+        archive.copy(ORG)
+    assert archive.state == "away"
+    assert not path.exists()
+    archive.store.close()
 
 
 @contextmanager
@@ -354,3 +438,64 @@ def test_a_store_for_records_that_cannot_be_one_is_named(records: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Quota("memory://", records=records)
     assert caught.value.field in ("records", "store")
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "sqlite:///{place}/main.db",
+        "SQLite:///{place}/main.db?records_days=none",
+        "sqlite:///{place}/./sub/../main.db",
+        "sqlite:///{place}/m%61in.db?durability=relaxed",
+        "sqlite:///main.db",
+        "sqlite:///sub/../main.db",
+        "sqlite:///{place}/link.db",
+        "sqlite:///{place}/directory/main.db",
+    ],
+)
+def test_the_same_file_by_another_name_is_no_other_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str, there: bool
+) -> None:
+    """Whether it is there already or not."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.db").symlink_to("main.db")
+    (tmp_path / "directory").symlink_to(tmp_path)
+    store = f"sqlite:///{tmp_path}/main.db"
+    if there:
+        made = open_store(store, FakeClock())
+        made.hello()
+        made.close()
+    with pytest.raises(ConfigurationError, match="is another store than the one") as caught:
+        Quota(store, records=spelling.format(place=tmp_path))
+    assert caught.value.field == "records"
+
+
+def test_a_second_name_of_the_file_is_no_other_store(tmp_path: Path) -> None:
+    (tmp_path / "main.db").touch()
+    os.link(tmp_path / "main.db", tmp_path / "second.db")
+    with pytest.raises(ConfigurationError, match="is another store than the one"):
+        Quota(f"sqlite:///{tmp_path}/main.db", records=f"sqlite:///{tmp_path}/second.db")
+
+
+def test_another_file_is_another_store(tmp_path: Path) -> None:
+    quota = Quota(f"sqlite:///{tmp_path}/main.db", records=f"sqlite:///{tmp_path}/second.db")
+    assert quota.health["records"] == "ok"
+    assert quota.close()
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["redis://localhost", "valkey://localhost:6379/0?records_days=9", "rediss://me:secret@localhost/0?prefix=qw"],
+)
+def test_the_same_redis_by_another_url_is_no_other_store(spelling: str) -> None:
+    with pytest.raises(ConfigurationError, match="is another store than the one"):
+        Quota("redis://localhost:6379/0", records=spelling)
+
+
+@pytest.mark.parametrize(
+    "other", ["redis://localhost:6380", "redis://localhost/1", "redis://localhost?prefix=records"]
+)
+def test_another_place_in_redis_is_another_store(other: str) -> None:
+    assert Quota("redis://localhost:6379/0", records=other).close()

@@ -9,8 +9,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -23,9 +23,12 @@ EXAMPLES = sorted((ROOT / "examples").glob("*_app.py"))
 each = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 
 
+Lines = Callable[[], list[str]]
+
+
 @contextmanager
-def started(example: Path, **environ: str) -> Iterator[list[str]]:
-    """Runs it on a free port until the block ends; gives the curl lines."""
+def started(example: Path, **environ: str) -> Iterator[Lines]:
+    """Runs it on a free port until the block ends; gives the curl lines, as soon as it serves."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     inherited = {name: value for name, value in os.environ.items() if "_API_KEY" not in name}
@@ -37,17 +40,21 @@ def started(example: Path, **environ: str) -> Iterator[list[str]]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    try:
+
+    def found() -> list[str]:
         assert process.stdout
         lines = []
         for line in process.stdout:
             lines.append(line.strip())
             if "Uvicorn running" in line:
                 break
-        found = [line for line in lines if line.startswith("curl ")]
-        assert len(found) == 3, "\n".join(lines)
-        assert all(f"127.0.0.1:{port}" in line for line in found)
+        curls = [line for line in lines if line.startswith("curl ")]
+        assert len(curls) == 3, "\n".join(lines)
+        assert all(f"127.0.0.1:{port}" in line for line in curls)
         assert any(line.startswith("The key of project 'chatbot': qw_live_") for line in lines)
+        return curls
+
+    try:
         yield found
     finally:
         process.terminate()
@@ -75,11 +82,17 @@ def tried(lines: list[str]) -> tuple[str, str, int | None, dict[str, str], dict[
     return json.loads(answer)["answer"], stream, int(status.split()[1]), pairs, json.loads(body)["error"]
 
 
+@pytest.fixture(scope="module")
+def all_started() -> Iterator[dict[Path, Lines]]:
+    """All of them, without any key of a provider: they start side by side."""
+    with ExitStack() as at_end:
+        yield {example: at_end.enter_context(started(example)) for example in EXAMPLES}
+
+
 @each
-def test_it_does_what_it_prints(example: Path) -> None:
-    """Without any key of a provider: an answer, a stream, and a budget that is gone."""
-    with started(example) as lines:
-        answer, stream, status, headers, error = tried(lines)
+def test_it_does_what_it_prints(example: Path, all_started: dict[Path, Lines]) -> None:
+    """An answer, a stream, and a budget that is gone."""
+    answer, stream, status, headers, error = tried(all_started[example]())
     assert answer == "tok " * 100
     assert stream == "tok " * 100
     assert status == 429
@@ -99,7 +112,7 @@ def test_with_a_key_of_a_provider_it_asks_that_one(
     fake_provider.output = 100
     base = fake_provider.url + ("/v1" if provider == "OPENAI" else "")
     with started(example, **{f"{provider}_API_KEY": "sk-real", f"{provider}_BASE_URL": base}) as lines:
-        answer, stream, status, _, error = tried(lines)
+        answer, stream, status, _, error = tried(lines())
     assert answer == stream == "tok " * 100
     assert (status, error["type"]) == (429, "quota_exceeded")
     assert [call.model for call in fake_provider.calls] == [

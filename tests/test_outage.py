@@ -46,7 +46,7 @@ def away(store: AuditedStore, monkeypatch: pytest.MonkeyPatch) -> Any:
             monkeypatch.setattr(store, name, fails if is_away else getattr(AuditedStore, name).__get__(store))
         for quota in _quotas_on(store) if not is_away else ():
             if isinstance(quota._guard, Guard):
-                quota._guard._breakers.clear()
+                quota._guard._failing.clear()
 
     return switch
 
@@ -324,6 +324,7 @@ def test_so_is_one_that_a_process_left_behind_and_once_whatever_comes_between(
     assert late(again) == [(CENT, False), (2 * CENT, True), (CENT, False)]
     again.engine.outage.close()
     assert file.exists()
+    clock.advance(3_600_000)
     third = quota_on(store, tmp_path, "$1/day")
     assert late(third) == [(CENT, False), (2 * CENT, True), (CENT, False), (CENT, False)]
     assert not file.exists()

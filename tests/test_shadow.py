@@ -155,7 +155,7 @@ def test_it_refuses_nobody_while_the_store_is_away(
             away.setattr("quotaware.stores.journal.MAX_CALLS", 0)
         let_go(ask(quota, by=identity)).settle(used())
     if isinstance(quota._guard, Guard):
-        quota._guard._breakers.clear()
+        quota._guard._failing.clear()
     assert quota.flush()
     (record,) = quota.blocking.usage.records()
     assert record.would_deny

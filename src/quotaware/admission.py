@@ -119,6 +119,7 @@ class Attempt:
             looked = yield from self._ask(Peek(policy.plan))
             if looked.verdict == "stale":
                 return "stale"
+            refusal = engine.permitted(self.call, path, caller) or refusal  # with the figures of now
         if refusal is not None:
             if not shadow:
                 return refusal
@@ -288,6 +289,7 @@ class Attempt:
             "project": path.project.id if path.project else None,
             "team": path.team.id if path.team else None,
             "key": path.key.id if path.key else None,
+            "member": path.people[0] if path.people else None,
             "end_user": caller.end_user,
             "tags": dict(caller.tags) or None,
             "provider": call.provider,

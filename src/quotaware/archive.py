@@ -7,9 +7,13 @@ the middle; and several archives get a complete copy each.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
 from .core.steps import Row, position_of
 from .core.totals import FOREVER_MS
-from .errors import ConfigurationError
+from .errors import ConfigurationError, Lost
 from .stores.protocol import Store
 from .turns import Turn
 
@@ -27,16 +31,22 @@ class Archive:
     page   records copied in one step
     turn   whose turn it is to copy
 
-    Raises `ConfigurationError` where the two are one.
+    Raises `ConfigurationError` where the two are one: the same object, or of the same `place`, which a store may say.
     """
 
     def __init__(self, main: Store, store: Store, *, page: int = PAGE) -> None:
-        if store is main:
+        if getattr(store, "place", store) == getattr(main, "place", main):
             raise ConfigurationError("records", "is another store than the one that the records come from")
-        self.store = store
-        self.turn = Turn(store, "copy", TURN_MS)
+        self._shelf = _Shelf(store)
+        self.store = cast("Store", self._shelf)
+        self.turn = Turn(self.store, "copy", TURN_MS)
         self.page = page
         self._main = main
+
+    @property
+    def state(self) -> str:
+        """Whether it answers: "ok", or "away" from a call that failed until one about the same succeeds."""
+        return "away" if self._shelf.failing else "ok"
 
     def copy(self, org: str) -> int:
         """Copies one page; answers how many records were not in the archive yet (at most a page). Where another copied
@@ -68,3 +78,37 @@ class Archive:
                     return found + fresh
             found += kept
         return found
+
+
+class _Shelf:
+    """The store of an archive. What it lost is copied again as far as the main store has it, so that where it is behind
+    (`Lost`) it simply goes on with what is there.
+
+    failing   the organizations of which the last call failed; "" for what is of none
+    """
+
+    def __init__(self, inner: Store) -> None:
+        self._inner = inner
+        self.failing: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        return partial(self._do, found) if callable(found) else found
+
+    def _do(self, verb: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        org = str(args[0]) if args else ""
+        try:
+            done = self._once_more(verb, org, *args, **named)
+        except Exception:
+            self.failing.add(org)
+            raise
+        self.failing.discard(org)
+        return done
+
+    def _once_more(self, verb: Callable[..., Any], org: str, *args: Any, **named: Any) -> Any:
+        try:
+            return verb(*args, **named)
+        except Lost:
+            if self._inner.adopt(org) is None:
+                raise
+            return verb(*args, **named)

@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 
 from cachetools import LRUCache
 
+from . import forks
+
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -16,8 +18,13 @@ class SharedCache(Generic[K, V]):
     """The `size` entries that were used last, under one lock."""
 
     def __init__(self, size: int) -> None:
+        self._size = size
+        forks.begin(self)
+
+    def begin_again(self) -> None:
+        """In a forked child: empty."""
         self._lock = Lock()
-        self._entries: LRUCache[K, V] = LRUCache(size)
+        self._entries: LRUCache[K, V] = LRUCache(self._size)
 
     def __len__(self) -> int:
         return len(self._entries)

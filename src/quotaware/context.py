@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
+from . import forks
 from .errors import ApiError, ConfigurationError
 
 DENIED_HEADER = "quotaware-denied"
@@ -26,6 +27,7 @@ class Caller:
     """Who makes a call: an organization's node (a key, or a project that the host named), and on whose behalf.
 
     org, node   the narrowest node whose limits and permissions bear; those above it bear too
+    member      name of the member who acts, whose roles bear
     end_user    the host app's own customer, if the host named one
     tags        free text pairs for the record
     digest      SHA-256 of the key that was presented, which the key's document must carry
@@ -36,6 +38,7 @@ class Caller:
     end_user: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     digest: str | None = None
+    member: str = ""
 
 
 NOBODY = Caller("~unattributed", "")
@@ -52,6 +55,8 @@ class Identity:
     end_user   the host app's own customer
     tags       free text pairs for the record
     key        SHA-256 of a quotaware key instead of a project; set by quotaware itself
+    member     the name of the member who the host's user is: his roles decide what he may do
+    organization   id of the member's organization, where there are several
 
     Raises `ConfigurationError` naming the field that is no text.
     """
@@ -60,9 +65,11 @@ class Identity:
     end_user: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
+    member: str | None = None
+    organization: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("project", "end_user"):
+        for name in ("project", "end_user", "member", "organization"):
             value = getattr(self, name)
             if not isinstance(value, str | None):
                 raise ConfigurationError(name, f"is text or None, not {type(value).__name__}")
@@ -118,7 +125,7 @@ class Binding:
 
     def admitted(self, id: str, counters: frozenset[str], policy: Any, *, degraded: bool = False) -> None:
         """A call of this request goes out, and holds these counters."""
-        with _counting:
+        with _counting.lock:
             self.calls += 1
             self.degraded |= degraded
             self.holding[id] = counters
@@ -128,7 +135,7 @@ class Binding:
 
     def settled(self, id: str, cost: int) -> None:
         """It has ended, and cost so many nano-dollars."""
-        with _counting:
+        with _counting.lock:
             self.cost += cost
             self.holding.pop(id, None)
         if self.outer is not None:
@@ -141,8 +148,17 @@ class Binding:
             del self.denials[next(iter(self.denials))]
 
 
-_counting = Lock()
-"""Calls of one request may run in many threads."""
+class _Counting:
+    """Calls of one request may run in many threads."""
+
+    def __init__(self) -> None:
+        forks.begin(self)
+
+    def begin_again(self) -> None:
+        self.lock = Lock()
+
+
+_counting = _Counting()
 _binding: ContextVar[Binding | None] = ContextVar("quotaware_binding", default=None)
 
 

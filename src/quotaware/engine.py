@@ -11,20 +11,24 @@ import logging
 from collections import Counter as Tally
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from threading import RLock
 from typing import TypeVar
 
+from . import forks
 from .admission import Admission, Attempt, Bound
 from .caches import SharedCache
 from .context import NOBODY, Binding, Caller, Identity
 from .core import bounds
+from .core.alerts import Stop
 from .core.bounds import Call
-from .core.denials import InTheWay, denial
+from .core.denials import InTheWay, denial, stopped
 from .core.limits import matches
 from .core.money import MAX_AMOUNT
 from .core.permissions import allows
 from .core.prices import Price, PriceBook
 from .core.steps import NOTHING, Amounts, Answer, Op, Over, Plan, Settle
+from .core.terms import PriceRule
 from .core.usage import Usage
 from .errors import (
     ApiError,
@@ -32,7 +36,6 @@ from .errors import (
     ConfigurationError,
     NotFound,
     PermissionDenied,
-    QuotaExceeded,
     QuotawareError,
     StoreError,
 )
@@ -42,9 +45,10 @@ from .settings import Settings
 from .stores.lanes import Lanes
 from .stores.protocol import Clock
 from .stores.tickets import Steps
-from .tenancy.directory import UNREAD, Directory
-from .tenancy.nodes import Path
-from .tenancy.plans import Policy, compile_policy
+from .tenancy.access import Actor
+from .tenancy.directory import UNREAD, Directory, KeyPlace
+from .tenancy.nodes import Node, Path
+from .tenancy.plans import Policy, compile_policy, counter_of, in_force
 from .waiting import WaitingRoom
 
 T = TypeVar("T")
@@ -78,13 +82,12 @@ class Engine:
         self.prices = prices
         self.clock = clock
         self.tally: Tally[str] = Tally()
-        self._tallying = RLock()  # a finalizer may count while its thread does
         self.simple: Caller | None = None
         self._prepare: Callable[[], None] | None = None
         self.unready = ""  # why the store cannot be used, as long as it cannot
         self.room = WaitingRoom(settings.max_waiters)
         self.ids = Ids()
-        self.policies: SharedCache[tuple[str, str, str | None, str | None], Policy] = SharedCache(4096)
+        self.policies: SharedCache[tuple[str, str, str | None, str | None, str], Policy] = SharedCache(4096)
         self._totals: dict[str, tuple[int, int]] = {}
         self._hidden: SharedCache[tuple[str, str | None], int] = SharedCache(4096)
         self._usual: SharedCache[tuple[str, str | None], float] = SharedCache(4096)
@@ -92,7 +95,13 @@ class Engine:
             SharedCache(4096) if settings.on_store_error.allows else None
         )
         self.outage = Outage(self)
+        lanes.renamed = self.outage.renamed
         self.ahead = 0  # how far the store's clock is ahead of ours, ms
+        forks.begin(self)
+
+    def begin_again(self) -> None:
+        """In a forked child: as it is."""
+        self._tallying = RLock()  # a finalizer may count while its thread does
 
     def count(self, name: str) -> None:
         """Adds one to a count of this process (`quota.stats`)."""
@@ -163,40 +172,42 @@ class Engine:
             if isinstance(nobody, ApiError):
                 return binding.refusal or nobody
             return replace(nobody, end_user=caller.end_user, tags=caller.tags)
-        org = self.directory.peek_home(project)
-        return None if org is None else Caller(org, project, caller.end_user, caller.tags)
+        org = caller.organization or self.directory.peek_home(project)
+        if org is None:
+            return None
+        return Caller(org, project, caller.end_user, caller.tags, member=caller.member or "")
 
     def known_path(self, caller: Caller, trusted_ms: int) -> Path | None:
         """The path of a caller, from memory; a key's only if it was seen valid at most so many ms ago."""
         if not caller.node:
             return Path(caller.org, 0, ())
         if caller.digest is None:
-            return self.directory.peek(caller.org, caller.node)
+            return self.directory.peek(
+                caller.org, caller.node, trusted_ms if caller.member else None, caller.member
+            )
         seen = self._confirmed.get((caller.org, caller.node)) if self._confirmed is not None else None
         recent = seen is not None and self.now() - seen <= trusted_ms
         return self.directory.peek(caller.org, caller.node, None if recent else trusted_ms)
 
-    def path(self, org: str, node: str, within: int | None = None) -> Steps[Path]:
-        """The documents from a node up to its organization, from memory (if at most `within` ms old) or the store.
-        Raises `NotFound`, `StoreError`.
+    def path(self, org: str, node: str, within: int | None = None, member: str = "") -> Steps[Path]:
+        """The documents from a node up to its organization, from memory (if at most `within` ms old) or the store, and
+        who acts there. Raises `NotFound`, `StoreError`.
         """
-        found = self.directory.peek(org, node, within)
+        found = self.directory.peek(org, node, within, member)
         if found is None:
-            found = yield from self.reread(org, node)
+            found = yield from self.reread(org, node, member)
         return found
 
-    def reread(self, org: str, node: str) -> Steps[Path]:
+    def reread(self, org: str, node: str, member: str = "") -> Steps[Path]:
         """The same, as it stands in the store now."""
-        return (yield from self._call(lambda: self.directory.load(org, node)))
+        return (yield from self._call(lambda: self.directory.load(org, node, member)))
 
     def resolve(self, identity: Identity) -> Steps[Caller | ApiError]:
         """Looks up where a named key or project stands. Raises `StoreError`."""
         yield from self.prepared()
         if identity.key is not None:
             digest = identity.key
-            place = self.directory.peek_key(digest)
-            if place is UNREAD:
-                place = yield from self._call(lambda: self.directory.load_key(digest))
+            place = yield from self.locate_key(digest)
             if place is None:
                 return AuthenticationError()
             return Caller(place.org, place.key, identity.end_user, identity.tags, digest)
@@ -206,10 +217,21 @@ class Engine:
             if isinstance(caller, ApiError):
                 return caller
             return replace(caller, end_user=identity.end_user, tags=identity.tags)
-        org = yield from self._call(lambda: self.directory.locate(project))
+        org = identity.organization or (yield from self._call(lambda: self.directory.locate(project)))
         if org is None:
             return _no_project(project)
-        return Caller(org, project, identity.end_user, identity.tags)
+        return Caller(org, project, identity.end_user, identity.tags, member=identity.member or "")
+
+    def locate_key(self, digest: str) -> Steps[KeyPlace | None]:
+        """Where the key with this SHA-256 lies, from memory or the store. Raises `StoreError`."""
+        place = self.directory.peek_key(digest)
+        if place is UNREAD:
+            place = yield from self._call(lambda: self.directory.load_key(digest))
+        return place
+
+    def acting(self, org: str, member: str) -> Steps[Actor | ApiError]:
+        """The actor that a member is, as the store has it now. Raises `StoreError`."""
+        return (yield from self._call(lambda: self.directory.acting(org, member)))
 
     def place(self, caller: Caller, known: Path | None = None) -> Steps[Path | ApiError]:
         """The path of a caller: one newer than `known`, where that is said to be out of date. Raises `StoreError`."""
@@ -217,17 +239,19 @@ class Engine:
             return Path(caller.org, 0, ())
         try:
             if known is None:
-                return (yield from self.path(caller.org, caller.node))
-            return (yield from self._call(lambda: self._newer(known)))
-        except NotFound:
+                return (yield from self.path(caller.org, caller.node, member=caller.member))
+            return (yield from self._call(lambda: self._newer(known, caller.member)))
+        except NotFound as error:
+            if caller.member:
+                return PermissionDenied(error.message, code="unattributed")
             return AuthenticationError() if caller.digest is not None else _no_project(caller.node)
 
-    def _newer(self, known: Path) -> Path:
+    def _newer(self, known: Path, member: str) -> Path:
         """The path as it is now; one read serves all calls that find it out of date."""
-        newest = self.directory.peek(known.org, known.ids[0])
+        newest = self.directory.peek(known.org, known.ids[0], member=member)
         if newest is not None and newest.rev > known.rev:
             return newest
-        return self.directory.load(known.org, known.ids[0])
+        return self.directory.load(known.org, known.ids[0], member)
 
     def _call(self, work: Callable[[], T]) -> Steps[T]:
         ticket = self.lanes.call(work)
@@ -251,16 +275,31 @@ class Engine:
         if key is not None and (key.revoked or (key.expires_at is not None and key.expires_at <= self.now())):
             return AuthenticationError()
         for node in path.nodes:
-            if node.stopped is not None:
-                return QuotaExceeded(
-                    f"{node.kind.capitalize()} '{node.name}' is stopped by its threshold {node.stopped}",
-                    code="stopped",
-                )
+            if node.stopped is not None and (refusal := self._stopped(path, node, Stop.read(node.stopped))):
+                return refusal
             if not node.enabled:
                 return PermissionDenied(
                     f"{node.kind.capitalize()} '{node.name}' is disabled", code="disabled"
                 )
         return None
+
+    def _stopped(self, path: Path, node: Node, stop: Stop) -> ApiError | None:
+        """Why a threshold keeps a node from running, if it still does."""
+        now = self.now()
+        if stop.over(now):
+            return None
+        limits = [limit for limit in node.limits if limit.shape == stop.limit]
+        if stop.action == "close" or not limits:
+            return PermissionDenied(
+                f"{node.kind.capitalize()} '{node.name}' is disabled: its budget was used up", code="disabled"
+            )
+        limits, _ = in_force(node, limits, now)
+        counter = counter_of(path, node, limits, None, now)
+        used, held = self.totals(counter.key)
+        over = Over(counter.key, counter.cap, True, used, held, 0, counter.until or None)
+        return stopped(
+            InTheWay(over, limits[0], node.id, node.kind, node.name or node.id, counter.until), now
+        )
 
     # may it go
 
@@ -306,15 +345,18 @@ class Engine:
         if refusal := self.standing(path, caller):
             return refusal
         key = path.key
-        if key is not None:
+        held, who = (
+            (key.permissions, "API key") if key is not None else (path.held, f"Member '{caller.member}'")
+        )
+        if held is not None:
             if path.project is None:
                 return PermissionDenied(
-                    f"Key '{key.id}' is not on a project; calls are made with a project's key",
+                    f"Key '{path.nodes[0].id}' is not on a project; calls are made with a project's key",
                     code="project_required",
                 )
             wanted = f"{_PERMISSION.get(call.operation, call.operation)}:create"
-            if not call.free and not allows(key.permissions, wanted):
-                return PermissionDenied(f"API key does not have '{wanted}' permission")
+            if not call.free and not allows(held, wanted):
+                return PermissionDenied(f"{who} does not have '{wanted}' permission")
         for node in path.nodes:
             if (
                 node.models
@@ -334,7 +376,7 @@ class Engine:
 
     def policy(self, path: Path, call: Call, caller: Caller) -> Policy:
         """The compiled policy of a path for a model and end user, in the windows of now."""
-        key = (path.org, path.nodes[0].id if path.nodes else "", call.model, caller.end_user)
+        key = (path.org, path.nodes[0].id if path.nodes else "", call.model, caller.end_user, caller.member)
         policy = self.policies.get(key)
         now = self.now()
         if policy is None or policy.plan.rev != path.rev or (policy.until and now >= policy.until):
@@ -349,6 +391,9 @@ class Engine:
         if call.free:
             return None
         if call.model is not None:
+            own = tuple(rule for rule in policy.prices if rule.holds(self.now()))
+            if own and (found := _told(own).override_of(call.provider, call.model)):
+                return found
             if found := self.prices.find(call.provider, call.model, self.now()):
                 return found
             if isinstance(self.settings.unknown_model, Price):
@@ -451,6 +496,12 @@ class Engine:
         if call.opaque:
             allowed = self._hidden.get(key) or HIDDEN_INPUT
             self._hidden[key] = max(HIDDEN_INPUT, allowed * 7 // 8, allowed + usage.input - most_input)
+
+
+@lru_cache(256)
+def _told(rules: tuple[PriceRule, ...]) -> PriceBook:
+    """What an organization says of prices."""
+    return PriceBook({rule.model: rule.price() for rule in rules})
 
 
 def _no_project(project: str) -> ApiError:

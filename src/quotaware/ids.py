@@ -6,6 +6,8 @@ import os
 from random import Random
 from threading import Lock
 
+from . import forks
+
 
 class Ids:
     """Makes reservation ids: UUID version 7 (RFC 9562) as 32 hex digits, the first twelve the time in ms.
@@ -15,18 +17,16 @@ class Ids:
     """
 
     def __init__(self) -> None:
-        self._begin()
+        forks.begin(self)
 
-    def _begin(self) -> None:
-        self._pid = os.getpid()
+    def begin_again(self) -> None:
+        """In a forked child: another random part."""
         self._random = Random(os.urandom(32))  # noqa: S311  # unique is enough: an id is no secret
         self._lock = Lock()
         self._last = 0
 
     def new(self, now: int) -> str:
         """An id made at `now` ms, or right after the last one."""
-        if self._pid != os.getpid():
-            self._begin()
         tail = self._random.getrandbits(80)
         tail = (tail & ~(0xF << 76)) | (0x7 << 76)
         tail = (tail & ~(0x3 << 62)) | (0x2 << 62)

@@ -15,6 +15,7 @@ from itertools import groupby
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from . import forks
 from .admission import Admission, Attempt, Bound
 from .context import NOBODY, Binding, Caller
 from .core.bounds import Call
@@ -48,6 +49,10 @@ class Outage:
         self._modes = engine.settings.on_store_error
         self._share = engine.settings.allow_max
         self._journal = Journal(engine.settings.journal)
+        forks.begin(self)
+
+    def begin_again(self) -> None:
+        """In a forked child: what the parent let through is the parent's to book."""
         self._lock = Lock()
         self._spent: defaultdict[str, int] = defaultdict(int)
         self._leftovers: list[Leftover] = []
@@ -138,6 +143,11 @@ class Outage:
         for op, result in zip(ops, answer.results, strict=True):
             if isinstance(op, Settle) and result.verdict in {"done", "again"}:
                 self._booked(org, call_of(op))
+
+    def renamed(self, id: str, new: str) -> None:
+        """A call that the store does not remember any more is about to be booked under a new id."""
+        for journal in (self._journal, *self._leftovers):
+            journal.renamed(id, new)
 
     def _booked(self, org: str, id: str) -> None:
         if self._journal.booked(id):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import os
 import reprlib
@@ -23,7 +24,7 @@ from .core.prices import Price, PriceBook, UsdPerMillion
 from .core.steps import Answer, Op
 from .core.windows import zone
 from .engine import Engine
-from .errors import ConfigurationError, InvalidKeyFormat
+from .errors import ConfigurationError, InvalidKeyFormat, StoreError
 from .faces import Awaited, AwaitedUsage, Blocking
 from .housekeeping import Housekeeper
 from .inbound.edge import Edge, Identify
@@ -198,7 +199,8 @@ class Quota:
     def _prepare(self) -> None:
         self.store.hello()
         if self._archive is not None:
-            self._archive.store.hello()
+            with contextlib.suppress(StoreError):  # `health` says so, and it is copied to later
+                self._archive.store.hello()
         self.engine.outage.recover()
         if self._limits is not None:
             self.blocking.tenancy.ensure_simple(self._limits, self._zone)
@@ -296,7 +298,9 @@ class Quota:
         return self._lanes.flush(timeout)
 
     def close(self, timeout: float = 1.0) -> bool:
-        """Uninstruments, flushes and closes the store; whether everything had reached it."""
+        """Uninstruments, flushes and closes the store; whether everything had reached it. `timeout` (seconds) is for
+        flushing; an SQLite file that is stuck is waited for a second more, and then left to the process's end.
+        """
         self.uninstrument()
         _open.discard(self)
         flushed = self._lanes.close(timeout)
@@ -331,10 +335,13 @@ class Quota:
 
     @property
     def health(self) -> Mapping[str, object]:
-        """How the store is as this process sees it: `store` "ok", "away", "lost" or "unusable" (`why`), `away_s`, and
-        how far its clock is `ahead_ms`; `degraded` calls were let through without it, `dropped` settles are lost.
+        """How the store is as this process sees it: `store` "ok", "full", "away", "lost" or "unusable" (`why`),
+        `away_s`, and how far its clock is `ahead_ms`; the second store for `records`, if there is one, "ok" or "away";
+        `degraded` calls were let through without it, `dropped` settles are lost.
         """
         seen = self._guard.health() if isinstance(self._guard, Guard) else {"store": "ok"}
+        if self._archive is not None:
+            seen = {**seen, "records": self._archive.state}
         if self.engine.unready:
             seen = {**seen, "store": "unusable", "why": self.engine.unready}
         return {**seen, "degraded": self.stats.get("degraded", 0), "dropped": self._lanes.dropped}

@@ -10,6 +10,7 @@ from bisect import insort
 from collections.abc import Iterable
 from threading import RLock
 
+from . import forks
 from .stores.tickets import Ticket
 
 
@@ -32,6 +33,10 @@ class WaitingRoom:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        forks.begin(self)
+
+    def begin_again(self) -> None:
+        """In a forked child: nobody waits here."""
         self._lock = RLock()  # a finalizer may leave while its thread is in here
         self._lines: dict[str, list[Waiter]] = {}
         self._count = 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
+from collections import Counter as Tally
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,15 @@ from typing import Any
 import pytest
 
 from quotaware import Quota
+from quotaware.core.bounds import input_bound
 from quotaware.core.windows import zone
 from quotaware.stores.opening import open_store
 from quotaware.stores.protocol import Store
 from quotaware.tenancy.starts import SIMPLE_ORG
+from tests.acceptance import killed
 from tests.acceptance.worker import PRICES, Worker
 from tests.calls import CENT, a_call, ask, let_go, refused, used
-from tests.support import FakeClock, books, check_books
+from tests.support import FakeClock, books, check_books, run_module
 
 PROCESSES = 4
 
@@ -50,6 +54,7 @@ def make(url: str) -> Iterator[Make]:
 
     def quota(**settings: Any) -> Quota:
         made.append(Quota(url, prices=PRICES, **{"settle_wait": 0, "deadline": 10.0, **settings}))
+        made[-1].store.deadline = 10.0
         return made[-1]
 
     yield quota
@@ -130,28 +135,55 @@ def test_what_is_taken_away_is_gone_with_the_next_call(
             assert said["code"] == code
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
-def test_a_killed_process_loses_nothing_and_holds_nothing_for_long(url: str, make: Make, kills: int) -> None:
+def test_a_killed_process_loses_nothing_and_holds_nothing_for_long(url: str, make: Make) -> None:
     """I-7: what it had settled is there, what it held is charged at its bounded input when its lease ends."""
     settings = {"limits": ["$50/month"], "lease": 0.5, "deadline": 10}
     quota = make(**settings)
-    settled = 0
-    for _ in range(kills):
-        worker = Worker()
-        worker.open(store=url, settle_wait=0, **settings)
-        worker.do("hold", settled=3)
-        while worker.said() != "holds":
-            settled += 1
-        worker.end(kill=True)
-    end = time.monotonic() + 30
-    while books(quota.store, SIMPLE_ORG).open:
-        let_go(ask(quota, a_call(0))).settle(used(0))
-        assert time.monotonic() < end
+    worker = Worker()
+    worker.open(store=url, settle_wait=0, **settings)
+    worker.do("hold", settled=3)
+    assert [worker.said() for _ in range(4)] == [0, 1, 2, "holds"]
+    worker.end(kill=True)
+    until_nothing_is_open(quota)
     records = [
         record for record in quota.blocking.usage.records() if record.cost or record.quality != "exact"
     ]
-    assert sum(record.quality == "exact" for record in records) == settled == 3 * kills
-    assert sum(record.quality == "unsettled" for record in records) == kills
+    assert Tally(record.quality for record in records) == {"exact": 3, "unsettled": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [pytest.param(20, id="bounded-20"), 200])
+def test_processes_killed_at_any_moment_disturb_nobody(url: str, make: Make, kills: int) -> None:
+    """I-7, F3: between reserve and settle. What was settled is there once, each call that was held is charged once, at
+    its bounded input, and all calls of a process beside them went and are booked.
+    """
+    told = json.loads(run_module("tests.acceptance.killed", url, str(kills), "1", timeout=900))
+    quota = make(**killed.SETTINGS)
+    until_nothing_is_open(quota)
+    booked: dict[str, tuple[str, int]] = {}
+    for record in quota.blocking.usage.records():
+        if (
+            record.end_user is not None
+        ):  # a process that stood still for a lease has a call charged, and corrects it
+            _, before = booked.get(record.end_user, ("", 0))
+            booked[record.end_user] = (record.quality, before + record.cost)
+    bounded = input_bound(a_call(model="both", media=5), "calibrated")
+    settled, let_lie = ("exact", 15 * CENT // 10), ("unsettled", bounded * CENT // 10)
+    assert set(booked.values()) == {settled, let_lie}
+    beside = [name for name in booked if name.startswith("beside.")]
+    assert len(beside) == told["beside"]["calls"] > kills
+    assert {booked[name] for name in [*told["settled"], *beside]} == {settled}
+    assert {booked[f"{number}.held"] for number in range(kills)} == {let_lie}
+
+
+def until_nothing_is_open(quota: Quota) -> None:
+    """Calls, for nothing, until all leases of those that died have ended."""
+    end = time.monotonic() + 30
+    while books(quota.store, SIMPLE_ORG).open:
+        assert time.monotonic() < end
+        for _ in range(8):
+            let_go(ask(quota, a_call(0))).settle(used(0))
+        assert quota.flush(10)
 
 
 class TestClocks:

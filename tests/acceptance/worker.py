@@ -19,8 +19,8 @@ from typing import Any
 from quotaware import Quota
 from quotaware.errors import ApiError
 
-PRICES = {"tenth": {"input": 0, "output": 1000}}
-"""Ten output tokens cost a cent."""
+PRICES = {"tenth": {"input": 0, "output": 1000}, "both": {"input": 1000, "output": 1000}}
+"""Ten output tokens cost a cent; of "both", ten input tokens as well."""
 
 
 async def exactly(quota: Quota, task: dict[str, Any]) -> dict[str, Any]:

@@ -260,11 +260,9 @@ async def test_what_makes_no_call_is_answered_as_without_the_plugin(
         "cors_config": CORSConfig(allow_origins=["https://a.test"]),
     }
     origin = [(b"origin", b"https://a.test")]
+    apps = [build(given, *_failing(), **options) for given in (None, quota)]
     for method in ("GET", "POST", "OPTIONS"):
-        bare, metered = [
-            await request(build(given, *_failing(), **options), f"/{path}", method=method, headers=origin)
-            for given in (None, quota)
-        ]
+        bare, metered = [await request(app, f"/{path}", method=method, headers=origin) for app in apps]
         assert bare.messages == metered.messages
         assert repr(bare.error) == repr(metered.error)
 

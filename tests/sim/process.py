@@ -20,7 +20,7 @@ from quotaware.housekeeping import Housekeeper
 from quotaware.stores import guard, lanes, thread
 from quotaware.stores.protocol import Clock, Store
 from quotaware.stores.thread import LeaseTerms, StoreThread
-from quotaware.tenancy import tree
+from quotaware.tenancy import writes
 
 from .scheduler import MS, SECOND, Event
 from .server import Client
@@ -259,13 +259,13 @@ def simulated(world: World) -> Iterator[None]:
     """Time, randomness, identities and store threads are the world's while it lasts."""
     time, dice = _Time(world), _Dice(world.scheduler.random.random())
     stands: list[tuple[ModuleType, str, object]] = [
-        *((module, "time", time) for module in (admission, guard, lanes, thread, tree)),
+        *((module, "time", time) for module in (admission, guard, lanes, thread, writes)),
         (admission, "_random", dice),
         (outage, "_random", dice),
-        (tree, "secrets", dice),
+        (writes, "secrets", dice),
         (turns, "secrets", dice),
         (quota, "Housekeeper", partial(Housekeeper, timer=time.monotonic)),
-        (ids, "os", SimpleNamespace(urandom=dice.randbytes, getpid=lambda: 1)),
+        (ids, "os", SimpleNamespace(urandom=dice.randbytes)),
         (lanes, "StoreThread", SimThread),
         (lanes, "steady", lambda clock: clock.__self__.timer),
         (quota, "PriceBook", Flat),

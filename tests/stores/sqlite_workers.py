@@ -19,7 +19,7 @@ from quotaware.errors import ConfigurationError, StoreError
 from quotaware.ids import Ids
 from quotaware.stores.lanes import Lanes
 from quotaware.stores.memory import system_clock
-from quotaware.stores.sqlite import SQLiteStore
+from quotaware.stores.sqlite import SQLiteStore, file
 from quotaware.stores.thread import LeaseTerms
 from quotaware.testing.store_suite.kit import FOREVER, ORG, ask, budget, verdicts
 from tests.stores import forks
@@ -62,6 +62,39 @@ def kills(path: str, times: str, seed: str) -> None:
     check_books(store, ORG, dict.fromkeys(acknowledged | set(_records(store)), limit))
     store.close()
     print(len(acknowledged))
+
+
+def restarts(path: str, times: str, seed: str, end: str = "looked") -> None:
+    """I-7: the only process is killed, so many times, at any moment; the next one finds what was acknowledged. Nobody
+    looks at the file in the end where it is to be left as it was `killed`.
+    """
+    chance, acknowledged = random.Random(int(seed)), 0
+    file.CHECKPOINT_PAGES = 40
+    for time_left in reversed(range(int(times))):
+        read_end, write_end = os.pipe()
+        pid = forked(lambda write_end=write_end: _write_until_killed(path, write_end))
+        os.close(write_end)
+        told = os.read(read_end, 1 << 16)
+        while told.count(b"\n") < 2:
+            told += os.read(read_end, 1 << 16)
+        time.sleep(chance.uniform(0, 0.03))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        while more := os.read(read_end, 1 << 16):
+            told += more
+        os.close(read_end)
+        acknowledged += len(told.decode().split("\n")[1:-1])
+        if time_left or end == "looked":
+            ended_well([forked(lambda least=acknowledged: _look_after(path, least))])
+    print(acknowledged)
+
+
+def _look_after(path: str, acknowledged: int) -> None:
+    """In a process of its own: it dies without closing the file, too."""
+    store = SQLiteStore(path)
+    found = _records(store)
+    assert len(found) >= acknowledged, f"{len(found)} of {acknowledged} are there"
+    _check(store, path, set())
 
 
 def _write_until_killed(path: str, told: int) -> None:
@@ -225,6 +258,6 @@ def unwritable(path: str, how: str) -> None:
 
 if __name__ == "__main__":
     what, *arguments = sys.argv[1:]
-    {each.__name__: each for each in (exact, kills, preload, bare_fork, hold, full, unwritable)}[what](
-        *arguments
-    )
+    {each.__name__: each for each in (exact, kills, preload, bare_fork, restarts, hold, full, unwritable)}[
+        what
+    ](*arguments)

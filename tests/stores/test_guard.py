@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from quotaware.core.steps import COST, NOTHING, REQUESTS, Answer, Counter, Op, Peek, Plan, Reserve, Settle
-from quotaware.errors import Lost, StoreError
+from quotaware.errors import Lost, StoreError, StoreFull
 from quotaware.stores import guard as guards
 from quotaware.stores.guard import Guard, guarded
 from quotaware.stores.memory import MemoryStore
@@ -162,12 +162,67 @@ class TestBreaker:
             ask(process)
         assert process.health() == {"store": "ok", "away_s": 0, "lost": [], "ahead_ms": 0}
 
-    def test_failures_that_do_not_follow_each_other_change_nothing(self, process, server):
+    @pytest.mark.parametrize("fault", [StoreError("reset"), OSError("reset")], ids=["away", "unexpected"])
+    def test_failures_that_do_not_follow_each_other_change_nothing(self, process, server, fault):
         for _ in range(3 * guards.FAILURES):
-            server.fails = [OSError("reset")]
-            with pytest.raises(OSError, match="reset"):
+            server.fails = [fault]
+            with pytest.raises(type(fault), match="reset"):
                 ask(process)
             ask(process)
+
+    def test_a_fault_of_the_stores_own_is_no_outage(self, process, server):
+        """A step that it cannot do fails as often as it is tried; the store is there for all others."""
+        for _ in range(3 * guards.FAILURES):
+            server.fails = [ZeroDivisionError("bug")]
+            with pytest.raises(ZeroDivisionError):
+                ask(process)
+        ask(process)
+        assert process.health()["store"] == "ok"
+
+    def test_one_that_is_full_is_tried_as_ever(self, process, server, time):
+        """I-10: it answers, and what frees room goes."""
+        server.fails = [StoreFull("OOM")] * (3 * guards.FAILURES)
+        for _ in range(3 * guards.FAILURES):
+            with pytest.raises(StoreFull):
+                ask(process)
+        assert process.health() == {"store": "full", "away_s": 0, "lost": [], "ahead_ms": 0}
+        ask(process)
+        assert process.health()["store"] == "ok"
+
+    def test_where_it_goes_away_when_it_was_full_it_is_left_alone(self, process, server, time):
+        server.fails = [StoreFull("OOM"), *[StoreError("away")] * guards.FAILURES]
+        for second in range(1 + guards.FAILURES):
+            time[0] = float(second)
+            with pytest.raises(StoreError):
+                ask(process)
+        assert process.health()["away_s"] == guards.FAILURES - 1
+        with pytest.raises(StoreError, match="once a second"):
+            ask(process)
+
+    def test_of_a_lane_that_nobody_lies_on_any_more_nothing_is_told(self, process, server, monkeypatch):
+        """A failover: the organization lies on another server, and the old one never answers again."""
+        lanes = {"org_a": "old", "org_b": "other"}
+        monkeypatch.setattr(process.inner, "lane", lambda org: lanes.get(org, "other"))
+        server.fails = [StoreError("away")] * guards.FAILURES
+        for _ in range(guards.FAILURES):
+            with pytest.raises(StoreError):
+                process.apply({"org_a": []}, 1.0)
+        assert process.health()["store"] == "away"
+        process.apply({"org_b": []}, 1.0)
+        assert process.health()["store"] == "away"
+        lanes["org_a"] = "new"
+        assert process.health()["store"] == "ok"
+        process.apply({"org_a": []}, 1.0)
+        assert process.health()["store"] == "ok"
+
+    def test_the_lanes_that_fail_are_bounded(self, process, server, monkeypatch):
+        monkeypatch.setattr(guards, "LANES", 3)
+        monkeypatch.setattr(process.inner, "lane", lambda org: org)
+        for number in range(10):
+            server.fails = [StoreError("away")]
+            with pytest.raises(StoreError):
+                process.apply({f"org_{number}": []}, 1.0)
+        assert list(process._failing) == ["org_7", "org_8", "org_9"]
 
     def test_how_far_the_stores_clock_is_ahead_is_known(self, process, clock):
         """I-13: after a step back it stands still."""

@@ -57,6 +57,91 @@ def test_a_call_that_the_store_forgot_gets_one_new_id_whoever_reads_it(tmp_path)
     assert files(tmp_path) == []
 
 
+def test_a_call_that_is_booked_is_not_booked_again_days_later(tmp_path, new):
+    """I-5: its process died before the file could be taken away, and nobody came for longer than ids are remembered.
+    Both the process that had let it through and one that found it note what is booked.
+    """
+    first, second, third = (new() for _ in range(3))
+    journal = Journal(tmp_path)
+    for id in (first, second, third):
+        assert journal.begin(id, PLAN, (1, 2, 0), "{}")
+    assert not journal.booked(first)
+    journal.close()
+    later = NOON + 3 * REMEMBER_MS
+    (leftover,) = leftovers(tmp_path, later, Ids())
+    assert [call_of(settle) for settle in leftover.settles] == [second, third]
+    assert not leftover.booked(second)
+    leftover.close()
+    (leftover,) = leftovers(tmp_path, later + 3 * REMEMBER_MS, Ids())
+    assert [call_of(settle) for settle in leftover.settles] == [third]
+    leftover.close()
+
+
+def test_a_new_id_that_was_sent_is_the_one_that_is_sent_again(tmp_path, new):
+    """I-5: the process died before it heard that the store has it, so it may be booked already."""
+    id = new()
+    later = NOON + REMEMBER_MS
+    fresh, another = Ids().new(later), Ids().new(later)
+    journal = Journal(tmp_path)
+    assert journal.begin(id, PLAN, (1, 2, 0), "{}")
+    journal.renamed(id, fresh)
+    journal.renamed("another's", another)
+    journal.close()
+    for _ in range(2):
+        (leftover,) = leftovers(tmp_path, later, Ids())
+        assert [settle.id for settle in leftover.settles] == [fresh]
+        leftover.renamed("another's", another)
+        leftover.close()
+    (leftover,) = leftovers(tmp_path, later, Ids())
+    leftover.renamed(id, another)
+    leftover.close()
+    (leftover,) = leftovers(tmp_path, later, Ids())
+    assert [settle.id for settle in leftover.settles] == [another]
+    leftover.close()
+
+
+def test_where_a_new_id_cannot_be_written_down_nothing_is_sent(tmp_path, new, monkeypatch, caplog):
+    journal = Journal(tmp_path)
+    assert journal.begin(new(), PLAN, (1, 2, 0), "{}")
+    journal.close()
+    with monkeypatch.context() as full:
+        full.setattr(journals.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("no space")))
+        assert list(leftovers(tmp_path, NOON + REMEMBER_MS, Ids())) == []
+    assert "cannot be used" in caplog.text
+    (leftover,) = leftovers(tmp_path, NOON + REMEMBER_MS, Ids())
+    assert len(leftover) == 1
+    leftover.close()
+
+
+def test_a_plan_that_could_not_be_written_is_written_with_the_next_call(tmp_path, new, monkeypatch):
+    journal = Journal(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(journals, "_append", lambda *_: (_ for _ in ()).throw(OSError("no space")))
+        assert not journal.begin(new(), PLAN, (1, 2, 0), "{}")
+    assert journal.begin(new(), PLAN, (1, 2, 0), "{}")
+    journal.close()
+    (leftover,) = leftovers(tmp_path, NOON, Ids())
+    assert [settle.plan for settle in leftover.settles] == [PLAN]
+    leftover.close()
+
+
+def test_a_line_that_was_written_by_half_counts_as_not_written(tmp_path, new):
+    journal = Journal(tmp_path)
+    assert journal.begin(new(), PLAN, (1, 2, 0), "{}")
+
+    class Full:
+        def write(self, data: bytes) -> int:
+            return len(data) // 2
+
+        def flush(self) -> None:
+            pass
+
+    own, journal._file = journal._file, Full()
+    assert not journal.begin(new(), PLAN, (1, 2, 0), "{}")
+    journal._file = own
+    journal.close()
+
+
 def test_no_file_before_it_is_needed(tmp_path):
     journal = Journal(tmp_path / "deep" / "journal")
     journal.sync()
@@ -160,7 +245,7 @@ def test_a_forked_child_writes_a_file_of_its_own(tmp_path, new):
     journal = Journal(tmp_path)
     journal.begin(new(), PLAN, (0, 0, 0), "")
     parents = journal._file
-    journal._pid = -1  # as in a child
+    journal.begin_again()  # as in a child
     journal.begin(new(), PLAN, (0, 0, 0), "")
     assert len(files(tmp_path)) == 2
     journal.close()

@@ -12,7 +12,7 @@ from quotaware.core.steps import COST, NOTHING, Answer, Counter, Op, Peek, Plan,
 from quotaware.errors import StoreError
 from quotaware.stores.lanes import Lanes
 from quotaware.stores.memory import MemoryStore, system_clock
-from quotaware.stores.thread import LeaseTerms
+from quotaware.stores.thread import LeaseTerms, StoreThread
 from tests.support import FakeClock
 
 A_WHILE = 20.0
@@ -55,7 +55,11 @@ def limit(org: str) -> Plan:
 
 
 def answered(lanes: Lanes, org: str) -> str:
-    ticket = lanes.ask(org, Peek(limit(org)))
+    return answered_by(lanes, org)
+
+
+def answered_by(thread: Lanes | StoreThread, org: str) -> str:
+    ticket = thread.ask(org, Peek(limit(org)))
     assert ticket.wait(A_WHILE)
     return ticket.value()[0].verdict
 
@@ -142,6 +146,30 @@ def test_a_clock_that_is_set_does_not_end_a_lease(store, new, monkeypatch):
     lease.moved -= 600_000
     lanes.tend()
     assert lanes.leases == []
+    assert lanes.close(A_WHILE)
+
+
+def test_a_thread_whose_lane_is_gone_is_let_go(store, clock, new, monkeypatch):
+    """A failover gives an organization another lane: nobody needs the old one's thread, once its work is done."""
+    monkeypatch.setattr("quotaware.stores.lanes.IDLE_S", 0.0)
+    lanes = Lanes(store, clock, LeaseTerms(), 1.0)
+    assert answered(lanes, "org_a") == "done"
+    old = lanes.of("org_a")
+    old.dropped = 2
+    id = new()
+    assert answered(lanes, "org_b") == "done"
+    lease = lanes.keep(id, limit("org_b"))
+    busy = lanes.of("org_b")
+    store.lane = lambda org: "c"
+    assert answered(lanes, "org_a") == "done"
+    assert set(lanes._threads.values()) == {busy, lanes.of("org_a")}
+    assert old._thread is not None
+    old._thread.join(A_WHILE)
+    assert not old._thread.is_alive()
+    assert lanes.dropped == 2
+    assert answered_by(old, "org_a") == "done", "who still has it is served"
+    assert lanes.leases == [lease]
+    assert old.stop(A_WHILE)
     assert lanes.close(A_WHILE)
 
 

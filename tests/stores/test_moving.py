@@ -71,7 +71,7 @@ def open_kind(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) 
             own = secrets.token_hex(6)
             url = {
                 "memory": lambda: "memory://",
-                "sqlite": lambda: f"sqlite:///{tmp_path}/{own}.db",
+                "sqlite": lambda: f"sqlite:///{tmp_path}/{own}.db?durability=relaxed",
                 "redis": lambda: f"{request.getfixturevalue('valkey_url')}?prefix={own}",
                 "cluster": lambda: f"{request.getfixturevalue('cluster_url')}?prefix={own}",
             }[kind]()

@@ -6,12 +6,15 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
 from quotaware import Quota
 from quotaware.errors import StoreUnavailable
+from quotaware.stores.guard import FAILURES
 from quotaware.tenancy.starts import SIMPLE_ORG
+from quotaware.testing.store_suite.kit import FOREVER
 from tests import faults
 from tests.faults import CutReply, DropReply, Fault, HalfOpen, Proxy, Refuse, Stall, proxy
 from tests.servers import Server, until
@@ -129,6 +132,29 @@ def test_what_was_under_way_is_booked_when_the_store_is_back(quota, before):
     before.heal()
     recovered(quota)
     settled(quota, records=6)
+
+
+def test_a_full_server_takes_what_ends_and_refuses_what_begins(quota, server):
+    """I-10, OOM from a real server: it is never left alone, so calls under way are settled as if nothing was."""
+    server.configure("maxmemory-policy", "noeviction")
+    calls = [quota.call(provider="local", model="llama", operation="chat") for _ in range(12)]
+    for made in calls:
+        made.__enter__()
+    server.configure("maxmemory", 100_000)
+    for _ in range(2 * FAILURES):
+        refused(quota)
+    assert quota.health["store"] == "full"
+    for made in calls:
+        made.used(input=1, output=1)
+        made.__exit__(None, None, None)
+    booked = partial(quota.store.records, SIMPLE_ORG, 0, FOREVER, "", 99)
+    until(lambda: len(booked()) == 12, timeout=5, what="the settles")
+    assert not books(quota.store, SIMPLE_ORG).open
+    refused(quota)
+    server.configure("maxmemory", 0)
+    call(quota)
+    assert quota.health["store"] == "ok"
+    settled(quota, records=13)
 
 
 @pytest.mark.anyio

@@ -303,13 +303,18 @@ VALUES = st.recursive(
 )
 
 
+@pytest.fixture(scope="module")
+def server(valkey_url):
+    with redis.Redis.from_url(valkey_url) as client:
+        yield client
+
+
 @settings(max_examples=200, deadline=None)
 @given(VALUES)
-def test_what_is_packed_here_is_read_there_and_back(valkey_url, value):
+def test_what_is_packed_here_is_read_there_and_back(server, value):
     """The server's own msgpack, on real values: whole numbers up to 2**53 are exact."""
-    with redis.Redis.from_url(valkey_url) as server:
-        echo = "local v = cmsgpack.unpack(ARGV[1]) return cmsgpack.pack(v)"
-        assert msgpack.unpack(server.eval(echo, 0, msgpack.pack(value))) == value
+    echo = "local v = cmsgpack.unpack(ARGV[1]) return cmsgpack.pack(v)"
+    assert msgpack.unpack(server.eval(echo, 0, msgpack.pack(value))) == value
     assert msgpack.unpack(msgpack.pack(value)) == value
 
 

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from quotaware import Quota
 from quotaware.core.steps import NOTHING, Op, Peek, Reserve, Settle
 from quotaware.errors import ConfigurationError, Lost, StoreError
+from quotaware.stores.guard import Guard
 from quotaware.stores.protocol import CLOSED_MS, REV_STEP, Change
 from quotaware.stores.sqlite import SQLiteStore
 from quotaware.stores.sqlite.file import CHECKED_BYTES, DatabaseFile
@@ -65,6 +67,13 @@ def copied(path: Path) -> Path:
     here.close()
     there.close()
     return to
+
+
+def put_back(backup: Path, path: Path) -> None:
+    """As the docs say how."""
+    for end in ("-wal", "-shm"):
+        Path(f"{path}{end}").unlink()
+    os.replace(backup, path)
 
 
 # I-12: what is wrong at the start
@@ -301,6 +310,45 @@ def test_a_thread_that_holds_the_connection_is_waited_for_until_the_deadline(sto
         store.apply({}, 0.05)
 
 
+def test_closing_ends_in_time_behind_a_transaction_that_does_not(store, new, monkeypatch, caplog):
+    """What the transaction wrote is there; it closes the file itself."""
+    monkeypatch.setattr("quotaware.stores.sqlite.file.CLOSE_S", 0.05)
+    ask(store, reserve(new))
+    with store._file.write(1.0) as connection:
+        connection.execute("UPDATE counter SET held = 7")
+        closing = Thread(target=store.close)
+        closing.start()
+        closing.join(10)
+        assert not closing.is_alive()
+        assert "is in use by another thread, and is closed when that ends" in caplog.text
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
+    with pytest.raises(StoreError, match="is closed"):
+        ask(store, Peek(LIMIT))
+    assert not Path(f"{store._file.path}-wal").exists(), "nobody has it open"
+    look = sqlite3.connect(store._file.path)
+    assert look.execute("SELECT held FROM counter").fetchone() == (7,)
+    look.close()
+
+
+def test_a_quota_closes_in_time_behind_a_file_that_is_stuck(path):
+    """A second for each store beside the timeout, and not what the lock takes."""
+    quota = Quota(f"sqlite:///{path}", limits=["$9/day"], records=f"sqlite:///{path}.records")
+    with quota.call(provider="openai", model="gpt-4.1", input=1, max_output=1) as call:
+        call.used(input=1, output=1)
+    assert quota.flush()
+    began = time.monotonic()
+    with quota.store._file._lock, quota._archive.store._file._lock:
+        quota.close(timeout=0.2)
+        assert time.monotonic() - began < 10
+
+
+def test_a_store_that_is_let_go_without_closing_is_not_open_any_more(path, clock):
+    """Else a fork would not know of it."""
+    SQLiteStore(str(path), clock).hello()
+    assert not Path(f"{path}-wal").exists()
+
+
 def test_a_file_that_cannot_grow_loses_nothing_that_was_acknowledged(path):
     """The batch that did not fit goes through when there is room again."""
     assert str(path) in run_module(WORKERS, "full", str(path))
@@ -372,14 +420,59 @@ def test_a_file_that_was_put_back_to_an_older_state_is_noticed(opened, path, new
         assert sql.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_a_process_that_saw_nothing_newer_goes_on_with_what_is_put_in_place(opened, path, new):
-    """It never writes into the file that is gone."""
+def test_a_file_that_was_put_back_and_written_as_much_as_was_lost_is_noticed(opened, path, new):
+    """I-11: epoch and sequence are what this process knows; and it never writes into the file that is gone."""
     store = opened()
+    for org in (ORG, "org_b"):
+        commit(store, doc("root"), org=org)
+        ask(store, reserve(new), org=org)
+    older = copied(path)
     ask(store, reserve(new))
+    put_back(older, path)
+    other = opened()
+    for _ in range(3):
+        ask(other, reserve(new))
+    lost(store, new)
+    assert ask(other, Peek(LIMIT)).totals == {"budget": (0, 4)}
+    for org in (ORG, "org_b"):
+        with pytest.raises(Lost):
+            store.read(org, ())
+        assert store.adopt(org) == 1
+        assert store.read(org, ())[0] == 1 + REV_STEP, "once"
+    assert verdicts(ask(store, reserve(new), org="org_new")) == ["done"]
+
+
+def test_a_file_that_was_replaced_while_it_was_closed_is_noticed(opened, path, new):
+    """Around a fork, or after an error."""
+    store = opened()
+    commit(store, doc("root"))
     same = copied(path)
+    with store._file._lock:
+        store._file._let_go()
     os.replace(same, path)
-    assert ask(store, reserve(new)).totals == {"budget": (0, 2)}
-    assert ask(opened(), Peek(LIMIT)).totals == {"budget": (0, 2)}
+    lost(store, new)
+
+
+def test_what_was_lost_with_a_file_that_others_wrote_into_since_is_told_again(opened, path, new, clock):
+    """I-11: by the guard, each step once; also what the other wrote stays."""
+    here = Guard(opened(), clock)
+    commit(here, doc("root"))
+    ask(here, reserve(new))
+    older = copied(path)
+    held, settled = reserve(new, 2), reserve(new, 3)
+    ask(here, held, settled)
+    ask(here, Settle(settled.id, LIMIT, (0, 3, 0), "{}"))
+    put_back(older, path)
+    there = Guard(opened(), clock)
+    for _ in range(2):
+        ask(there, reserve(new))
+    for _ in range(2):
+        assert ask(here, Peek(LIMIT)).totals == {"budget": (3, 1 + 2 + 2)}
+        assert ask(there, Peek(LIMIT)).totals == {"budget": (3, 1 + 2 + 2)}
+    assert verdicts(ask(here, held, settled, reserve(new))) == ["again", "ended", "closed"]
+    clock.advance(CLOSED_MS)
+    assert verdicts(ask(here, reserve(new))) == verdicts(ask(there, reserve(new))) == ["done"]
+    assert here.health()["store"] == there.health()["store"] == "ok"
 
 
 def test_a_file_that_was_replaced_by_another_is_noticed(opened, path, new):
@@ -415,7 +508,9 @@ def test_a_file_that_was_deleted_is_not_made_anew(store, path, new):
     assert store.adopt(ORG) is None
     assert not path.exists()
     os.replace(kept, path)
-    assert ask(store, reserve(new)).totals == {"budget": (0, 2)}, "it was put back as it was"
+    lost(store, new)
+    assert store.adopt(ORG) == 1
+    assert ask(store, Peek(LIMIT)).totals == {"budget": (0, 1)}
 
 
 def test_a_file_that_was_deleted_before_anything_was_in_it_is_made_anew(store, path, new):

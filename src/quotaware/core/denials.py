@@ -81,6 +81,26 @@ def denial(reasons: Sequence[InTheWay], now: int) -> ApiError:
     return RateLimitExceeded(_message(worst), fields=fields, retry_after=retry_after)
 
 
+def stopped(reason: InTheWay, now: int) -> ApiError:
+    """The error for a node that a threshold of this limit stopped."""
+    over = reason.over
+    fields = {
+        "current_usage_usd": float(to_usd(over.used)),
+        "limit_usd": float(to_usd(over.cap)),
+        "reset_date": iso(reason.until) if reason.until else None,
+        "limits": [_figures(reason)],
+    }
+    wait = seconds_until(reason.until, now) if reason.until else None
+    unit = reason.limit.window.unit if reason.limit.window else "life"
+    return QuotaExceeded(
+        f"{reason.kind.capitalize()} '{reason.name}' is stopped: {format_usd(over.used)} of its "
+        f"{_ADJECTIVE[unit].lower()} budget of {format_usd(over.cap)} is used",
+        code="stopped",
+        fields=fields,
+        retry_after=wait if wait is not None and wait <= RETRY_MAX_S else None,
+    )
+
+
 def _frees(over: Over, now: int) -> float:
     if over.waits:
         return now

@@ -225,7 +225,7 @@ class PriceBook:
         """
         if len(model) > MAX_NAME:
             return None
-        if self._named and (price := self._told(provider, model.lower())):
+        if price := self.override_of(provider, model):
             return price
         listing = self._look_up(provider, model)
         return listing.price_at(at_ms) if listing else None
@@ -235,7 +235,11 @@ class PriceBook:
         listing = self._look_up(provider, model) if len(model) <= MAX_NAME else None
         return listing.context if listing else None
 
-    def _told(self, provider: str | None, model: str) -> Price | None:
+    def override_of(self, provider: str | None, model: str) -> Price | None:
+        """What the user says of a model, if anything."""
+        if not self._named or len(model) > MAX_NAME:
+            return None
+        model = model.lower()
         names = (model,) if provider is None else (f"{provider.lower()}/{model}", model)
         for name in names:
             if price := self._named.get(name):

@@ -17,6 +17,7 @@ from typing import Any
 
 import anyio.to_thread
 
+from .. import forks
 from ..context import current
 from ..errors import BodyTooLarge, ConfigurationError
 from ..providers.base import Route
@@ -160,9 +161,13 @@ class Hook:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
         self._meters: list[Meter] = []
         self._patches: dict[Any, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {}
+        forks.begin(self)
+
+    def begin_again(self) -> None:
+        """In a forked child: as it is."""
+        self._lock = Lock()
 
     def add(self, meter: Meter) -> None:
         """Instruments both libraries, as far as they are installed."""

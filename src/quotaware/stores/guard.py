@@ -17,8 +17,9 @@ from dataclasses import replace
 from threading import Lock, RLock
 from typing import Any, NamedTuple, TypeVar, cast
 
+from .. import forks
 from ..core.steps import Answer, Event, Op, Reserve, Result, Settle
-from ..errors import Conflict, Lost, StoreError
+from ..errors import Conflict, Lost, StoreError, StoreFull
 from .protocol import Change, Clock, Doc, Store
 
 logger = logging.getLogger("quotaware")
@@ -32,6 +33,8 @@ REPLAY_S = 60.0
 """How far back a process knows what it told the store, seconds; it knows its calls under way whatever their age."""
 REPLAY_STEPS = 100_000
 """How many steps of that time it keeps at most."""
+LANES = 1000
+"""Lanes that fail whose failures are counted at most."""
 BATCH = 256
 TRIES = 5
 LOOKS = frozenset({"audit", "once", "outbox"})
@@ -60,33 +63,18 @@ class _Changed(NamedTuple):
     link: Callable[[], None] | None = None
 
 
-class _Breaker:
-    """Whether the store of a lane may be tried."""
+class _Failing(NamedTuple):
+    """A lane whose last trip failed.
 
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._failed = 0
-        self._next = 0.0
-        self.since: float | None = None
+    since   of the first of the trips that failed in a row; next: when it is tried again (both monotonic seconds)
+    failures   how many those are; where it only had no room, none did, and it is tried as ever
+    org     one of those that it failed for
+    """
 
-    def may_try(self) -> bool:
-        with self._lock:
-            now = time.monotonic()
-            if self._failed < FAILURES:
-                return True
-            if now < self._next:
-                return False
-            self._next = now + PROBE_S
-            return True
-
-    def met(self, failed: bool) -> None:
-        with self._lock:
-            if not failed:
-                self._failed, self.since = 0, None
-                return
-            self._failed += 1
-            self.since = time.monotonic() if self.since is None else self.since
-            self._next = time.monotonic() + PROBE_S
+    since: float
+    next: float
+    failures: int
+    org: str
 
 
 class Guard:
@@ -98,22 +86,29 @@ class Guard:
         self.adopted: Callable[[str], None] = lambda org: None
         self.ahead = 0
         self._clock = clock
-        self._breakers: dict[Hashable, _Breaker] = {}
+        self._failing: dict[Hashable, _Failing] = {}
         self._told: deque[_Told] = deque()
         self._steps = 0
-        self._open: dict[str, tuple[str, Reserve]] = {}
         self._changed: deque[_Changed] = deque(maxlen=REPLAY_STEPS)
-        self._keeping = Lock()
-        self._mending = RLock()
         self._lost: dict[str, float] = {}
         self._owed: dict[str, int] = {}  # adopted and not replayed in full yet → the revision from before
+        forks.begin(self)
+
+    def begin_again(self) -> None:
+        """In a forked child: what the parent told the store is known, its calls under way are its own."""
+        self._keeping = Lock()
+        self._mending = RLock()
+        self._open: dict[str, tuple[str, Reserve]] = {}
 
     def health(self) -> dict[str, object]:
-        """`store`: "ok", "away" or "lost"; `away_s`; `lost`: organizations whose loss could not be mended; `ahead_ms`:
-        how far the store's clock is ahead of this process's (one far ahead stands still until it is caught up with).
+        """`store`: "ok", "full", "away" or "lost"; `away_s`; `lost`: organizations whose loss could not be mended;
+        `ahead_ms`: how far the store's clock is ahead of this process's (one far ahead stands still until it is caught
+        up with).
         """
-        since = [breaker.since for breaker in list(self._breakers.values()) if breaker.since is not None]
-        state = "lost" if self._lost else "away" if since else "ok"
+        # a lane that its organization has left, after a failover, says nothing any more
+        failing = [each for lane, each in list(self._failing.items()) if self.lane(each.org) == lane]
+        since = [each.since for each in failing if each.failures]
+        state = "lost" if self._lost else "away" if since else "full" if failing else "ok"
         away = round(time.monotonic() - min(since), 3) if since else 0
         return {"store": state, "away_s": away, "lost": sorted(self._lost), "ahead_ms": self.ahead}
 
@@ -123,34 +118,59 @@ class Guard:
         return self.inner.lane(org)
 
     def apply(self, work: Mapping[str, Sequence[Op]], deadline: float) -> Mapping[str, Answer | StoreError]:
-        breaker = self._breakers.setdefault(self.lane(next(iter(work), "")), _Breaker())
-        if not breaker.may_try():
+        first = next(iter(work), "")
+        lane = self.lane(first)
+        if lane in self._failing and not self._may_try(lane):
             raise StoreError(f"the store failed {FAILURES} times and is tried once a second")
         for org in work.keys() & self._owed.keys():
             self._mend(org, self._owed.get(org))
         try:
             answers = dict(self.inner.apply(work, deadline))
-        except Exception:
-            breaker.met(failed=True)
+        except StoreError as error:  # any other is a fault in the store's own code, and it is not away
+            self._failed(lane, first, error)
             raise
         for org in [org for org, answer in answers.items() if isinstance(answer, Lost) and self._mend(org)]:
             answers |= self.inner.apply({org: work[org]}, deadline)
-        failed = False
+        failed: StoreError | None = None
         for org, answer in answers.items():
             if isinstance(answer, Answer):
                 self.ahead = answer.now - self._clock()
                 self._keep(org, work[org], answer.results)
-            else:
-                failed |= not isinstance(answer, Lost)
-        breaker.met(failed=failed)
+            elif not isinstance(answer, Lost) and (failed is None or isinstance(failed, StoreFull)):
+                failed = answer
+        if failed is not None:
+            self._failed(lane, first, failed)
+        elif lane in self._failing:
+            self._failing.pop(lane, None)
         return answers
+
+    def _may_try(self, lane: Hashable) -> bool:
+        with self._keeping:
+            now = time.monotonic()
+            found = self._failing.get(lane)
+            if found is None or found.failures < FAILURES:
+                return True
+            if now < found.next:
+                return False
+            self._failing[lane] = found._replace(next=now + PROBE_S)
+            return True
+
+    def _failed(self, lane: Hashable, org: str, error: StoreError) -> None:
+        with self._keeping:
+            now = time.monotonic()
+            before = self._failing.pop(lane, None)
+            count = 0 if isinstance(error, StoreFull) else 1 + (before.failures if before else 0)
+            since = before.since if before and (before.failures or not count) else now
+            self._failing[lane] = _Failing(since, now + PROBE_S, count, org)
+            while len(self._failing) > LANES:
+                del self._failing[next(iter(self._failing))]
 
     def _keep(self, org: str, ops: Sequence[Op], results: Sequence[Result]) -> None:
         now = time.monotonic()
         with self._keeping:
             for op, result in zip(ops, results, strict=True):
                 if isinstance(op, Reserve):
-                    if result.verdict == "done" and not op.dry:
+                    if result.verdict in {"done", "again"} and not op.dry:
                         self._open[op.id] = org, op
                 elif isinstance(op, Settle):
                     self._open.pop(op.id, None)

@@ -17,11 +17,15 @@ from .tickets import Ticket
 
 T = TypeVar("T")
 
+IDLE_S = 600.0
+"""A thread without anything to do for so long is let go when another is needed."""
+
 
 class Lanes:
     """Leads each organization's steps to its lane's thread, started when it is needed first.
 
     told   hears of every answer before those who wait for it: organization, answer, its steps
+    renamed  hears of each call that is about to be booked under a new id: old, new
     timer  what leases are measured with, ms: it does not jump when the clock is set
     """
 
@@ -30,11 +34,13 @@ class Lanes:
         self.terms = terms
         self.deadline = deadline
         self.told: Callable[[str, Answer, list[Op]], None] = lambda org, answer, ops: None
+        self.renamed: Callable[[str, str], None] = lambda id, new: None
         self.timer = steady(clock)
         self._parallel: int = getattr(store, "parallel", 1)
         self._threads: dict[Hashable, StoreThread] = {}
         self._beside = StoreThread(store, self.timer, terms, deadline)
         self._closed = False
+        self._dropped = 0  # by threads that were let go
 
     def of(self, org: str, id: str = "") -> StoreThread:
         """The thread of an organization's lane; all steps of one reservation go through the same."""
@@ -42,15 +48,26 @@ class Lanes:
         thread = self._threads.get(lane)
         if thread is None:
             new = StoreThread(self.store, self.timer, self.terms, self.deadline)
-            new.told = self._tell
+            new.told, new.renamed = self._tell, self._rename
+            self._retire()
             if self._closed:
                 new.stop(0)
             thread = self._threads.setdefault(lane, new)
         return thread
 
+    def _retire(self) -> None:
+        """Lets go of threads that have nothing to do any more: after a failover nothing lies on their lane."""
+        for lane, thread in list(self._threads.items()):
+            if thread.idle_s() > IDLE_S and self._threads.pop(lane, None) is not None:
+                self._dropped += thread.dropped
+                thread.rest()
+
     def _tell(self, org: str, answer: Answer, ops: list[Op]) -> None:
         self._beside.start()
         self.told(org, answer, ops)
+
+    def _rename(self, id: str, new: str) -> None:
+        self.renamed(id, new)
 
     @property
     def inline(self) -> bool:
@@ -65,7 +82,7 @@ class Lanes:
     @property
     def dropped(self) -> int:
         """Settles that will never reach the store."""
-        return sum(thread.dropped for thread in list(self._threads.values()))
+        return self._dropped + sum(thread.dropped for thread in list(self._threads.values()))
 
     def ask(self, org: str, op: Op) -> Ticket[tuple[Result, Answer]]:
         """As `StoreThread.ask`."""

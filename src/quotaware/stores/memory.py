@@ -16,6 +16,7 @@ from itertools import islice
 from threading import Lock
 from typing import Any
 
+from .. import forks
 from ..core.cells import Cell
 from ..core.ledger import View, decide, totals
 from ..core.steps import (
@@ -96,12 +97,16 @@ class MemoryStore:
         self, clock: Clock = system_clock, *, records: int = 100_000, remember: int = 100_000
     ) -> None:
         self._clock = clock
-        self._lock = Lock()
         self._orgs: dict[str, _Organization] = {}
         self._links: dict[str, tuple[str, str]] = {}
         self._records = records
         self._remember = remember
         self._closed = False
+        forks.begin(self)
+
+    def begin_again(self) -> None:
+        """In a forked child: a copy, from now on its own."""
+        self._lock = Lock()
 
     def hello(self) -> int:
         self._check()

@@ -6,6 +6,7 @@ that can lose what it acknowledged (a failover) keeps each process's own number 
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from threading import Lock
@@ -59,8 +60,11 @@ class Seen:
         """In a forked child: what was known stays; the parent's name, and a lock that its thread holds, do not."""
         self._lock = Lock()
         self.writer = secrets.token_hex(6)
-        for org, known in list(self._newest.items()):
-            self._newest[org] = known._replace(writes=0)
+        kept: LRUCache[str, Known] = LRUCache(ORGANIZATIONS)
+        for org in list(self._newest):
+            with contextlib.suppress(KeyError):  # one that the parent's thread was just putting in or taking out
+                kept[org] = self._newest[org]._replace(writes=0)
+        self._newest = kept
 
     def of(self, org: str) -> Known:
         """What is expected of an organization."""
@@ -99,6 +103,12 @@ class Seen:
                     self._newest[org] = Known(epoch, seq, max(writes, known.writes), at)
                 else:
                     self._newest[org] = Known(epoch, seq, writes, time.monotonic())
+
+    def doubt_all(self) -> None:
+        """Has each organization met as lost once: another store may be there, in which others wrote as much."""
+        with self._lock:
+            for org, known in list(self._newest.items()):
+                self._newest[org] = known._replace(seq=NEVER)
 
     def take(self, org: str, epoch: str, seq: int) -> None:
         """Goes on with what is there, after an adoption."""

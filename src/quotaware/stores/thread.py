@@ -11,10 +11,8 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +20,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
+from .. import forks
 from ..core.steps import NOTHING, Answer, Extend, Op, Plan, Result, Settle
 from ..errors import StoreError
 from ..ids import Ids
@@ -106,6 +105,7 @@ class StoreThread:
     timer      ms, for the ages of leases
     deadline   seconds for one trip
     told       hears of each answer before those who wait for it
+    renamed    hears of each call that is about to be booked under a new id: old, new
     dropped    settles that will never reach the store: too many waited, or after the end
     """
 
@@ -117,12 +117,13 @@ class StoreThread:
         self._timer = timer
         self._ids = Ids()
         self.told: Callable[[str, Answer, list[Op]], None] = _unheard
+        self.renamed: Callable[[str, str], None] = lambda id, new: None
         self._closed = False
         self._jobs = [_Job(max(TEND_S, terms.lease / 3000), self.tend)]
-        self._begin()
-        _threads.add(self)
+        forks.begin(self)
 
-    def _begin(self) -> None:
+    def begin_again(self) -> None:
+        """In a forked child: no thread, and its parent's queue, leases and locks are none of its business."""
         self._inbox: SimpleQueue[_Item | None] = SimpleQueue()
         self._backlog: deque[tuple[str, Settle]] = deque()
         self._repeating: set[int] = set()
@@ -131,6 +132,7 @@ class StoreThread:
         self._repeat_at = 0.0
         self._thread: threading.Thread | None = None
         self._running = False
+        self._used = time.monotonic()
         self._starting = threading.Lock()
         self._here = threading.local()
 
@@ -223,6 +225,16 @@ class StoreThread:
         """Has the thread do a short piece of work so often while it runs, from its next turn on."""
         self._jobs.append(_Job(seconds, work))
 
+    def idle_s(self) -> float:
+        """For how long it has had nothing to do, seconds."""
+        busy = self._leases or self._lapsing or self._backlog or self._repeating or self._inbox.qsize()
+        return 0.0 if busy else time.monotonic() - self._used
+
+    def rest(self) -> None:
+        """Ends the thread, without waiting for it; the next item starts another."""
+        if self._thread is not None:
+            self._inbox.put(None)
+
     def stop(self, timeout: float = 1.0) -> bool:
         """Flushes and ends the thread; whether everything had reached the store."""
         if self._closed:
@@ -254,6 +266,7 @@ class StoreThread:
         if item.ticket is not None and self._inbox.qsize() >= QUEUE:
             raise StoreError(f"{QUEUE} steps wait for the store already")
         self.start()
+        self._used = time.monotonic()
         self._inbox.put(item)
         if self._closed:  # looked at after the put: what the thread took no more is answered here
             self._refuse_all()
@@ -393,9 +406,14 @@ class StoreThread:
         work: dict[str, list[_Step]] = {org: [] for org in orgs}
         for step in steps:
             work.setdefault(step.org, []).append(step)
+        answers = self._apply(work)
+        if isinstance(answers, Exception):
+            if len(steps) + len(orgs) > 1:
+                return self._one_by_one(steps, orgs, expired)
+            answers = dict.fromkeys(work, _failure(answers))
         wakers: list[Waker | None] = []
         following: list[_Step] = []
-        for org, answer in self._apply(work).items():
+        for org, answer in answers.items():
             own = work[org]
             if isinstance(answer, StoreError):
                 wakers += [step.ticket.put(None, answer) for step in own if step.ticket is not None]
@@ -413,19 +431,42 @@ class StoreThread:
         wake_all(wakers)
         return following
 
-    def _apply(self, work: Mapping[str, list[_Step]]) -> dict[str, Answer | StoreError]:
-        """What the store answers, nonsense and exceptions as a `StoreError`."""
+    def _one_by_one(self, steps: Sequence[_Step], orgs: Sequence[str], expired: set[str]) -> list[_Step]:
+        """A trip met a fault in the store's code: each step once more alone, so that only the guilty fails. Ids guard
+        what was done already. What is still left when a trip's time is over fails too, and is repeated as ever.
+        """
+        until = time.monotonic() + self.deadline
+        following: list[_Step] = []
+        for number, step in enumerate(steps):
+            if time.monotonic() > until:
+                late = StoreError("the store failed for another step, and this one's turn did not come")
+                self._keep_for_later(steps[number:])
+                wake_all([left.ticket.put(None, late) for left in steps[number:] if left.ticket is not None])
+                break
+            following += self._trip_once([step], (), expired)
+        for org in orgs:
+            following += self._trip_once([], [org], expired)
+        return following
+
+    def _apply(self, work: Mapping[str, list[_Step]]) -> dict[str, Answer | StoreError] | Exception:
+        """What the store answers, nonsense as a `StoreError`; or what it met that it should not."""
         try:
             answers = self.store.apply(
                 {org: [step.op for step in own] for org, own in work.items()}, self.deadline
             )
-            return {org: _sensible(answers.get(org), len(own)) for org, own in work.items()}
+            told = answers if isinstance(answers, Mapping) else dict.fromkeys(work, answers)
+            return {org: _sensible(told.get(org), len(own)) for org, own in work.items()}
+        except StoreError as error:
+            return dict.fromkeys(work, error)
+        except Exception as error:
+            logger.exception(
+                "the store met an error of its own in a trip of %d steps", sum(map(len, work.values()))
+            )
+            return error
         except BaseException as error:
-            if not isinstance(error, Exception) and threading.current_thread() is not self._thread:
+            if threading.current_thread() is not self._thread:
                 raise
-            failure = error if isinstance(error, StoreError) else StoreError(f"the store failed: {error!r}")
-            failure.__cause__ = error if failure is not error else error.__cause__
-            return dict.fromkeys(work, failure)
+            return dict.fromkeys(work, _failure(error))
 
     def _unasked(self, op: Op, result: Result, now: int) -> Op | None:
         """What the result of a step that nobody waits for calls for: a call that was made is booked in any case, as a
@@ -434,18 +475,25 @@ class StoreThread:
         if isinstance(op, Extend):
             if result.verdict in {"ended", "unknown"}:
                 self.drop(op.id)
-        elif isinstance(op, Settle) and op.how != "released":
+        elif isinstance(op, Settle) and op.how != "released" and not _is_named_again(op):
             if result.verdict == "unknown" and op.how == "settled" and not op.force:
                 return replace(op, force=True)
             if result.verdict == "old":
-                return anew(op, self._ids.new(now))
+                new = self._ids.new(now)
+                self._quietly(partial(self.renamed, call_of(op), new))
+                return anew(op, new)
         return None
 
     def _keep_for_later(self, steps: Sequence[_Step]) -> None:
-        """Settles that the store did not take. Ended leases are not among them: the store names them again."""
+        """Settles that the store did not take. Releases, of which each refused call makes one, fill half at most: what
+        they let go ends with its lease too.
+        """
         for step in steps:
-            if step.ticket is None and isinstance(step.op, Settle) and step.op.how != "expired":
-                self._backlog.append((step.org, step.op))
+            op = step.op
+            if step.ticket is not None or not isinstance(op, Settle) or _is_named_again(op):
+                continue
+            if op.how != "released" or len(self._backlog) < BACKLOG // 2:
+                self._backlog.append((step.org, op))
         while len(self._backlog) > BACKLOG:
             self._give_up(self._backlog.popleft()[1], f"{BACKLOG} settles wait for the store already")
         if self._backlog:
@@ -489,6 +537,11 @@ class StoreThread:
             logger.exception("the store thread met an error and goes on")
 
 
+def _is_named_again(op: Settle) -> bool:
+    """The end of a lease that the store names until somebody has settled it; not what another process left."""
+    return op.how == "expired" and not op.force
+
+
 def anew(op: Settle, id: str) -> Settle:
     """The end of a call whose id is too old, under a new one: a record that names the first."""
     about = {"first": op.id} | json.loads(op.about or "{}")
@@ -508,17 +561,10 @@ def _sensible(answer: object, steps: int) -> Answer | StoreError:
     return StoreError(f"the store answered {steps} steps with nonsense: {answer!r:.100}")
 
 
-_threads: weakref.WeakSet[StoreThread] = weakref.WeakSet()
-
-
-def _begin_again() -> None:
-    """A forked child has no thread; its parent's queue, leases and locks are none of its business."""
-    for thread in list(_threads):
-        thread._begin()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_again)
+def _failure(error: BaseException) -> StoreError:
+    failure = StoreError(f"the store failed: {error!r}")
+    failure.__cause__ = error
+    return failure
 
 
 def _run(work: _Work) -> None:

@@ -9,14 +9,18 @@ truth. Deciding what a caller may do is left to others.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum
 from threading import Lock
 from typing import Final, Literal, NamedTuple
 
 from cachetools import LRUCache, TTLCache
 
+from .. import forks
 from ..errors import NotFound, StoreError
 from ..stores.protocol import Clock, Doc, Store
+from .access import Actor
+from .acting import acting, member_named
 from .documents import from_doc
 from .keys import is_id
 from .nodes import KINDS, Path
@@ -46,11 +50,17 @@ class Directory:
     def __init__(self, store: Store, clock: Clock, size: int = 10_000) -> None:
         self._store = store
         self._clock = clock
+        self._size = size
+        forks.begin(self)
+
+    def begin_again(self) -> None:
+        """In a forked child: nothing is known."""
+        size = self._size
         self._lock = Lock()
-        self._paths: LRUCache[tuple[str, str], tuple[Path, int]] = LRUCache(size)
+        self._paths: LRUCache[tuple[str, str, str], tuple[Path, int]] = LRUCache(size)
         self._places: LRUCache[str, KeyPlace] = LRUCache(size)
         self._homes: LRUCache[str, str] = LRUCache(size)
-        self._unknown: TTLCache[str, None] = TTLCache(size, UNKNOWN_MS, timer=clock)
+        self._unknown: TTLCache[str, None] = TTLCache(size, UNKNOWN_MS, timer=self._clock)
 
     def peek_key(self, digest: str) -> KeyPlace | Literal[_Look.UNREAD] | None:
         """Where the key with this SHA-256 lies; None where there is none; UNREAD where `load_key` is due."""
@@ -84,34 +94,53 @@ class Directory:
         with self._lock:
             self._places.pop(digest, None)
 
-    def peek(self, org: str, node_id: str, within: int | None = None) -> Path | None:
-        """The path as last loaded, if it is here; with `within`, only if that was at most so many ms ago."""
+    def peek(self, org: str, node_id: str, within: int | None = None, member: str = "") -> Path | None:
+        """The path as last loaded, if it is here; with `within`, only if that was at most so many ms ago. `member`: the
+        name of the one who acts there.
+        """
         with self._lock:
-            entry = self._paths.get((org, node_id))
+            entry = self._paths.get((org, node_id, member))
         if entry is None:
             return None
         path, at = entry
         return path if within is None or 0 <= self._clock() - at <= within else None
 
-    def load(self, org: str, node_id: str) -> Path:
-        """Reads the node and all above it, in one trip where the way up is known.
+    def load(self, org: str, node_id: str, member: str = "") -> Path:
+        """Reads the node and all above it, in one trip where the way up is known; and who acts there.
 
-        Blocks; raises NotFound where the node or one above it is missing, StoreError.
+        Blocks; raises NotFound where the node, one above it or the member is missing, StoreError.
         """
         at = self._clock()
-        known = self.peek(org, node_id)
+        known = self.peek(org, node_id, member=member)
         path = self._reread(known) if known else None
         try:
             path = path or self._climb(org, node_id)
+            if member:
+                path = self._with_member(path, member)
         except NotFound:
-            self.forget(org, node_id)
+            self.forget(org, node_id, member)
             raise
         with self._lock:
-            newest = self._paths.get((org, node_id))
+            newest = self._paths.get((org, node_id, member))
             if newest is not None and newest[0].rev > path.rev:
                 return newest[0]
-            self._paths[org, node_id] = path, at
+            self._paths[org, node_id, member] = path, at
         return path
+
+    def acting(self, org: str, name: str) -> Actor | NotFound:
+        """The actor that a member is. Blocks; raises StoreError."""
+        member = member_named(self._store, org, name) if is_id(org) else None
+        return acting(self._store, org, member).actor if member is not None else missing("member", name)
+
+    def _with_member(self, path: Path, name: str) -> Path:
+        rev, _ = self._store.read(path.org, ())
+        member = member_named(self._store, path.org, name)
+        if member is None:
+            raise missing("member", name)
+        found = acting(self._store, path.org, member)
+        return replace(
+            path, rev=min(path.rev, rev, found.rev), people=found.deps, held=found.actor.at(path.ids)
+        )
 
     def locate(self, node_id: str) -> str | None:
         """The organization that a node stands in, or None. Blocks; raises StoreError."""
@@ -130,6 +159,11 @@ class Directory:
             after = orgs[-1]
         return None
 
+    def only_organization(self) -> str | None:
+        """The organization, where there is only one. Blocks; raises StoreError."""
+        orgs = self._store.orgs("", 2)
+        return orgs[0] if len(orgs) == 1 else None
+
     def peek_home(self, node_id: str) -> str | None:
         """The organization that a node stands in, if that is known here."""
         with self._lock:
@@ -142,10 +176,10 @@ class Directory:
                 del self._paths[place]
             self._unknown.clear()
 
-    def forget(self, org: str, node_id: str) -> None:
+    def forget(self, org: str, node_id: str, member: str = "") -> None:
         """Lets go of a path, so that the next look has to load it."""
         with self._lock:
-            self._paths.pop((org, node_id), None)
+            self._paths.pop((org, node_id, member), None)
 
     def _reread(self, known: Path) -> Path | None:
         """The same path as it is now; None where it no longer leads up that way."""

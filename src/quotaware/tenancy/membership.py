@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from ..core.permissions import covers
 from ..errors import AlreadyExists, ConfigurationError, NotFound
-from . import access
 from .access import Actor
+from .acting import acting
 from .directory import missing
 from .documents import Thing, as_a, is_a
 from .keys import is_id, new_id
@@ -110,19 +110,7 @@ class Membership(Tree):
 
         Raises NotFound where there is no such member.
         """
-        found = self._named(Member, "member", org, name)
-        actor, _ = self.actor_of(org, found)
-        return actor
-
-    def actor_of(self, org: str, member: Member) -> tuple[Actor, tuple[str, ...]]:
-        """The actor that a member is, and the ids of the documents that this depends on."""
-        groups = {group.id: group for group in self._several(Group, org, member.groups)}
-        named = {role for role, _ in member.roles} | {
-            role for group in groups.values() for role in group.roles
-        }
-        custom = sorted(role for role in named if not predefined(role))
-        roles = {role.id: role for role in self._several(Role, org, custom)}
-        return access.of_member(member, groups, roles), (member.id, *member.groups, *custom)
+        return acting(self._store, org, self._named(Member, "member", org, name)).actor
 
     # groups
 
@@ -306,11 +294,6 @@ class Membership(Tree):
         if not named:
             raise missing(what, name_or_id)
         return as_a(of, named[0])
-
-    def _several(self, of: type[T], org: str, ids: Iterable[str]) -> list[T]:
-        wanted = tuple(ids)
-        _, docs = self._store.read(org, wanted) if wanted else (0, [])
-        return [as_a(of, doc) for doc in docs if doc is not None and is_a(of, doc)]
 
     def _listed(self, of: type[T], what: str, org: str, after: str, limit: int) -> tuple[T, ...]:
         self._inside(org)

@@ -111,14 +111,15 @@ class Path:
     """A node and all above it, narrowest first, as they stood at one revision or later.
 
     rev     the organization's revision at which it was read (the lowest, where the reads differ)
-    people  ids of the documents about people that it depends on too: the member who acts, and what his roles are made
-    of
+    people  ids of the documents about people that it depends on too: the member who acts first, and what roles are made
+    of held    what the member who acts may do here; None where none does
     """
 
     org: str
     rev: int
     nodes: tuple[Node, ...]
     people: tuple[str, ...] = ()
+    held: tuple[str, ...] | None = None
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..core.alerts import Alert
 from ..core.limits import Limit, bearing
 from ..core.steps import CONCURRENCY, COST, REMEMBER_MS, REQUESTS, TOKENS, Counter, Plan
-from ..core.terms import amount_of
+from ..core.terms import PriceRule, amount_of
 from .nodes import Node, Path
 
 KEEP_MS = REMEMBER_MS + 86_400_000
@@ -34,12 +34,14 @@ class Policy:
     until    ms at which a calendar window of it ends, so that it must be made anew; 0: never
     caps     (counter key, cap) → meaning
     budgets  the hard limits on cost: (counter key, cap)
+    prices   what models cost the organization
     """
 
     plan: Plan
     until: int
     caps: dict[tuple[str, int], Meaning]
     budgets: tuple[tuple[str, int], ...]
+    prices: tuple[PriceRule, ...] = ()
 
 
 def compile_policy(path: Path, model: str | None, end_user: str | None, now: int) -> Policy:
@@ -66,7 +68,8 @@ def compile_policy(path: Path, model: str | None, end_user: str | None, now: int
                 budgets.append((counter.key, counter.cap))
             ends += [end for end in (counter.until, change) if end]
     plan = Plan(path.org, path.rev, path.deps, tuple(lines))
-    return Policy(plan, min(ends, default=0), caps, tuple(budgets))
+    prices = path.organization.prices if path.nodes else ()
+    return Policy(plan, min(ends, default=0), caps, tuple(budgets), prices)
 
 
 def in_force(node: Node, limits: list[Limit], now: int) -> tuple[list[Limit], int]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from threading import Lock
 from typing import Literal, ParamSpec, TypeVar
 
+from .. import forks
 from ..core.steps import Answer, Event, Op, Row, Sum
 from ..errors import StoreError
 from ..stores.protocol import Change, Doc, Item, Store
@@ -58,9 +59,13 @@ class FaultyStore:
         self.faults: Tally[FaultKind] = Tally()
         self._kinds = tuple(kinds)
         self._chance = random.Random(seed)  # noqa: S311 - faults, not secrets
-        self._lock = Lock()
         self._next: FaultKind | None = None
         self._left: int | None = 0
+        forks.begin(self)
+
+    def begin_again(self) -> None:
+        """In a forked child: as it is."""
+        self._lock = Lock()
 
     def fail(self, times: int | None = None, kind: FaultKind = "refused") -> None:
         """The next `times` trips meet this fault; None: all of them, until `heal`."""

@@ -56,6 +56,11 @@ class RedisStore:
     def __repr__(self) -> str:
         return f"RedisStore({self._place})"
 
+    @property
+    def place(self) -> Hashable:
+        """What tells it from other stores, as far as its URL does."""
+        return self._place.where
+
     def hello(self) -> int:
         self._servers.check()
         now = setup.check(self._servers, self.deadline)

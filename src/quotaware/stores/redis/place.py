@@ -58,6 +58,11 @@ class Place:
     wait: int = 0
     connections: int = CONNECTIONS
 
+    @property
+    def where(self) -> tuple[object, ...]:
+        """What is the same for every spelling of one place, as far as a URL tells."""
+        return self.kind, tuple(sorted(self.hosts)), self.service, self.db, self.prefix
+
     def __str__(self) -> str:
         return ",".join(host if not port else f"{host}:{port}" for host, port in self.hosts)
 

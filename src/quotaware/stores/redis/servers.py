@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from ...errors import StoreError
+from ...errors import StoreError, StoreFull
 from .client import Command, Pool, Refusal, exchange, redis_module
 from .keys import decode
 from .place import Address, Place
@@ -165,6 +165,8 @@ class Servers:
             if reply.code == "MOVED":
                 self._slots[key_slot(turn.command.key)] = turn.to
                 self._known = False
+        elif reply.code == "OOM":
+            turn.reply = StoreFull(f"the server is full: {reply}")
         elif reply.code in _PASSES:
             turn.done = False
             if reply.code == "READONLY":

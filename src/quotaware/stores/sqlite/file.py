@@ -2,13 +2,15 @@
 
 SQLite's own busy handler starves some of several processes, so it is off: a transaction is asked for again after short
 random pauses until the deadline. Before each transaction the path is compared with the file that is open: one that was
-deleted or replaced is never written into. Around a fork the connection is closed, since SQLite's locks belong to a
+deleted or replaced is never written into, and a write-ahead log is played only into the file that it was written for
+(`log.py`). Around a fork the connection is closed, since SQLite's locks belong to a
 process and its library remembers them past the fork.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 import sqlite3
@@ -21,9 +23,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...errors import ConfigurationError, Lost, StoreError
+from .log import brand, count, is_foreign, log_of
 from .mounts import network_type
 from .schema import STEPS, check_version, migrate, stored_version, version
 
+logger = logging.getLogger("quotaware")
 T = TypeVar("T")
 
 PAUSE_S = (0.0001, 0.003)
@@ -36,9 +40,16 @@ CACHE_KIB = 16 << 10
 """SQLite's own page cache."""
 FORK_S = 1.0
 """How long a fork waits for a transaction that is under way."""
+CLOSE_S = 1.0
+"""How long closing waits for one."""
 
 _WAITS = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+_NOWHERE = (0, 0)
 _BACKUP = "take away the -wal and -shm files beside it and put a backup in its place"
+_FOREIGN_LOG = (
+    "has a write-ahead log beside it that belongs to another file, or to another state of it: where a backup was put "
+    "in its place, take away the -wal and -shm files beside it; else put back the file that they belong to"
+)
 _SET_UP = {
     sqlite3.SQLITE_CORRUPT: f"is damaged; {_BACKUP}",
     sqlite3.SQLITE_NOTADB: f"is no SQLite database, or is damaged; name another file, or {_BACKUP}",
@@ -55,6 +66,8 @@ _abandoned: list[sqlite3.Connection] = []
 class DatabaseFile:
     """One database file, opened at the first use.
 
+    doubts    called when the file at the path is found to be another than before: others may have written into it as
+              much as was lost with the one before
     forgets   called whenever a connection is new: what was cached of the file may be wrong
     kept      whether something was seen in the file: it is not made anew then when it is gone
     others    inside write transactions, a number that stays the same while no other connection has written
@@ -68,6 +81,7 @@ class DatabaseFile:
         synchronous: str,
         network_ok: bool,
         forgets: Callable[[], None],
+        doubts: Callable[[], None] = lambda: None,
         steps: tuple[str, ...] = STEPS,
     ) -> None:
         self.path = os.path.abspath(path)
@@ -76,12 +90,14 @@ class DatabaseFile:
         self._synchronous = synchronous
         self._network_ok = network_ok
         self._forgets = forgets
+        self._doubts = doubts
         self._steps = steps
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._pid = os.getpid()
-        self._file = self._log = (0, 0)
+        self._file = self._log = _NOWHERE
         self._closed = False
+        self._dropped: weakref.finalize[[], DatabaseFile]
         _files.add(self)
 
     def open(self, seconds: float) -> None:
@@ -109,17 +125,33 @@ class DatabaseFile:
             if found != self.others:  # another process wrote: it may be a newer version of this library
                 check_version(stored_version(connection), self._steps)
                 self.others = found
+            changes = connection.total_changes
             yield connection
+            if connection.total_changes != changes:
+                count(connection)
 
     def gone(self) -> bool:
         """Whether the file that something was seen in is not there any more."""
         return self.kept and _identity(self.path) is None
 
+    def place(self) -> tuple[object, ...]:
+        """What is the same for every spelling of the path."""
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return (os.path.realpath(self.path),)
+        return found.st_dev, found.st_ino
+
     def close(self) -> None:
-        """Closes it for good."""
-        with self._lock:
-            self._closed = True
+        """Closes it for good, within `CLOSE_S`: where a transaction goes on for longer, it does so at its end."""
+        self._closed = True
+        if self._lock.acquire(timeout=CLOSE_S):
             self._let_go()
+            self._lock.release()
+        else:
+            logger.warning(
+                "%s is in use by another thread, and is closed when that ends or the process does", self.path
+            )
 
     # transactions
 
@@ -134,6 +166,8 @@ class DatabaseFile:
         except sqlite3.Error as error:
             raise self._failure(error, seconds) from error
         finally:
+            if self._closed:
+                self._let_go()
             self._lock.release()
 
     @contextmanager
@@ -183,20 +217,27 @@ class DatabaseFile:
         if self._connection is not None and there == self._file:
             return self._connection
         if self._connection is not None:
-            self._let_go()
             if there is not None:
                 _remove_log(self.path, self._log)
+            self._let_go()
         if there is None and self.kept and not anew:
             raise Lost(f"{self.path} is gone; put it back, or a backup of it")
+        if self._file not in (_NOWHERE, there):
+            self._doubts()
+        self._file = there or _NOWHERE
         self._connection = self._connected(until)
-        self._file = there or _identity(self.path) or (0, 0)
-        self._log = _identity(f"{self.path}-wal") or (0, 0)
+        self._file = there or _identity(self.path) or _NOWHERE
+        self._log = _identity(log_of(self.path)) or _NOWHERE
+        self._dropped = weakref.finalize(self, self._connection.close)  # a fork would not know of it
+        self._dropped.atexit = False
         self.others = 0
         self._forgets()
         return self._connection
 
     def _connected(self, until: float) -> sqlite3.Connection:
         self._check_place()
+        if is_foreign(self.path):
+            raise ConfigurationError("store", f"{self.path} {_FOREIGN_LOG}")
         connection = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             self._set_up(connection, until)
@@ -230,18 +271,25 @@ class DatabaseFile:
         ask(f"cache_size = -{CACHE_KIB}")
         found = patiently(lambda: version(connection), until)
         check_version(found, self._steps)
-        if ask("journal_mode") != "wal" and ask("journal_mode = WAL") != "wal":
+        if ask("journal_mode") != "wal":
+            patiently(lambda: connection.execute("BEGIN IMMEDIATE"), until)
+            if ask("journal_mode") != "wal":  # nor did another process do it
+                brand(connection)
+            patiently(lambda: connection.execute("COMMIT"), until)  # without a log readers are waited for
+        if ask("journal_mode = WAL") != "wal":
             raise ConfigurationError("store", f"{self.path} lies where SQLite can keep no write-ahead log")
         if Path(self.path).stat().st_size <= CHECKED_BYTES and (fault := ask("quick_check(1)")) != "ok":
             raise ConfigurationError("store", f"{self.path} {_SET_UP[sqlite3.SQLITE_CORRUPT]} ({fault})")
         if found < len(self._steps):
             patiently(lambda: connection.execute("BEGIN IMMEDIATE"), until)
             migrate(connection, self._steps)
+            count(connection)
             connection.execute("COMMIT")
 
     def _let_go(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            self._dropped.detach()
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
 
@@ -265,6 +313,7 @@ class DatabaseFile:
 
     def _begin_again(self) -> None:
         if self._connection is not None:
+            self._dropped.detach()
             _abandoned.append(self._connection)
             self._connection = None
         self._pid = os.getpid()
@@ -308,12 +357,12 @@ def _remove_log(path: str, log: tuple[int, int]) -> None:
         import fcntl  # noqa: PLC0415  # not on every system
     except ImportError:  # pragma: no cover  # where files that are open cannot be replaced
         return
-    directory = os.open(os.path.dirname(path), os.O_RDONLY)
+    directory = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
-        if _identity(f"{path}-wal") == log:
-            for end in ("-wal", "-shm"):
-                Path(path + end).unlink(missing_ok=True)
+        if _identity(beside := log_of(path)) == log:
+            for name in (beside, beside.removesuffix("wal") + "shm"):
+                Path(name).unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(f"the write-ahead log of {path} cannot be removed: {error}") from error
     finally:

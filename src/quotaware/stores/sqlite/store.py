@@ -91,6 +91,7 @@ class SQLiteStore:
             synchronous=_SYNCHRONOUS[durability],
             network_ok=network_ok,
             forgets=self._books.forget,
+            doubts=self._seen.doubt_all,
         )
 
     def hello(self) -> int:
@@ -99,6 +100,11 @@ class SQLiteStore:
 
     def lane(self, org: str) -> Hashable | None:
         return "sqlite"
+
+    @property
+    def place(self) -> Hashable:
+        """What tells it from other stores: the same for each spelling of its path."""
+        return self._file.place()
 
     def close(self) -> None:
         self._file.close()
@@ -126,7 +132,10 @@ class SQLiteStore:
         with self._file.write(self.deadline, then=partial(self._go_on, met), anew=empty) as sql:
             state = self._books.take(sql, org, self._file.others)
             known, newest = self._seen.of(org)[:2]
-            if not (empty or state.accepted or tree.there(sql, org)):
+            archived = (
+                state.folded and not state.booked
+            )  # records of another store, which can copy them again
+            if not (empty or state.accepted or archived or tree.there(sql, org)):
                 return None
             met.append(state)
             if known and known == state.epoch and state.seq >= newest:
