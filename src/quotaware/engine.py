@@ -56,6 +56,8 @@ logger = logging.getLogger("quotaware")
 
 HIDDEN_INPUT = 8192
 """Tokens allowed for input that a body does not show, until such calls of the model have been seen."""
+POLICIES = 2_500
+"""Compiled policies that are kept, those used last: with their paths and their packed plans some 12 KB each."""
 TOTALS = 16_384
 """Counters whose figures are remembered."""
 SHARE = 4
@@ -87,7 +89,7 @@ class Engine:
         self.unready = ""  # why the store cannot be used, as long as it cannot
         self.room = WaitingRoom(settings.max_waiters)
         self.ids = Ids()
-        self.policies: SharedCache[tuple[str, str, str | None, str | None, str], Policy] = SharedCache(4096)
+        self.policies: SharedCache[tuple[str, str, str | None, str | None, str], Policy] = SharedCache(POLICIES)
         self._totals: dict[str, tuple[int, int]] = {}
         self._hidden: SharedCache[tuple[str, str | None], int] = SharedCache(4096)
         self._usual: SharedCache[tuple[str, str | None], float] = SharedCache(4096)

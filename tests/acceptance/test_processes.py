@@ -214,6 +214,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> 
 
         server = request.getfixturevalue("valkey_url")
         store = RedisStore(f"{server}?prefix=t{secrets.token_hex(6)}", clock=clock)
+    store.deadline = 10.0
     yield store
     store.close()
 

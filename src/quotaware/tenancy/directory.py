@@ -25,6 +25,8 @@ from .documents import from_doc
 from .keys import is_id
 from .nodes import KINDS, Path
 
+PATHS = 2_500
+"""Paths that are kept, those used last."""
 UNKNOWN_MS = 60_000
 """How long a digest that the store did not know is taken for unknown without asking again."""
 
@@ -57,7 +59,7 @@ class Directory:
         """In a forked child: nothing is known."""
         size = self._size
         self._lock = Lock()
-        self._paths: LRUCache[tuple[str, str, str], tuple[Path, int]] = LRUCache(size)
+        self._paths: LRUCache[tuple[str, str, str], tuple[Path, int]] = LRUCache(min(size, PATHS))
         self._places: LRUCache[str, KeyPlace] = LRUCache(size)
         self._homes: LRUCache[str, str] = LRUCache(size)
         self._unknown: TTLCache[str, None] = TTLCache(size, UNKNOWN_MS, timer=self._clock)

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 HOUR_MS = 3_600_000
 _NO_BLOB = msgpack.text(b"")
-PLANS = 4096
+PLANS = 2_000
 """Plans whose packed form is kept."""
 _FOREVER = 2.0**62
 _RESERVE = Struct(">BBIBIBBdBdBdBdBdBdBd")
