@@ -487,7 +487,11 @@ def test_another_file_is_another_store(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "spelling",
-    ["redis://localhost", "valkey://localhost:6379/0?records_days=9", "rediss://me:secret@localhost/0?prefix=qw"],
+    [
+        "redis://localhost",
+        "valkey://localhost:6379/0?records_days=9",
+        "rediss://me:secret@localhost/0?prefix=qw",
+    ],
 )
 def test_the_same_redis_by_another_url_is_no_other_store(spelling: str) -> None:
     with pytest.raises(ConfigurationError, match="is another store than the one"):

@@ -89,7 +89,9 @@ class Engine:
         self.unready = ""  # why the store cannot be used, as long as it cannot
         self.room = WaitingRoom(settings.max_waiters)
         self.ids = Ids()
-        self.policies: SharedCache[tuple[str, str, str | None, str | None, str], Policy] = SharedCache(POLICIES)
+        self.policies: SharedCache[tuple[str, str, str | None, str | None, str], Policy] = SharedCache(
+            POLICIES
+        )
         self._totals: dict[str, tuple[int, int]] = {}
         self._hidden: SharedCache[tuple[str, str | None], int] = SharedCache(4096)
         self._usual: SharedCache[tuple[str, str | None], float] = SharedCache(4096)

@@ -62,7 +62,9 @@ class Seen:
         self.writer = secrets.token_hex(6)
         kept: LRUCache[str, Known] = LRUCache(ORGANIZATIONS)
         for org in list(self._newest):
-            with contextlib.suppress(KeyError):  # one that the parent's thread was just putting in or taking out
+            with contextlib.suppress(
+                KeyError
+            ):  # one that the parent's thread was just putting in or taking out
                 kept[org] = self._newest[org]._replace(writes=0)
         self._newest = kept
 
