@@ -226,10 +226,10 @@ class DatabaseFile:
             self._doubts()
         self._file = there or _NOWHERE
         self._connection = self._connected(until)
-        self._file = there or _identity(self.path) or _NOWHERE
-        self._log = _identity(log_of(self.path)) or _NOWHERE
         self._dropped = weakref.finalize(self, self._connection.close)  # a fork would not know of it
         self._dropped.atexit = False
+        self._file = there or _identity(self.path) or _NOWHERE
+        self._log = _identity(log_of(self.path)) or _NOWHERE
         self.others = 0
         self._forgets()
         return self._connection
