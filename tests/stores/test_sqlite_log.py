@@ -90,7 +90,7 @@ def test_what_a_killed_process_had_acknowledged_is_there_when_another_opens_the_
 
 
 @pytest.mark.slow
-def test_what_a_process_killed_three_hundred_times_had_acknowledged_is_there_bounded(tmp_path):
+def test_what_a_process_killed_three_hundred_times_had_acknowledged_is_there(tmp_path):
     """I-7."""
     assert int(run_module(WORKERS, "restarts", str(tmp_path / "q.db"), "300", "2", timeout=600)) > 300
 
