@@ -10,8 +10,7 @@
         ├── InvalidKeyFormat 401 · AmbiguousCredentials 400 · AuthenticationError 401
         ├── PermissionDenied 403
         ├── QuotaExceeded 429 · RateLimitExceeded 429
-        ├── NotFound 404 · AlreadyExists 409 · PreconditionFailed 412 · InvalidRequest 422 · BodyTooLarge 413
-        ├── MalformedRequest 400 · MethodNotAllowed 405
+        ├── NotFound 404 · AlreadyExists 409 · InvalidRequest 422 · BodyTooLarge 413
         └── StoreUnavailable 503
 
 An `ApiError` is a value as much as an exception: a denied HTTP call is answered with it and raises
@@ -20,7 +19,7 @@ nothing; `quota.call(...)` and the Python face raise it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
@@ -183,37 +182,6 @@ class AlreadyExists(ApiError):
     status = 409
     type = "conflict"
     default_code = "already_exists"
-
-
-class MalformedRequest(ApiError):
-    """400: what was sent is no JSON, or a header that cannot be read."""
-
-    status = 400
-    type = "invalid_request"
-    default_code = "malformed_request"
-
-
-class MethodNotAllowed(ApiError):
-    """405: the path takes other methods; the header `Allow` names them."""
-
-    status = 405
-    type = "invalid_request"
-    default_code = "method_not_allowed"
-
-    def __init__(self, message: str, *, allow: Sequence[str]) -> None:
-        super().__init__(message)
-        self.allow = tuple(allow)
-
-    def headers(self) -> dict[str, str]:
-        return super().headers() | {"allow": ", ".join(self.allow)}
-
-
-class PreconditionFailed(ApiError):
-    """412: it was changed since the revision that the request named. Field: `revision`."""
-
-    status = 412
-    type = "conflict"
-    default_code = "changed_meanwhile"
 
 
 class BodyTooLarge(ApiError):
