@@ -50,6 +50,6 @@ def test_bounded_openai_3_on_httpx2_is_metered_the_same(tmp_path: Path) -> None:
     assert installed.returncode == 0, installed.stderr
     stands = run(python, "-c", ON_HTTPX2)
     assert stands.returncode == 0, stands.stderr
-    tested = run(python, "-m", "pytest", "-p", "no:cacheprovider", *TESTS)
+    tested = run(python, "-m", "pytest", "-o", "addopts=-m 'not slow' -q", "-p", "no:cacheprovider", *TESTS)
     assert tested.returncode == 0, tested.stdout[-5000:]
     assert " passed" in tested.stdout

@@ -140,7 +140,9 @@ class Dump:
                 Step(names).add("ZMSCORE", names("x"), *ids).add("HMGET", names("p"), *ids)
             ).replies
             for (id, value), end, plan in zip(page, ends, plans, strict=True):
-                held = values.unpack_open(decode(id), value, plan, int(float(end or 0)))
+                if end is None:
+                    continue  # it ended since its page was read
+                held = values.unpack_open(decode(id), value, plan, int(float(end)))
                 yield items.item("open", held.id, items.pack_open(held))
 
     def _sums(self) -> Iterator[Item]:
