@@ -142,7 +142,8 @@ class AuthenticationError(ApiError):
 
 class PermissionDenied(ApiError):
     """403. Codes: `missing_permission`, `model_not_allowed`, `model_ambiguous`, `address_not_allowed`,
-    `endpoint_not_allowed`, `disabled`, `unattributed`, `price_unknown`, `input_unbounded`, `project_required`.
+    `endpoint_not_allowed`, `disabled`, `unattributed`, `price_unknown`, `input_unbounded`, `project_required`,
+    `no_admin_key`.
     """
 
     status = 403

@@ -44,6 +44,7 @@ from .tenancy.directory import Directory
 from .tenancy.nodes import Node
 from .tenancy.service import Tenancy
 from .tenancy.starts import SIMPLE_ORG, SIMPLE_PROJECT, Bootstrap
+from .tenancy.tree import organization_id
 
 LEAST_S = 0.01
 """The shortest deadline, seconds."""
@@ -91,6 +92,9 @@ class Quota:
     journal         directory of what was let through meanwhile, shared by the app's processes, best on a disk that
                     lasts; None: one below the system's temporary files, found again by the store's URL
     clock           ms since the epoch, for tests
+
+    QUOTAWARE_ADMIN_KEY in the environment is an admin key of the organization that was made first, from the start
+    on; where there is none, `default` is made for it. Another value is one key more: the old one works until revoked.
 
     Raises `ConfigurationError`, which names the argument and the way out.
     """
@@ -147,6 +151,7 @@ class Quota:
             journal=_journal(store) if journal is None else journal,
         )
         self._clock = clock
+        self._admin_key = _admin_key()
         self._limits = None if limits is None else _limits(limits)
         self._zone = time_zone
         self.store: Store = open_store(store, clock) if isinstance(store, str) else _store(store)
@@ -204,6 +209,8 @@ class Quota:
         self.engine.outage.recover()
         if self._limits is not None:
             self.blocking.tenancy.ensure_simple(self._limits, self._zone)
+        if self._admin_key is not None:
+            self.blocking.tenancy.admit(self._admin_key)
 
     # seeing calls
 
@@ -280,14 +287,19 @@ class Quota:
 
     # life
 
-    def bootstrap(self, organization: str = "default") -> Bootstrap:
+    def bootstrap(self, organization: str = "default", *, id: str | None = None) -> Bootstrap:
         """First start: makes the organization and its admin key, and answers `.organization_id` and `.key`.
 
         Called again, by a restart or by another worker at the same moment, it answers the same organization and
-        `key` None. Blocks, since it is called at import.
+        `key` None; and so where QUOTAWARE_ADMIN_KEY is this organization's admin key. Without `id`, the organization's
+        id follows from its name. Blocks, since it is called at import. Raises `ConfigurationError`, `StoreError`.
         """
         self.store.hello()
-        return self.blocking.tenancy.bootstrap(organization)
+        tenancy, admin_key = self.blocking.tenancy, self._admin_key
+        if admin_key is not None:
+            chosen = organization_id(organization) if id is None else id
+            admin_key = admin_key if tenancy.home_of(admin_key) in {None, chosen} else None
+        return tenancy.bootstrap(organization, id=id, admin_key=admin_key)
 
     async def start(self) -> None:
         """Opens the store now instead of at the first use. Raises `StoreError`."""
@@ -393,6 +405,15 @@ def _limits(limits: Iterable[str | Limit]) -> list[Limit]:
         raise ConfigurationError("limits", f"is a list of limits, such as limits=[{str(limits)[:100]!r}]")
     parsed = tuple(limit if isinstance(limit, Limit) else Limit.parse(limit) for limit in limits)
     return list(Node(SIMPLE_PROJECT, "project", SIMPLE_ORG, "app", parsed).limits)  # no two that contradict
+
+
+def _admin_key() -> str | None:
+    key = os.environ.get("QUOTAWARE_ADMIN_KEY") or None
+    if key is not None and not keys.well_formed(key, "admin"):
+        raise ConfigurationError(
+            "QUOTAWARE_ADMIN_KEY", "is no admin key; quotaware.tenancy.keys.make('admin') makes one"
+        )
+    return key
 
 
 def _price(price: Literal["deny"] | Price | UsdPerMillion) -> Literal["deny"] | Price:

@@ -17,6 +17,7 @@ from quotaware.core.bounds import input_bound
 from quotaware.core.windows import zone
 from quotaware.stores.opening import open_store
 from quotaware.stores.protocol import Store
+from quotaware.tenancy import keys
 from quotaware.tenancy.starts import SIMPLE_ORG
 from tests.acceptance import killed
 from tests.acceptance.worker import PRICES, Worker
@@ -272,3 +273,48 @@ def test_a_reservation_settles_in_the_window_that_it_was_made_in(
     assert quota.flush(10)
     check_books(opened, SIMPLE_ORG)
     assert quota.close(10)
+
+
+# the first start
+
+
+def started(url: str, pool: list[Worker], organization: str | None, admin_key: str = "") -> list[Any]:
+    """What the workers answer who all start at once."""
+    for worker in pool:
+        worker.open(store=url, deadline=10, admin_key=admin_key)
+    for worker in pool:
+        worker.do("bootstrap", organization=organization)
+    return [worker.said() for worker in pool]
+
+
+def test_processes_that_start_at_once_make_one_organization_and_one_key(
+    url: str, make: Make, pool: list[Worker]
+) -> None:
+    answers = started(url, pool, "StartupAI")
+    (key,) = [answer["key"] for answer in answers if answer["key"] is not None]
+    (org,) = {answer["organization"] for answer in answers}
+    quota = make()
+    place = quota.engine.directory.load_key(keys.digest(key))
+    assert place is not None
+    assert place.org == org
+    assert [node.id for node in quota.blocking.tenancy.list(org, "key")] == [place.key]
+    assert {answer["key"] for answer in started(url, pool, "StartupAI")} == {None}
+
+
+@pytest.mark.parametrize("organization", ["StartupAI", None], ids=["bootstrap", "start"])
+def test_processes_that_start_at_once_with_an_admin_key_of_the_environment_make_it_once(
+    url: str, make: Make, pool: list[Worker], organization: str | None
+) -> None:
+    secret = keys.make("admin")
+    for _ in range(2):
+        answers = started(url, pool, organization, secret)
+        assert secret not in str(answers)
+        assert {answer.get("key") for answer in answers} == {None}
+    quota = make()
+    place = quota.engine.directory.load_key(keys.digest(secret))
+    assert place is not None
+    path = quota.engine.directory.load(*place)
+    assert path.organization.name == (organization or "default")
+    assert path.nodes[0].permissions == ("org:manage",)
+    assert quota.store.orgs("", 10) == [place.org]
+    assert [node.id for node in quota.blocking.tenancy.list(place.org, "key")] == [place.key]

@@ -93,11 +93,21 @@ async def hold(quota: Quota, task: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+async def bootstrap(quota: Quota, task: dict[str, Any]) -> dict[str, Any]:
+    """The first start, at import or by the first call, and the answer."""
+    if task["organization"] is None:
+        await quota.start()
+        return {}
+    first = quota.bootstrap(task["organization"])
+    return {"organization": first.organization_id, "key": first.key}
+
+
 TASKS: dict[str, Callable[[Quota, dict[str, Any]], Any]] = {
     "exactly": exactly,
     "hammer": hammer,
     "mixed": mixed,
     "hold": hold,
+    "bootstrap": bootstrap,
 }
 
 
@@ -109,6 +119,7 @@ def main() -> None:
             if task["do"] == "open":
                 if quota is not None:
                     quota.close(10)
+                os.environ["QUOTAWARE_ADMIN_KEY"] = task.get("admin_key", "")
                 quota = Quota(prices=PRICES, **task["settings"])
             elif quota is not None:
                 print(json.dumps(runner.run(TASKS[task["do"]](quota, task))), flush=True)
@@ -130,9 +141,9 @@ class Worker:
             text=True,
         )
 
-    def open(self, **settings: Any) -> None:
-        """Has it go on with a Quota of these settings."""
-        self.do("open", settings=settings)
+    def open(self, *, admin_key: str = "", **settings: Any) -> None:
+        """Has it go on with a Quota of these settings, and with this QUOTAWARE_ADMIN_KEY."""
+        self.do("open", settings=settings, admin_key=admin_key)
 
     def do(self, what: str, **task: Any) -> None:
         """Gives it a task."""

@@ -59,6 +59,9 @@ class Directory:
         """In a forked child: nothing is known."""
         size = self._size
         self._lock = Lock()
+        self.administered = (
+            False  # whether there is anybody who may manage an organization, as far as is known
+        )
         self._paths: LRUCache[tuple[str, str, str], tuple[Path, int]] = LRUCache(min(size, PATHS))
         self._places: LRUCache[str, KeyPlace] = LRUCache(size)
         self._homes: LRUCache[str, str] = LRUCache(size)

@@ -49,9 +49,9 @@ def is_ours(text: str) -> bool:
     return text.startswith("qw_")
 
 
-def well_formed(text: str) -> bool:
-    """Whether it can be a key: its form and its checksum, no more."""
-    if len(text) > _MAX_KEY or not _KEY.fullmatch(text):
+def well_formed(text: str, kind: KeyKind | None = None) -> bool:
+    """Whether it can be a key (of this kind): its form and its checksum, no more."""
+    if len(text) > _MAX_KEY or not _KEY.fullmatch(text) or not text.startswith(f"qw_{kind or ''}"):
         return False
     return _checksum(text[:-_CHECK]) == text[-_CHECK:]
 

@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from ..core.limits import Limit
-from ..errors import ConfigurationError
+from ..core.permissions import allows
+from ..errors import ConfigurationError, PermissionDenied
 from . import keys
+from .acting import acting
 from .credentials import Credentials
-from .documents import from_doc
+from .documents import as_a, from_doc
 from .keys import id_of
+from .people import Member
 from .tree import organization_id
 from .writes import Edit
 
@@ -29,19 +32,23 @@ class Bootstrap:
 class Starts(Credentials):
     """What an app does when it starts."""
 
-    def bootstrap(self, organization: str = "default", *, admin_key: str | None = None) -> Bootstrap:
+    def bootstrap(
+        self, organization: str = "default", *, id: str | None = None, admin_key: str | None = None
+    ) -> Bootstrap:
         """The organization of this name with an admin key on it, made by the first caller of all.
 
+        id         of the organization; without it, it follows from the name
         admin_key  use this one (form of `keys.make("admin")`) in place of a random one: put in where it is
                    missing, also later, so that it lets back in who lost the other. It is never answered
 
         Raises ConfigurationError naming `admin_key` where it is malformed or opens another organization.
         """
-        if admin_key is not None and not (keys.well_formed(admin_key) and admin_key.startswith("qw_admin_")):
+        if admin_key is not None and not keys.well_formed(admin_key, "admin"):
             raise ConfigurationError("admin_key", "is not well formed; make one with keys.make('admin')")
         secret = admin_key or keys.make("admin")
         digest = keys.digest(secret)
-        root = self._node("organization", organization_id(organization), "", organization)
+        chosen = organization_id(organization) if id is None else id
+        root = self._node("organization", chosen, "", organization)
         admin = self._node(
             "key", id_of("key", digest), root.id, None, permissions=("org:manage",), digest=digest
         )
@@ -61,6 +68,51 @@ class Starts(Credentials):
         if made or admin_key:
             self._link(digest, root.id, admin.id)
         return Bootstrap(root.id, secret if made and admin_key is None else None)
+
+    def home_of(self, admin_key: str) -> str | None:
+        """The organization that an admin key from outside is for: the one that it opens, else the one that was made
+        first; None where there is none yet.
+        """
+        if place := self._store.find(keys.digest(admin_key)):
+            return place[0]
+        found = (self._store.read(org, (org,))[1][0] for org in self._organizations())
+        roots = [(from_doc(doc).created_at, doc.id) for doc in found if doc is not None]
+        return min(roots)[1] if roots else None
+
+    def admit(self, admin_key: str) -> None:
+        """Sees to it that an admin key from outside opens the organization that was made first, or one that is made
+        for it. One that opens an organization already, or did until it was revoked, is left as it is.
+        """
+        if self._store.find(keys.digest(admin_key)) is None:
+            self.bootstrap(id=self.home_of(admin_key), admin_key=admin_key)
+
+    def has_admin(self) -> bool:
+        """Whether there is anybody who may manage an organization: a key or a member with org:manage on it. Once it
+        was so, the store is asked no more.
+        """
+        known = self._directory
+        known.administered = known.administered or any(map(self._administered, self._organizations()))
+        return known.administered
+
+    def require_admin(self) -> None:
+        """Raises PermissionDenied with code `no_admin_key`, and how to make one, where nobody may manage anything."""
+        if not self.has_admin():
+            raise PermissionDenied(
+                "There is no admin key yet. Make one: quota.bootstrap(organization=...) answers its .key the first "
+                "time, or set QUOTAWARE_ADMIN_KEY",
+                code="no_admin_key",
+            )
+
+    def _administered(self, org: str) -> bool:
+        for doc in self._all(org, "key", org):
+            key = from_doc(doc)
+            lives = (
+                key.enabled and not key.revoked and (key.expires_at is None or key.expires_at > self._clock())
+            )
+            if lives and allows(key.permissions, "org:manage"):
+                return True
+        members = (as_a(Member, doc) for doc in self._all(org, "member", org))
+        return any(acting(self._store, org, each).actor.may("org:manage", (org,)) for each in members)
 
     def ensure_simple(self, limits: Iterable[Limit | str], zone: str = "UTC") -> tuple[str, str]:
         """(organization id, project id) of the tree behind an app that only has limits: one project, on which
