@@ -10,8 +10,9 @@
         ├── InvalidKeyFormat 401 · AmbiguousCredentials 400 · AuthenticationError 401
         ├── PermissionDenied 403
         ├── QuotaExceeded 429 · RateLimitExceeded 429
-        ├── NotFound 404 · AlreadyExists 409 · InvalidRequest 422 · BodyTooLarge 413
-        └── StoreUnavailable 503
+        ├── MalformedRequest 400 · NotFound 404 · MethodNotAllowed 405 · AlreadyExists 409
+        ├── PreconditionFailed 412 · BodyTooLarge 413 · InvalidRequest 422
+        └── InternalError 500 · StoreUnavailable 503
 
 An `ApiError` is a value as much as an exception: a denied HTTP call is answered with it and raises
 nothing; `quota.call(...)` and the Python face raise it.
@@ -169,6 +170,14 @@ class RateLimitExceeded(ApiError):
     default_code = "rate_limit_exceeded"
 
 
+class MalformedRequest(ApiError):
+    """400: not even JSON, or a header that cannot be read. Codes: `not_json`, `no_body`, `bad_idempotency_key`."""
+
+    status = 400
+    type = "invalid_request"
+    default_code = "malformed_request"
+
+
 class NotFound(ApiError):
     """404: no such thing below the caller's organization."""
 
@@ -177,12 +186,34 @@ class NotFound(ApiError):
     default_code = "not_found"
 
 
+class MethodNotAllowed(ApiError):
+    """405: the path is there, and takes the methods in `fields["allowed"]`."""
+
+    status = 405
+    type = "invalid_request"
+    default_code = "method_not_allowed"
+
+    def headers(self) -> dict[str, str]:
+        """With `Allow` (RFC 9110, 10.2.1)."""
+        return super().headers() | {"allow": ", ".join(self.fields["allowed"])}
+
+
 class AlreadyExists(ApiError):
-    """409: the name or id is taken."""
+    """409: the name or id is taken. Codes: `already_exists`, `ambiguous_name`, `has_children`, `in_use`, `last_admin`,
+    `decided`, `revoked`, `changed_meanwhile`, `under_way`.
+    """
 
     status = 409
     type = "conflict"
     default_code = "already_exists"
+
+
+class PreconditionFailed(ApiError):
+    """412: it was changed since the ETag of `If-Match` was answered; `fields["revision"]` is the one now."""
+
+    status = 412
+    type = "conflict"
+    default_code = "changed_meanwhile"
 
 
 class BodyTooLarge(ApiError):
@@ -194,11 +225,20 @@ class BodyTooLarge(ApiError):
 
 
 class InvalidRequest(ApiError):
-    """422: `fields["errors"]` names each bad field."""
+    """422: `fields["errors"]` names each bad field. Codes: `invalid_request`, `over_allocated`, `no_such_limit`,
+    `idempotency_key_reused`.
+    """
 
     status = 422
     type = "invalid_request"
     default_code = "invalid_request"
+
+
+class InternalError(ApiError):
+    """500: a fault of quotaware's own, which the log tells of."""
+
+    status = 500
+    default_code = "internal_error"
 
 
 class StoreUnavailable(ApiError):

@@ -28,6 +28,7 @@ from .errors import ConfigurationError, InvalidKeyFormat, StoreError
 from .faces import Awaited, AwaitedUsage, Blocking
 from .housekeeping import Housekeeper
 from .inbound.edge import Edge, Identify
+from .inbound.middleware import App
 from .outbound.httpx import AsyncMeteredTransport, MeteredTransport, hook, metered
 from .outbound.manual import ManualCall
 from .outbound.meter import Meter
@@ -284,6 +285,16 @@ class Quota:
             generates=max_output != 0,
         )
         return ManualCall(self.meter, call)
+
+    # managing
+
+    def management(self) -> App:
+        """The management API, an ASGI app: `app.mount("/v1", quota.management())`."""
+        from .management.api import management  # noqa: PLC0415  # an app that does not mount it need not load it
+        from .management.parts import Parts  # noqa: PLC0415
+
+        parts = Parts(self.blocking.tenancy, self.blocking.usage, self.engine, self.store)
+        return management(parts, self.edge)
 
     # life
 

@@ -25,6 +25,7 @@ from ..errors import (
 )
 from ..stores.tickets import drive_async
 from ..tenancy import keys
+from ..tenancy.access import Actor, of_key
 from ..tenancy.nodes import Path
 
 Scope = Mapping[str, Any]
@@ -60,6 +61,17 @@ class Edge:
             self.engine.count("would_deny")
             return Binding(self.meter, None, outcome)
         return outcome
+
+    async def authenticate(self, scope: Scope) -> Actor:
+        """Who sends a management request. Raises `ApiError`."""
+        credential = our_credential(scope.get("headers", ()))
+        if credential is None:
+            raise InvalidKeyFormat
+        outcome = await drive_async(self._by_key(credential, None, _address(scope)))
+        if isinstance(outcome, ApiError):
+            raise outcome
+        caller = outcome.caller
+        return of_key(await drive_async(self.engine.reread(caller.org, caller.node)))
 
     async def _standing(self, scope: Scope, identify: Identify | None) -> Binding | ApiError:
         headers = scope.get("headers", ())

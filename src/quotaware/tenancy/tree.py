@@ -128,6 +128,11 @@ class Tree(Writes):
         self._seen(path)
         return path
 
+    def whereabouts(self) -> tuple[Node, ...]:
+        """Where the actor stands, narrowest first: the node of its key, or a member's organization, and all above."""
+        actor = self._actor
+        return self._path(actor.org, actor.key.parent if actor.key is not None else actor.org).nodes
+
     def list(
         self, org: str, kind: Kind, parent: str | None = None, after: str = "", limit: int = 100
     ) -> tuple[Node, ...]:

@@ -1,0 +1,12 @@
+"""Puts the API together."""
+
+from __future__ import annotations
+
+from .app import Management
+from .parts import Door, Parts
+from .table import ROUTES
+
+
+def management(parts: Parts, door: Door) -> Management:
+    """The management API of a Quota."""
+    return Management(parts, door, ROUTES)

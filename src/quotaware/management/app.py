@@ -1,0 +1,264 @@
+"""The ASGI app of the management API: who asks, what, and the one shape of every answer.
+
+Everything but the pages that tell of the API itself takes a credential, before anything else is looked at. A route's
+work is blocking and runs off the event loop.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import anyio.to_thread
+from starlette.routing import Match
+from starlette.routing import Route as Pattern
+
+from ..errors import (
+    ApiError,
+    ConfigurationError,
+    Conflict,
+    InternalError,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    PreconditionFailed,
+    StoreError,
+    StoreUnavailable,
+)
+from ..tenancy.access import Actor
+from . import bodies, repeats
+from .parts import Door, Parts
+from .repeats import Reply
+from .routes import Ask, Route
+
+logger = logging.getLogger("quotaware")
+
+_ETAG = re.compile(r'"([0-9]{1,19})"')
+_WIRE = {"addresses": "allowed_ips", "models": "allowed_models", "zone": "time_zone"}
+"""Fields of the tree that the wire calls otherwise."""
+_CONTROL = [
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An answer as it goes out: bytes that tell of the API, or JSON."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    media: str = "application/json"
+
+
+Page = Callable[[str], Told]
+"""A page that tells of the API itself: takes the path that the API is mounted at."""
+
+
+class Management:
+    """The management API as an ASGI app, to be mounted wherever the host wants it.
+
+    routes  the table of operations
+    pages   what is told of the API itself, by path; open to everybody
+    """
+
+    def __init__(
+        self, parts: Parts, door: Door, routes: Iterable[Route], pages: Mapping[str, Page] | None = None
+    ) -> None:
+        self._parts = parts
+        self._door = door
+        self._pages = dict(pages or {})
+        self._table: dict[str, dict[str, Route]] = {}
+        for route in routes:
+            methods = self._table.setdefault(route.path, {})
+            if route.method in methods:
+                raise ValueError(f"{route.method} {route.path} is in the table twice")
+            methods[route.method] = route
+        self._patterns = [Pattern(path, _nothing, methods=["GET"]) for path in self._table]
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008, "reason": "the management API speaks HTTP"})
+            return
+        request_id = f"req_{uuid.uuid4().hex}"
+        try:
+            told = await self._answer(scope, receive)
+        except bodies.Gone:
+            return
+        except Exception as error:
+            told = _refused(_as_api(error, request_id), request_id)
+        await _send(scope, send, told, request_id)
+
+    async def _answer(self, scope: Any, receive: Any) -> Told:
+        page = self._pages.get(_path(scope))
+        if page is not None and scope["method"] in {"GET", "HEAD"}:
+            return page(scope.get("root_path", ""))
+        actor = await self._door.authenticate(scope)
+        route, params = self._route(scope)
+        headers = _headers(scope)
+        raw = await bodies.read(receive, headers)
+        work = partial(self._work, route, params, actor, headers, raw, scope)
+        return await anyio.to_thread.run_sync(work)
+
+    def _route(self, scope: Any) -> tuple[Route, Mapping[str, str]]:
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        for pattern in self._patterns:
+            match, found = pattern.matches({**scope, "method": "GET"})
+            if match is Match.FULL:
+                methods = self._table[pattern.path]
+                if method not in methods:
+                    allowed = sorted({*methods, *(("HEAD",) if "GET" in methods else ())})
+                    raise MethodNotAllowed(
+                        f"This path takes {', '.join(allowed)}", fields={"allowed": allowed}
+                    )
+                return methods[method], found["path_params"]
+        raise NotFound("There is nothing at this path")
+
+    def _work(
+        self,
+        route: Route,
+        params: Mapping[str, str],
+        actor: Actor,
+        headers: Mapping[str, str],
+        raw: bytes,
+        scope: Any,
+    ) -> Told:
+        query_string = scope.get("query_string", b"")
+        run = partial(self._run, route, params, actor, headers, raw, query_string)
+        key = headers.get("idempotency-key")
+        if route.method != "POST" or key is None:
+            return _told(run())
+        content = b"\0".join((route.method.encode(), scope["path"].encode(), query_string, raw))
+        who = f"{actor.kind}/{actor.id}"
+        found = repeats.claim(self._parts.store, actor.org, who, key, content)
+        if isinstance(found, Reply):
+            return _told(found, ("idempotent-replayed", "true"))
+        try:
+            reply = run()
+        except BaseException:
+            found.drop()
+            raise
+        found.keep(reply, route.secrets)
+        return _told(reply)
+
+    def _run(
+        self,
+        route: Route,
+        params: Mapping[str, str],
+        actor: Actor,
+        headers: Mapping[str, str],
+        raw: bytes,
+        query: bytes,
+    ) -> Reply:
+        body = None
+        if route.body is not None:
+            body = bodies.parsed(route.body, raw, headers.get("content-type", ""))
+        elif raw.strip():
+            raise MalformedRequest("This takes no body", code="no_body")
+        ask = Ask(
+            actor,
+            self._parts.tenancy.by(actor),
+            self._parts,
+            params,
+            None if route.query is None else bodies.queried(route.query, query),
+            body,
+            _expected(headers.get("if-match")),
+        )
+        answer = route.run(ask)
+        if answer is None:
+            return Reply(204, None)
+        return Reply(route.status, answer.model_dump(mode="json"))
+
+
+def _told(reply: Reply, *headers: tuple[str, str]) -> Told:
+    if reply.body is None:
+        return Told(reply.status, b"", headers)
+    if "revision" in reply.body:
+        headers = (*headers, ("etag", f'"{reply.body["revision"]}"'))
+    return Told(reply.status, json.dumps(reply.body, separators=(",", ":")).encode(), headers)
+
+
+def _refused(error: ApiError, request_id: str) -> Told:
+    headers = error.headers()
+    return Told(error.status, json.dumps(error.body(request_id)).encode(), tuple(headers.items()))
+
+
+def _as_api(error: Exception, request_id: str) -> ApiError:
+    """Any exception as what the caller is told of it."""
+    match error:
+        case ApiError() if error.code == "changed_meanwhile":
+            return PreconditionFailed(error.message, fields=error.fields)
+        case ApiError():
+            return error
+        case ConfigurationError():
+            field = _WIRE.get(error.field, error.field)
+            return bodies.bad_fields([{"field": field, "message": str(error).partition(": ")[2]}])
+        case StoreError():
+            return StoreUnavailable("The quota store did not answer; try again", retry_after=1)
+        case Conflict():
+            return StoreUnavailable("The organization kept changing; try again", retry_after=1)
+    logger.error("a management request failed (%s)", request_id, exc_info=error)
+    return InternalError("Something went wrong here; the log has it under this request id")
+
+
+def _expected(if_match: str | None) -> int | None:
+    """The revision that a change was made from. Raises `PreconditionFailed` for a tag that none of ours is."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    found = _ETAG.fullmatch(if_match.strip())
+    if found is None:
+        raise PreconditionFailed('If-Match is the ETag that was answered, such as "12"')
+    return int(found[1])
+
+
+def _headers(scope: Any) -> dict[str, str]:
+    """Headers by lower-case name; one that came twice has its values joined, as HTTP has it."""
+    found: dict[str, str] = {}
+    for name, value in scope.get("headers", ()):
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def _path(scope: Any) -> str:
+    """The path below the mount."""
+    path: str = scope.get("path", "")
+    root: str = scope.get("root_path", "").rstrip("/")
+    below = path[len(root) :] if root and path.startswith(f"{root}/") else path
+    return below or "/"
+
+
+async def _send(scope: Any, send: Any, told: Told, request_id: str) -> None:
+    headers = [
+        *_CONTROL,
+        (b"x-request-id", request_id.encode()),
+        *((name.encode(), value.encode()) for name, value in told.headers),
+    ]
+    if told.status != 204:
+        headers += [(b"content-type", told.media.encode()), (b"content-length", str(len(told.body)).encode())]
+    await send({"type": "http.response.start", "status": told.status, "headers": headers})
+    body = b"" if scope["method"] == "HEAD" else told.body
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _lifespan(receive: Any, send: Any) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+async def _nothing(request: Any) -> Any:
+    """Stands in the patterns, which only match paths."""
+    raise NotImplementedError

@@ -1,0 +1,152 @@
+"""What a request says, read within bounds: the body's bytes, its JSON, and the query, by a route's models.
+
+A bad body is told whole: 422 names each bad field (`errors`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar, get_args, get_origin
+from urllib.parse import parse_qsl
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from ..errors import BodyTooLarge, InvalidRequest, MalformedRequest
+from .wire import Body
+
+B = TypeVar("B", bound=Body)
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+
+MOST = 1 << 20
+"""Bytes of a body."""
+DEEPEST = 64
+"""Levels of a body's JSON."""
+MAX_ERRORS = 100
+"""Bad fields that one answer names."""
+_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_JSON = re.compile(r"application/(?:[\w.-]+\+)?json", re.IGNORECASE)
+
+
+class Gone(Exception):
+    """Whoever sent the request is not there any more."""
+
+
+async def read(receive: Receive, headers: Mapping[str, str]) -> bytes:
+    """The body. Raises `BodyTooLarge` before it is read whole, `Gone`."""
+    too_large = BodyTooLarge(f"The body is over {MOST} bytes", fields={"limit_bytes": MOST})
+    length = headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > MOST:
+        raise too_large
+    found = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Gone
+        found += message.get("body", b"")
+        if len(found) > MOST:
+            raise too_large
+        if not message.get("more_body"):
+            return bytes(found)
+
+
+def parsed(model: type[B], raw: bytes, content_type: str) -> B:
+    """The body as JSON, by a model; an empty one is an empty object. Raises `MalformedRequest`, `InvalidRequest`."""
+    if not raw:
+        return validated(model, {}, "body")
+    if not _JSON.fullmatch(content_type.partition(";")[0].strip() or "application/json"):
+        raise MalformedRequest("Content-Type is application/json", code="not_json")
+    _check_depth(raw)
+    try:
+        value = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_no_number)
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # UnicodeDecodeError is a ValueError, and so is an int too long
+        raise MalformedRequest(f"The body is no JSON: {str(error)[:200]}", code="not_json") from None
+    if not isinstance(value, dict):
+        raise MalformedRequest("The body is no JSON object", code="not_json")
+    return validated(model, value, "body")
+
+
+def queried(model: type[B], query: bytes) -> B:
+    """The query, by a model; a name twice is an error unless the field takes several. Raises `InvalidRequest`."""
+    fields = model.model_fields
+    several: dict[str, list[str]] = {}
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=1000):
+        several.setdefault(name, []).append(value)
+    given: dict[str, Any] = {}
+    errors = []
+    for name, values in several.items():
+        field = fields.get(name)
+        if field is not None and _takes_several(field.annotation):
+            given[name] = values
+        elif len(values) > 1:
+            errors.append({"field": name, "message": "is given twice"})
+        else:
+            given[name] = values[0]
+    if errors:
+        raise bad_fields(errors)
+    return validated(model, given, "query", strict=False)
+
+
+def validated(model: type[B], value: Mapping[str, Any], what: str, *, strict: bool = True) -> B:
+    """The value as a model. Raises `InvalidRequest` naming each bad field."""
+    try:
+        return model.model_validate(value, strict=strict)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise bad_fields([_told(each, what) for each in found[:MAX_ERRORS]]) from None
+
+
+def bad_fields(errors: Iterable[Mapping[str, str]]) -> InvalidRequest:
+    """The error for these bad fields, each with its `field` and `message`."""
+    told = [dict(error) for error in errors]
+    summary = "; ".join(f"{error['field']}: {error['message']}" for error in told[:3])
+    more = f" and {len(told) - 3} more" if len(told) > 3 else ""
+    return InvalidRequest(summary + more, fields={"errors": told})
+
+
+def _told(error: ErrorDetails, what: str) -> dict[str, str]:
+    path = ""
+    for part in error["loc"]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = "is not known here"
+    if error["type"] == "missing":
+        message = "is missing"
+    return {"field": path[:200] or what, "message": message}
+
+
+def _takes_several(annotation: Any) -> bool:
+    return get_origin(annotation) is list or any(get_origin(each) is list for each in get_args(annotation))
+
+
+def _check_depth(raw: bytes) -> None:
+    if raw.count(b"[") + raw.count(b"{") <= DEEPEST:
+        return
+    depth = 0
+    for found in _NESTING.finditer(raw):
+        first = found[0][0]
+        if first in b"[{":
+            depth += 1
+            if depth > DEEPEST:
+                raise MalformedRequest(f"The body is nested deeper than {DEEPEST} levels", code="not_json")
+        elif first in b"]}":
+            depth -= 1
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:100]!r} stands in one object twice")
+    return found
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number of JSON")

@@ -1,0 +1,34 @@
+"""What the management API is handed of a Quota, and what it asks of the door that its requests come through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..engine import Engine
+from ..stores.protocol import Store
+from ..tenancy.access import Actor
+from ..tenancy.service import Tenancy
+
+
+class Door(Protocol):
+    """Who sends a request: the inbound edge of a Quota."""
+
+    async def authenticate(self, scope: Mapping[str, Any]) -> Actor:
+        """The actor, as the store has it now. Raises `ApiError`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """tenancy  the tree, acting for the host; routes use it `by` the actor of their request
+    usage       what was used, for sync code
+    engine      decides calls; knows the store's time
+    store       keeps what idempotency keys were answered
+    """
+
+    tenancy: Tenancy
+    usage: Any
+    engine: Engine
+    store: Store

@@ -1,0 +1,68 @@
+"""One operation of the API as a value: the table of them serves the requests, makes the OpenAPI page and the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..errors import ApiError
+from ..tenancy.access import Actor
+from ..tenancy.service import Tenancy
+from .parts import Parts
+from .wire import Answer, Body
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request as a route sees it.
+
+    actor    who sends it; `tenancy` does everything as this actor
+    params   what stands in the path, by name
+    query, body   read by the route's models; None where it has none
+    expect   the revision of `If-Match`, None where it was not sent
+    """
+
+    actor: Actor
+    tenancy: Tenancy
+    parts: Parts
+    params: Mapping[str, str] = field(default_factory=dict)
+    query: Any = None
+    body: Any = None
+    expect: int | None = None
+
+    @property
+    def org(self) -> str:
+        """The caller's organization: nothing outside of it is there."""
+        return self.actor.org
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation.
+
+    run      blocking; answers an `Answer`, or None for 204. Raises `ApiError`, `ConfigurationError` (422)
+    takes    the permission that it takes at the node that it names, as the contract has it; "": every caller may
+    errors   what else than 400, 401, 403, 404, 422 and 503 it may answer
+    secrets  fields of its answer that are shown once: a repeat with the same Idempotency-Key has them null
+    """
+
+    method: Method
+    path: str
+    run: Callable[[Ask], Answer | None]
+    summary: str
+    tag: str
+    takes: str = ""
+    answer: Any = None
+    body: type[Body] | None = None
+    query: type[Body] | None = None
+    status: int = 200
+    errors: tuple[type[ApiError], ...] = ()
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its operation id."""
+        return self.run.__name__
