@@ -233,8 +233,18 @@ class Engine:
             place = yield from self._call(lambda: self.directory.load_key(digest))
         return place
 
-    def acting(self, org: str, member: str) -> Steps[Actor | ApiError]:
-        """The actor that a member is, as the store has it now. Raises `StoreError`."""
+    def home(self, identity: Identity) -> Steps[str | None]:
+        """The organization of whom the host names; None where nothing tells it. Raises `StoreError`."""
+        if identity.organization is not None:
+            return identity.organization
+        if (project := identity.project) is not None:
+            return (yield from self._call(lambda: self.directory.locate(project)))
+        return (yield from self._call(self.directory.only_organization))
+
+    def acting(self, org: str, member: str) -> Steps[Actor]:
+        """The actor that a member is, as the store has it now. Raises `NotFound`, `PermissionDenied` where the member
+        is disabled, `StoreError`.
+        """
         return (yield from self._call(lambda: self.directory.acting(org, member)))
 
     def place(self, caller: Caller, known: Path | None = None) -> Steps[Path | ApiError]:

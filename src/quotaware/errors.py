@@ -131,7 +131,7 @@ class AmbiguousCredentials(ApiError):
 
 
 class AuthenticationError(ApiError):
-    """401: unknown, expired or revoked key; one message for all three."""
+    """401: unknown, expired or revoked key; one message for all three. `missing_api_key`: there is none."""
 
     status = 401
     type = "authentication_error"
@@ -144,7 +144,7 @@ class AuthenticationError(ApiError):
 class PermissionDenied(ApiError):
     """403. Codes: `missing_permission`, `model_not_allowed`, `model_ambiguous`, `address_not_allowed`,
     `endpoint_not_allowed`, `disabled`, `unattributed`, `price_unknown`, `input_unbounded`, `project_required`,
-    `no_admin_key`.
+    `no_admin_key`, `cross_site`.
     """
 
     status = 403

@@ -27,7 +27,8 @@ from .engine import Engine
 from .errors import ConfigurationError, InvalidKeyFormat, StoreError
 from .faces import Awaited, AwaitedUsage, Blocking
 from .housekeeping import Housekeeper
-from .inbound.edge import Edge, Identify
+from .inbound.edge import Edge
+from .inbound.identify import Identify
 from .inbound.middleware import App
 from .outbound.httpx import AsyncMeteredTransport, MeteredTransport, hook, metered
 from .outbound.manual import ManualCall

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from quotaware import ConfigurationError, Identity, Quota, QuotaMiddleware
-from quotaware.context import Binding, Caller, current
-from quotaware.core.steps import Answer, Op
-from quotaware.errors import StoreError
-from quotaware.stores.memory import MemoryStore
-from quotaware.stores.protocol import Doc
+from quotaware import ConfigurationError, Identity, QuotaMiddleware
+from quotaware.context import Caller
 from quotaware.tenancy import keys
 from tests.apps.asgi import bearer, request, websocket
 from tests.apps.hosts import Provider, answers, with_starlette
-from tests.support import NOON, FakeClock
+from tests.inbound.house import House
+from tests.support import NOON
 
 pytestmark = pytest.mark.anyio
 
@@ -34,68 +31,6 @@ MALFORMED = {
     "something behind it": f"{keys.make('live')} x",
     "100 KB": "qw_live_" + "a" * 100_000,
 }
-
-
-class CountingStore(MemoryStore):
-    """Counts the trips that a look-up takes; `away` makes it fail."""
-
-    trips = 0
-    away = False
-
-    def _trip(self) -> None:
-        self.trips += 1
-        if self.away:
-            raise StoreError("away on order")
-
-    def apply(self, work: Mapping[str, Sequence[Op]], deadline: float) -> Mapping[str, Answer | StoreError]:
-        self._trip()
-        return super().apply(work, deadline)
-
-    def find(self, digest: str) -> tuple[str, str] | None:
-        self._trip()
-        return super().find(digest)
-
-    def read(self, org: str, ids: Sequence[str]) -> tuple[int, list[Doc | None]]:
-        self._trip()
-        return super().read(org, ids)
-
-
-class House:
-    """A Quota with one project, and an app behind its middleware that remembers how each request stood."""
-
-    def __init__(self, **options: Any) -> None:
-        self.clock = FakeClock()
-        self.store = CountingStore(self.clock)
-        self.quota = Quota(self.store, clock=self.clock, **options)
-        self.tenancy = self.quota.blocking.tenancy
-        self.org = self.tenancy.create_organization("Acme").id
-        self.project = self.tenancy.create_project(self.org, "p", org=self.org).id
-        self.bindings: list[Binding | None] = []
-        self.app = QuotaMiddleware(self._app, self.quota)
-
-    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-        self.bindings.append(current())
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    def key(self, **options: Any) -> Any:
-        return self.tenancy.create_key(self.project, org=self.org, **options)
-
-    async def status(self, *headers: tuple[bytes, bytes], **scope: Any) -> int | None:
-        return (await request(self.app, "/", headers=headers, **scope)).status
-
-    async def denied(self, *headers: tuple[bytes, bytes], **scope: Any) -> tuple[int | None, dict[str, Any]]:
-        """(status, error without its request id)."""
-        answer = await request(self.app, "/", headers=headers, **scope)
-        error = answer.json()["error"]
-        assert error.pop("request_id").startswith("req_")
-        assert answer.header("content-type") == "application/json"
-        return answer.status, error
-
-    def caller(self) -> Caller | Identity | None:
-        binding = self.bindings[-1]
-        assert binding is not None
-        return binding.caller
 
 
 @pytest.fixture
@@ -383,7 +318,7 @@ def _asked_with(answer: Any) -> Any:
 async def test_the_hosts_own_word(house: House, answer: Any, expected: Identity | None) -> None:
     """identify() answers a text, an Identity, a mapping or None, at once or awaited; of the Quota or the middleware."""
     for identify in _asked_with(answer):
-        app = QuotaMiddleware(house._app, house.quota, identify=identify)
+        app = QuotaMiddleware(house.inner, house.quota, identify=identify)
         assert (await request(app, "/", headers=[(b"authorization", JWT)])).status == 204
         assert house.caller() == expected
     other = House(identify=_asked_with(answer)[1])
@@ -410,7 +345,7 @@ async def test_the_hosts_own_word(house: House, answer: Any, expected: Identity 
 )
 async def test_nonsense_from_identify_is_named(house: House, answer: Any, named: str | None) -> None:
     for identify in _asked_with(answer):
-        result = await request(QuotaMiddleware(house._app, house.quota, identify=identify), "/")
+        result = await request(QuotaMiddleware(house.inner, house.quota, identify=identify), "/")
         if named is None:
             assert result.status == 204
         else:
@@ -423,7 +358,7 @@ async def test_what_identify_raises_is_the_hosts(house: House) -> None:
     def identify(scope: Any) -> str:
         return str(scope["nothing"])
 
-    result = await request(QuotaMiddleware(house._app, house.quota, identify=identify), "/")
+    result = await request(QuotaMiddleware(house.inner, house.quota, identify=identify), "/")
     assert isinstance(result.error, KeyError)
 
 
@@ -445,7 +380,7 @@ async def test_a_key_says_the_project_and_identify_the_end_user(house: House) ->
     """Where a request carries a key and the host knows its user."""
     key = house.key()
     app = QuotaMiddleware(
-        house._app, house.quota, identify=lambda scope: Identity("proj_other", "u42", {"a": "b"})
+        house.inner, house.quota, identify=lambda scope: Identity("proj_other", "u42", {"a": "b"})
     )
     await request(app, "/", headers=[bearer(key.secret)])
     assert house.caller() == Caller(house.org, key.node.id, "u42", {"a": "b"}, keys.digest(key.secret))

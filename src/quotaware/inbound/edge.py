@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-import inspect
 import ipaddress
-import re
-import reprlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..context import Binding, Identity
+from ..context import Binding, Caller, Identity
 from ..engine import Engine
 from ..errors import (
     AmbiguousCredentials,
     ApiError,
     AuthenticationError,
-    ConfigurationError,
     InvalidKeyFormat,
     NotFound,
     PermissionDenied,
     StoreError,
     StoreUnavailable,
 )
-from ..stores.tickets import drive_async
+from ..stores.tickets import Steps, drive_async
 from ..tenancy import keys
 from ..tenancy.access import Actor, of_key
 from ..tenancy.nodes import Path
-
-Scope = Mapping[str, Any]
-Answer = Identity | Mapping[str, Any] | str | None
-Identify = Callable[[Any], Answer | Awaitable[Answer]]
-"""The host's own word on who calls: takes the ASGI scope, answers an `Identity`, a mapping with its fields, the end
-user as text, or None where it does not know. Sync or async; it must not block.
-"""
-
-CARRIERS = frozenset({b"authorization", b"x-api-key"})
-_BEARER = re.compile(r"bearer[ \t]+(.*)", re.IGNORECASE | re.DOTALL)
-_IDENTITY = frozenset({"project", "end_user", "tags"})
+from .credentials import carried, only_credential, our_credential, repeated
+from .cross_site import cross_site
+from .identify import Identify, Scope, asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +40,8 @@ class Edge:
     identify: Identify | None
     key_ttl: int
 
+    # a route of the host
+
     async def bind(self, scope: Scope, identify: Identify | None) -> Binding | ApiError:
         """The standing of a request, or the error to answer it with. In shadow mode nothing is refused: what would
         have been is counted, and the request is nobody's.
@@ -62,33 +52,24 @@ class Edge:
             return Binding(self.meter, None, outcome)
         return outcome
 
-    async def authenticate(self, scope: Scope) -> Actor:
-        """Who sends a management request. Raises `ApiError`."""
-        credential = our_credential(scope.get("headers", ()))
-        if credential is None:
-            raise InvalidKeyFormat
-        outcome = await drive_async(self._by_key(credential, None, _address(scope)))
-        if isinstance(outcome, ApiError):
-            raise outcome
-        caller = outcome.caller
-        return of_key(await drive_async(self.engine.reread(caller.org, caller.node)))
-
     async def _standing(self, scope: Scope, identify: Identify | None) -> Binding | ApiError:
         headers = scope.get("headers", ())
         try:
             credential = our_credential(headers)
         except ApiError as error:
             return error
-        identity = await _asked(identify or self.identify, scope)
+        identity = await asked(identify or self.identify, scope)
         if credential is None:
-            foreign = identity is None and any(name.lower() in CARRIERS for name, _ in headers)
+            foreign = identity is None and carried(headers)
             return Binding(self.meter, identity, InvalidKeyFormat() if foreign else None)
         try:
-            return await drive_async(self._by_key(credential, identity, _address(scope)))
+            return await drive_async(self._by_key(credential, identity, self.address(scope)))
         except StoreError:
-            return StoreUnavailable("The quota store did not answer; try again", retry_after=1)
+            return _away()
 
-    def _by_key(self, credential: str, identity: Identity | None, address: str | None) -> Any:
+    def _by_key(
+        self, credential: str, identity: Identity | None, address: str | None
+    ) -> Steps[Binding | ApiError]:
         named = identity or Identity()
         caller = yield from self.engine.resolve(
             Identity(None, named.end_user, named.tags, keys.digest(credential))
@@ -97,12 +78,83 @@ class Edge:
             return caller
         try:
             path = yield from self.engine.path(caller.org, caller.node, within=self.key_ttl)
-            if _unfit(self.engine.standing(path, caller)) or _elsewhere(path, address):
+            if self._unfit(path, caller, address):
                 path = yield from self.engine.reread(caller.org, caller.node)
         except NotFound:
             return AuthenticationError()
-        refusal = _unfit(self.engine.standing(path, caller)) or _elsewhere(path, address)
-        return refusal or Binding(self.meter, caller)
+        return self._unfit(path, caller, address) or Binding(self.meter, caller)
+
+    def _unfit(self, path: Path, caller: Caller, address: str | None) -> ApiError | None:
+        """A dead key is answered at once; what is merely disabled or stopped bears on LLM calls only."""
+        refusal = self.engine.standing(path, caller)
+        return refusal if isinstance(refusal, AuthenticationError) else _elsewhere(path, address)
+
+    # a mount of ours
+
+    async def authenticate(self, scope: Scope) -> Actor:
+        """Who acts in a request to the management API, the dashboard or the relay, from the store as it is now.
+
+        Every credential is judged there. Without a quotaware key it is the member whom the host's `identify` names, if
+        it names one; never is it the host itself, and shadow mode changes nothing here.
+
+        Raises `ApiError`: `AuthenticationError`, `InvalidKeyFormat`, `AmbiguousCredentials`, `PermissionDenied` (an
+        address that is not the key's, something disabled, another site behind a member's browser), `StoreUnavailable`;
+        and what `identify` raises.
+        """
+        headers = scope.get("headers", ())
+        if repeated(headers):
+            raise AmbiguousCredentials
+        address = self.address(scope)
+        member = await self._named_member(scope) if our_credential(headers) is None else None
+        if member is not None and cross_site(scope):
+            raise PermissionDenied(
+                "This request comes from another site, with the host's own login. From there, send a quotaware key",
+                code="cross_site",
+            )
+        steps = self._member(member) if member is not None else self._key(only_credential(headers), address)
+        try:
+            actor = await drive_async(steps)
+        except StoreError:
+            raise _away() from None
+        if isinstance(actor, ApiError):
+            raise actor
+        return actor.seen_from(address)
+
+    async def _named_member(self, scope: Scope) -> Identity | None:
+        identity = await asked(self.identify, scope)
+        return identity if identity is not None and identity.member is not None else None
+
+    def _key(self, credential: str, address: str | None) -> Steps[Actor | ApiError]:
+        caller = yield from self.engine.resolve(Identity(key=keys.digest(credential)))
+        if isinstance(caller, ApiError):
+            return caller
+        try:
+            path = yield from self.engine.reread(caller.org, caller.node)
+        except NotFound:
+            return AuthenticationError()
+        return self._unfit(path, caller, address) or _disabled(path) or of_key(path)
+
+    def _member(self, identity: Identity) -> Steps[Actor | ApiError]:
+        yield from self.engine.prepared()
+        org = yield from self.engine.home(identity)
+        if org is None:
+            return PermissionDenied(
+                f"Which organization member '{identity.member}' is of is not known: identify says it as `organization`",
+                code="unattributed",
+            )
+        try:
+            path = yield from self.engine.reread(org, org)
+            actor = yield from self.engine.acting(org, identity.member or "")
+        except PermissionDenied as error:
+            return error
+        except NotFound as error:
+            return PermissionDenied(error.message, code="unattributed")
+        return _disabled(path) or actor
+
+    def address(self, scope: Scope) -> str | None:
+        """The client's address, in its one form; None where there is none."""
+        client = scope.get("client")
+        return client[0] if client else None
 
 
 class HasEdge(Protocol):
@@ -112,64 +164,20 @@ class HasEdge(Protocol):
     def edge(self) -> Edge: ...
 
 
-def our_credential(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The quotaware key among a request's headers, if there is one.
+def _away() -> StoreUnavailable:
+    return StoreUnavailable("The quota store did not answer; try again", retry_after=1)
 
-    Credentials that do not begin with `qw_` are the host's own. Raises `InvalidKeyFormat`, `AmbiguousCredentials`.
+
+def _disabled(path: Path) -> ApiError | None:
+    """What hangs on something disabled does nothing, so that only those above it can enable it again. A budget that
+    ran out is no reason: who may raise it has to be let in.
     """
-    ours = [(name, text) for name, text in _credentials(headers) if keys.is_ours(text)]
-    if not ours:
-        return None
-    credential = ours[0][1]
-    if any(text != credential for _, text in ours) or len({name for name, _ in ours}) < len(ours):
-        raise AmbiguousCredentials
-    if not keys.well_formed(credential):
-        raise InvalidKeyFormat
-    return credential
-
-
-def _credentials(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, str]]:
-    """(header, credential) pairs; surrounding spaces and tabs are no part of them."""
-    for name, value in headers:
-        carrier = name.lower()
-        if carrier not in CARRIERS:
-            continue
-        text = value.decode("latin-1").strip(" \t")
-        if carrier == b"authorization":
-            bearer = _BEARER.fullmatch(text)
-            if bearer is None:
-                continue
-            text = bearer[1]
-        yield carrier, text
-
-
-async def _asked(identify: Identify | None, scope: Scope) -> Identity | None:
-    if identify is None:
-        return None
-    answer = identify(scope)
-    if inspect.isawaitable(answer):
-        answer = await answer
-    if answer is None or isinstance(answer, Identity):
-        return answer
-    if isinstance(answer, str):
-        return Identity(end_user=answer)
-    if isinstance(answer, Mapping) and answer.keys() <= _IDENTITY:
-        return Identity(**answer)
-    raise ConfigurationError(
-        "identify",
-        f"answered {reprlib.repr(answer)}; it answers an Identity, a mapping of project, end_user and tags, a text "
-        "or None",
-    )
-
-
-def _unfit(refusal: ApiError | None) -> ApiError | None:
-    """A dead key is answered at once; what is merely disabled or stopped bears on LLM calls only."""
-    return refusal if isinstance(refusal, AuthenticationError) else None
-
-
-def _address(scope: Scope) -> str | None:
-    client = scope.get("client")
-    return client[0] if client else None
+    for node in path.nodes:
+        if not node.enabled:
+            return PermissionDenied(
+                f"{node.kind.capitalize()} '{node.name or node.id}' is disabled", code="disabled"
+            )
+    return None
 
 
 def _elsewhere(path: Path, address: str | None) -> ApiError | None:

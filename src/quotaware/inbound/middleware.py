@@ -15,7 +15,8 @@ from ..context import Binding, bound
 from ..core.money import to_usd
 from ..errors import ApiError, ConfigurationError
 from .denials import body_of, denial_of, mark
-from .edge import HasEdge, Identify
+from .edge import HasEdge
+from .identify import Identify
 from .limit_headers import limit_headers
 
 logger = logging.getLogger("quotaware")

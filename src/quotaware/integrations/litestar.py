@@ -21,7 +21,8 @@ from litestar.utils import normalize_path
 
 from ..errors import ApiError
 from ..inbound.denials import body_of, denial_of
-from ..inbound.edge import HasEdge, Identify
+from ..inbound.edge import HasEdge
+from ..inbound.identify import Identify
 from ..inbound.middleware import QuotaMiddleware, Scope, prefixes
 
 

@@ -17,7 +17,7 @@ from typing import Final, Literal, NamedTuple
 from cachetools import LRUCache, TTLCache
 
 from .. import forks
-from ..errors import NotFound, StoreError
+from ..errors import NotFound, PermissionDenied, StoreError
 from ..stores.protocol import Clock, Doc, Store
 from .access import Actor
 from .acting import acting, member_named
@@ -132,10 +132,14 @@ class Directory:
             self._paths[org, node_id, member] = path, at
         return path
 
-    def acting(self, org: str, name: str) -> Actor | NotFound:
-        """The actor that a member is. Blocks; raises StoreError."""
+    def acting(self, org: str, name: str) -> Actor:
+        """The actor that a member is. Blocks; raises NotFound, PermissionDenied (it is disabled), StoreError."""
         member = member_named(self._store, org, name) if is_id(org) else None
-        return acting(self._store, org, member).actor if member is not None else missing("member", name)
+        if member is None:
+            raise missing("member", name)
+        if not member.enabled:
+            raise PermissionDenied(f"Member '{name[:100]}' is disabled", code="disabled")
+        return acting(self._store, org, member).actor
 
     def _with_member(self, path: Path, name: str) -> Path:
         rev, _ = self._store.read(path.org, ())
