@@ -109,7 +109,7 @@ class ApiError(QuotawareError):
 
 
 class InvalidKeyFormat(ApiError):
-    """401: the key is not even well formed; answered without touching the store."""
+    """401: the key is not even well formed, or there is none (`missing_api_key`); answered without touching the store."""
 
     status = 401
     type = "invalid_request"
@@ -131,7 +131,7 @@ class AmbiguousCredentials(ApiError):
 
 
 class AuthenticationError(ApiError):
-    """401: unknown, expired or revoked key; one message for all three. `missing_api_key`: there is none."""
+    """401: unknown, expired or revoked key; one message for all three."""
 
     status = 401
     type = "authentication_error"

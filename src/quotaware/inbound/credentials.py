@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from ..errors import AmbiguousCredentials, AuthenticationError, InvalidKeyFormat
+from ..errors import AmbiguousCredentials, InvalidKeyFormat
 from ..tenancy import keys
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -32,14 +32,11 @@ def our_credential(headers: Headers) -> str | None:
 def only_credential(headers: Headers) -> str:
     """The quotaware key that a request carries, where every credential is judged.
 
-    Raises `AuthenticationError` where there is none, `InvalidKeyFormat`, `AmbiguousCredentials`.
+    Raises `InvalidKeyFormat`, also where there is none, `AmbiguousCredentials`.
     """
     found = [(name, text or "") for name, text in _credentials(headers)]
     if not found:
-        raise AuthenticationError(
-            "No API key was given: send one as 'Authorization: Bearer <key>' or 'X-API-Key: <key>'",
-            code="missing_api_key",
-        )
+        raise InvalidKeyFormat(code="missing_api_key")
     return _one(found)
 
 
