@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -86,6 +86,16 @@ class BlockingUsage:
             for total in self._log.totals(org, since=since, until=until, by=by, bucket=bucket, **where)
         ]
 
+    def last_used(self, keys: Iterable[str], *, organization: str | None = None) -> dict[str, datetime]:
+        """When each of these keys (ids, of one organization) made its last call, as of its admission, to the ms; one
+        that made none is not there. A call under way is not seen yet.
+        """
+        self._quota.flush()
+        ids = (keys,) if isinstance(keys, str) else tuple(keys)
+        homes = [organization] if organization is not None else map(self._quota.engine.directory.locate, ids)
+        home = next((home for home in homes if home is not None), None)
+        return self._log.last_used(home, ids) if home is not None else {}
+
     def _organizations(self, project: str | None) -> Iterator[str]:
         engine = self._quota.engine
         if project is not None:
@@ -144,6 +154,12 @@ class AwaitedUsage:
             **where,
         )
         return await anyio.to_thread.run_sync(totals)
+
+    async def last_used(self, keys: Iterable[str], *, organization: str | None = None) -> dict[str, datetime]:
+        """The same as `quota.blocking.usage.last_used`, off the event loop."""
+        return await anyio.to_thread.run_sync(
+            partial(self._blocking.last_used, keys, organization=organization)
+        )
 
 
 class Awaited:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Protocol
 
-from .core.rollups import KEEP, Keep, Values, add, fold
+from .core.rollups import KEEP, Keep, Told, Values, add, fold, last_used, read
 from .core.steps import Row, Sum, position_of
 from .core.totals import FOREVER_MS
 from .stores.protocol import Store
@@ -25,6 +25,7 @@ PAGE = 5000
 TURN_MS = 30_000
 """How long a folder that stopped in the middle keeps the others from folding."""
 _HISTORY = ("zones", 0, "[]")
+_LAST_USED = ("last_used", 0)
 
 
 class HasRecords(Protocol):
@@ -114,13 +115,26 @@ class Folder:
             return 0
         zone = zone_of(self._store, org)
         history = History.of(self._store, org)
-        put = self._summed(org, [row for _, row in page], zone) + history.extended(page[0][0], zone)
-        self._store.fold(org, after, page[-1][0], put)
+        records = [read(row) for _, row in page]
+        put = self._summed(org, records, zone) + self._used(org, records)
+        self._store.fold(org, after, page[-1][0], put + history.extended(page[0][0], zone))
         return len(page)
 
-    def _summed(self, org: str, rows: list[Row], zone: str) -> list[Sum]:
+    def last_used(self, org: str, keys: Sequence[str]) -> dict[str, int]:
+        """When the newest call of each of these keys was admitted (ms) that is in the sums."""
+        found = self._store.pick(org, [(*_LAST_USED, key) for key in keys])
+        return {key: int(body) for key, body in zip(keys, found, strict=True) if body is not None}
+
+    def _used(self, org: str, records: list[Told]) -> list[Sum]:
+        """When keys were used last, where these records say so."""
+        new = last_used(records)
+        standing = self.last_used(org, list(new))
+        later = {key: at for key, at in new.items() if at > standing.get(key, -1)}
+        return [Sum(*_LAST_USED, key, str(at), FOREVER_MS) for key, at in later.items()]
+
+    def _summed(self, org: str, records: list[Told], zone: str) -> list[Sum]:
         """What stands in the store, with what these records add to it."""
-        cells = list(fold(rows, zone).items())
+        cells = list(fold(records, zone).items())
         where = [(b.cube.table(b.period, zone), b.begin, dims_text(values)) for (b, values), _ in cells]
         put = []
         standing = self._store.pick(org, where)

@@ -12,6 +12,7 @@ import json
 import random
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .core import rollups
@@ -85,6 +86,32 @@ class Accounts:
                 time.sleep(_random.uniform(*PAUSE_S))
         raise StoreError(f"the records of {asked.org} kept moving while they were added up")
 
+    def last_used(self, org: str, keys: Sequence[str]) -> dict[str, int]:
+        """When the newest call of each of these keys was admitted, ms; a key of which none is known is not there."""
+        wanted = set(keys)
+        with self._caught_up(org):
+            upto = self._store.folded(org)
+            found = self._folder.last_used(
+                org, keys
+            )  # and what is folded meanwhile is behind `upto` all the same
+            for page in pages(self._records, org, 0, FOREVER_MS, upto, PAGE):
+                behind = rollups.last_used(rollups.read(row) for _, row in page)
+                found |= {key: max(at, found.get(key, at)) for key, at in behind.items() if key in wanted}
+        return found
+
+    @contextmanager
+    def _caught_up(self, org: str) -> Iterator[None]:
+        """While it lasts little is behind the sums, unless others fold."""
+        turn = self._folder.turn
+        mine = turn.take(org)
+        try:
+            while mine and self._folder.fold(org, least=PAGE):
+                mine = turn.take(org)
+            yield
+        finally:
+            if mine:
+                turn.let_go(org)
+
     # from sums
 
     def _kept(self, asked: Asked) -> Asked:
@@ -97,17 +124,10 @@ class Accounts:
         return asked._replace(begin=since) if gone else asked
 
     def _from_sums(self, asked: Asked, cube: Cube) -> Answer:
-        turn = self._folder.turn
-        mine = turn.take(asked.org)
-        try:
-            while mine and self._folder.fold(asked.org, least=PAGE):
-                mine = turn.take(asked.org)
+        with self._caught_up(asked.org):
             upto = self._store.folded(asked.org)
             history = History.of(self._store, asked.org)
             answer, cut = self._look(asked, cube, history, upto)
-        finally:
-            if mine:
-                turn.let_go(asked.org)
         for piece in cut:  # what is folded is folded: nobody else's folding changes these
             label = (piece.bucket.begin, piece.bucket.end) if asked.bucket else None
             self._cut(answer, piece, label, history, upto)

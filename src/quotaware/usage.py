@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -133,6 +133,13 @@ class UsageLog:
         begin = None if since is None else _ms(since, 0)
         end = None if until is None else _ms(until, 0)
         return self._accounts.answer(ask(organization, begin, end, by, bucket, where))
+
+    def last_used(self, organization: str, keys: Iterable[str]) -> dict[str, datetime]:
+        """When the newest call of each of these keys was admitted, to the ms; a key without one is not there. A call
+        counts once it has ended. Raises `StoreError`.
+        """
+        found = self._accounts.last_used(organization, tuple(dict.fromkeys(keys)))
+        return {key: _EPOCH + at * _MS for key, at in found.items()}
 
 
 def _ms(moment: datetime | None, otherwise: int) -> int:

@@ -30,6 +30,7 @@ Values = tuple[Value, ...]
 Period = Literal["hour", "day"]
 
 DIMENSIONS = ("team", "project", "key", "provider", "model", "operation", "status", "end_user", "tag")
+_KEY = DIMENSIONS.index("key")
 TOKEN_KINDS = Usage.__slots__
 TAGS = 32
 """So many of a call's tags are summed, the first ones by name."""
@@ -180,12 +181,11 @@ class Bucket(NamedTuple):
     end: int
 
 
-def fold(rows: Iterable[Row], zone: str) -> dict[tuple[Bucket, Values], Measures]:
+def fold(records: Iterable[Told], zone: str) -> dict[tuple[Bucket, Values], Measures]:
     """What the records come to, in every bucket of every cube."""
     by_hour: dict[tuple[Cube, int, Values], Measures] = {}
     begin = end = 0
-    for row in rows:
-        told = read(row)
+    for told in records:
         if not begin <= told.at < end:
             begin, end = bounds("hour", told.at, zone)
         for cube in CUBES:
@@ -197,6 +197,16 @@ def fold(rows: Iterable[Row], zone: str) -> dict[tuple[Bucket, Values], Measures
             bucket = Bucket(cube, period, zone, *bounds(period, hour, zone))  # a day is made of its hours
             add(cells.setdefault((bucket, values), {}), measures)
     return cells
+
+
+def last_used(records: Iterable[Told]) -> dict[str, int]:
+    """When the newest call of each key was admitted, ms."""
+    found: dict[str, int] = {}
+    for told in records:
+        key = told.values[_KEY]
+        if isinstance(key, str):
+            found[key] = max(told.at, found.get(key, 0))
+    return found
 
 
 def step_of(ms: int) -> int:
