@@ -378,6 +378,26 @@ def test_the_reset_date_is_true_for_a_budget(store: AuditedStore, clock: FakeClo
     assert refused(ask(quota)).fields["reset_date"] == "2026-08-01T04:00:00Z"
 
 
+@pytest.mark.parametrize("shadow", [False, True])
+def test_a_budget_with_what_was_carried_over_refuses_what_is_more(
+    shadow: bool, store: AuditedStore, clock: FakeClock
+) -> None:
+    """It names the sum of both, and whose limit it is; in shadow it is told like any other."""
+    quota = a_quota(store, clock=clock, limits=["$0.02/day carryover", "$9/day soft"], shadow=shadow)
+    spend(quota, 1)
+    clock.advance(86_400_000)
+    for _ in range(3):
+        spend(quota, 1)
+    outcome = ask(quota)
+    if shadow:
+        assert let_go(outcome).would_deny == ["$0.02/day carryover"]
+        return
+    error = refused(outcome)
+    assert error.message == "Daily budget of $0.03 exceeded for project 'app'"
+    assert (error.fields["limit_usd"], error.fields["current_usage_usd"]) == (0.03, 0.03)
+    assert [limit["rule"] for limit in error.fields["limits"]] == ["$0.02/day carryover"]
+
+
 def test_a_call_settles_in_the_window_that_it_was_made_in(store: AuditedStore, clock: FakeClock) -> None:
     """I-15."""
     quota = simple(store, clock, "$0.02/day")

@@ -304,9 +304,9 @@ class Attempt:
         self.claims = None
         engine.confirm(policy.plan)
         for entry in result.over:
-            meaning = policy.caps.get((entry.counter, entry.cap))
-            if meaning is not None and meaning.limit.mode != "soft":
-                self.would_deny.append(str(meaning.limit))
+            limit = policy.meaning(entry).limit
+            if limit.mode != "soft":
+                self.would_deny.append(str(limit))
         if self.would_deny:
             engine.count("would_deny")
         admission = Admission(self, policy, price, bound)

@@ -487,9 +487,8 @@ class Engine:
         ends = {counter.key: counter.until for counter, _ in policy.plan.lines}
         reasons = []
         for entry in over:
-            meaning = policy.caps.get((entry.counter, entry.cap))
-            if entry.hard and meaning is not None:
-                limit, node = meaning
+            if entry.hard:
+                limit, node = policy.meaning(entry)
                 reasons.append(
                     InTheWay(entry, limit, node.id, node.kind, node.name or node.id, ends[entry.counter])
                 )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..core.alerts import Alert
 from ..core.limits import Limit, bearing
-from ..core.steps import CONCURRENCY, COST, REMEMBER_MS, REQUESTS, TOKENS, Counter, Plan
+from ..core.steps import CONCURRENCY, COST, REMEMBER_MS, REQUESTS, TOKENS, Counter, Over, Plan
 from ..core.terms import PriceRule, amount_of
 from .nodes import Node, Path
 
@@ -42,6 +42,13 @@ class Policy:
     caps: dict[tuple[str, int], Meaning]
     budgets: tuple[tuple[str, int], ...]
     prices: tuple[PriceRule, ...] = ()
+
+    def meaning(self, over: Over) -> Meaning:
+        """The limit behind a cap that a call does not fit. The deciding one's may be more than its limit says, by what
+        was carried over; it stands first among those of its counter.
+        """
+        found = None if over.hard else self.caps.get((over.counter, over.cap))
+        return found or next(meaning for (key, _), meaning in self.caps.items() if key == over.counter)
 
 
 def compile_policy(path: Path, model: str | None, end_user: str | None, now: int) -> Policy:
