@@ -109,7 +109,7 @@ class ApiError(QuotawareError):
 
 
 class InvalidKeyFormat(ApiError):
-    """401: the key is not even well formed, or there is none (`missing_api_key`); answered without touching the store."""
+    """401: the key is not even well formed, or missing (`missing_api_key`); answered without touching the store."""
 
     status = 401
     type = "invalid_request"

@@ -30,6 +30,7 @@ from .housekeeping import Housekeeper
 from .inbound.edge import Edge
 from .inbound.identify import Identify
 from .inbound.middleware import App
+from .inbound.proxies import Proxies
 from .outbound.httpx import AsyncMeteredTransport, MeteredTransport, hook, metered
 from .outbound.manual import ManualCall
 from .outbound.meter import Meter
@@ -85,6 +86,8 @@ class Quota:
     shadow          decide and record everything, refuse nothing; also QUOTAWARE_SHADOW=1
     hosts           what a host speaks (`{"llm.internal": "openai"}`), or None where its traffic is no call
     key_ttl         seconds that a host route without LLM calls trusts what it knows of a key
+    trusted_proxies addresses and CIDR blocks of the proxies before the app, and "unix" for a Unix socket: only their
+                    `X-Forwarded-For` or `Forwarded` says from where a client calls
     lease           seconds that a reservation lives at a time; extended while bytes moved within `idle_max`, at most
                     `call_max` in all
     deadline        seconds that one trip to the store may take; None: as the store has it (Redis 0.25, others 1)
@@ -122,6 +125,7 @@ class Quota:
         shadow: bool = False,
         hosts: Mapping[str, str | None] | None = None,
         key_ttl: float = 5.0,
+        trusted_proxies: Iterable[str] = (),
         lease: float = 60.0,
         idle_max: float = 600.0,
         call_max: float = 3600.0,
@@ -177,7 +181,14 @@ class Quota:
         if self._limits is not None:
             self.engine.simple = Caller(SIMPLE_ORG, SIMPLE_PROJECT)
         self.meter = Meter(self.engine, hosts or {})
-        self.edge = Edge(self.engine, self.meter, self.instrument, identify, milliseconds("key_ttl", key_ttl))
+        self.edge = Edge(
+            self.engine,
+            self.meter,
+            self.instrument,
+            identify,
+            milliseconds("key_ttl", key_ttl),
+            Proxies(trusted_proxies),
+        )
         self._archive = None if records is None else Archive(self._guard, _other(records, store, clock))
         self._keeper = Housekeeper(self._guard, self._archive)
         self._lanes.told = self._told

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..context import Binding, Caller, Identity
+from ..core.addresses import contains
 from ..engine import Engine
 from ..errors import (
     AmbiguousCredentials,
@@ -26,12 +26,14 @@ from ..tenancy.nodes import Path
 from .credentials import carried, only_credential, our_credential, repeated
 from .cross_site import cross_site
 from .identify import Identify, Scope, asked
+from .proxies import Proxies
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
     """The inbound half of a Quota. `meter` is the outbound half that bindings carry, `instrument` installs its hook;
-    `key_ttl` is how long a host route trusts what it knows of a key, ms.
+    `key_ttl` is how long a host route trusts what it knows of a key, ms; `proxies` are those whose word is taken for
+    who a client is.
     """
 
     engine: Engine
@@ -39,6 +41,7 @@ class Edge:
     instrument: Callable[[], None]
     identify: Identify | None
     key_ttl: int
+    proxies: Proxies
 
     # a route of the host
 
@@ -152,9 +155,11 @@ class Edge:
         return _disabled(path) or actor
 
     def address(self, scope: Scope) -> str | None:
-        """The client's address, in its one form; None where there is none."""
-        client = scope.get("client")
-        return client[0] if client else None
+        """The client's address in its one form, as far as it can be believed (`Quota(trusted_proxies=…)`); None where
+        there is none.
+        """
+        found = self.proxies.client(scope)
+        return None if found is None else str(found)
 
 
 class HasEdge(Protocol):
@@ -181,16 +186,8 @@ def _disabled(path: Path) -> ApiError | None:
 
 
 def _elsewhere(path: Path, address: str | None) -> ApiError | None:
-    """Whether the key may not be used from here. An IPv4-mapped IPv6 address is the IPv4 one."""
+    """Whether the key may not be used from here. Who has no address is in no list."""
     key = path.key
-    if key is None or not key.addresses:
-        return None
-    try:
-        here = ipaddress.ip_address((address or "").partition("%")[0])
-    except ValueError:
-        here = None
-    if isinstance(here, ipaddress.IPv6Address) and here.ipv4_mapped is not None:
-        here = here.ipv4_mapped
-    if here is not None and any(here in ipaddress.ip_network(entry, strict=False) for entry in key.addresses):
+    if key is None or not key.addresses or contains(key.addresses, address):
         return None
     return PermissionDenied("API key may not be used from this address", code="address_not_allowed")

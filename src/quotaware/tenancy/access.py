@@ -6,11 +6,11 @@ changed or rotated only by who has its permissions at its place, and who is rest
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ..core.addresses import within as addresses_within
 from ..core.limits import Limit, within
 from ..core.permissions import ROLES, allows, covers
 from ..errors import PermissionDenied
@@ -160,15 +160,7 @@ def _models_within(models: Sequence[str], own: Sequence[str]) -> bool:
 
 
 def _addresses_within(addresses: Sequence[str], own: Sequence[str]) -> bool:
-    def fits(address: str) -> bool:
-        block = ipaddress.ip_network(address)
-        for entry in own:
-            other = ipaddress.ip_network(entry)
-            if block.version == other.version and block.subnet_of(other):  # type: ignore[arg-type]  # of one version
-                return True
-        return False
-
-    return bool(addresses) and all(map(fits, addresses))
+    return bool(addresses) and all(addresses_within(entry, own) for entry in addresses)
 
 
 def _limits_within(limits: Sequence[Limit], own: Sequence[Limit]) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable
 from typing import Any
 
 from ..core import permissions, windows
+from ..core.addresses import canonical
 from ..core.limits import Limit
 from ..errors import ConfigurationError
 
@@ -84,10 +84,15 @@ def permission(value: Any, field: str) -> None:
 
 def address(value: Any, field: str) -> None:
     """An IP address or a CIDR block."""
+    if not isinstance(value, str):
+        raise ConfigurationError(field, f"holds IP addresses and CIDR blocks: {value!r} is no text")
+    written_address(value, field)
+
+
+def written_address(value: str, field: str = "addresses") -> str:
+    """An IP address or CIDR block in its one form. Raises ConfigurationError."""
     try:
-        if not isinstance(value, str):
-            raise ValueError(f"{value!r} is no text")
-        ipaddress.ip_network(value)
+        return canonical(value)
     except ValueError as error:
         raise ConfigurationError(field, f"holds IP addresses and CIDR blocks: {error}") from None
 

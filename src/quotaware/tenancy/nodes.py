@@ -166,8 +166,12 @@ _ONLY: Final[dict[str, Kind]] = {
     ),
     "environment": "project",
 }
-_PARSED: Final[dict[str, Callable[[str], Any]]] = {"limits": Limit.parse, "alerts": Alert.parse}
-_SEVERAL: Final = ("models", "permissions", "addresses", "overrides", "prices")
+_PARSED: Final[dict[str, Callable[[str], Any]]] = {
+    "limits": Limit.parse,
+    "alerts": Alert.parse,
+    "addresses": checks.written_address,
+}
+_SEVERAL: Final = ("models", "permissions", "overrides", "prices")
 
 
 def fields_of(given: dict[str, Any]) -> dict[str, Any]:
