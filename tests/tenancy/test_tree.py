@@ -315,6 +315,19 @@ def test_a_node_is_found_by_id_or_by_a_name_that_is_the_only_one(tenancy, org):
         tenancy.find("No Org", "project", "Production")
 
 
+def test_a_place_is_named_by_id_or_by_a_name_that_only_one_of_its_kinds_has(tenancy, org):
+    tenancy.create_project(org, "ML", org=org, id="proj_ml")
+    assert tenancy.place(org, "team_ml_001", "project", "team") == "team_ml_001"
+    assert tenancy.place(org, "Production", "team", "project") == "proj_production"
+    assert tenancy.place(org, "Startup AI", "organization") == org
+    assert tenancy.place(org, "ML", "team") == "team_ml_001"
+    with pytest.raises(AlreadyExists, match="more than one team or project"):
+        tenancy.place(org, "ML", "team", "project")
+    for name in ("nobody", "proj_production", "", "\ud800", "a\0"):
+        with pytest.raises(NotFound, match="no team"):
+            tenancy.place(org, name, "team")
+
+
 def test_an_id_goes_before_a_name(tenancy, org):
     tenancy.create_project(org, "proj_production")
     assert tenancy.find(org, "project", "proj_production").id == "proj_production"

@@ -6,7 +6,7 @@ may act at all, is for who manages the organization.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -68,12 +68,40 @@ class Membership(Tree):
         if "groups" in changes:
             changes["groups"] = tuple(changes["groups"])
 
+        def change(old: Member) -> Member:
+            if changes.keys() & {"name", "email", "enabled"}:
+                self._require("org:manage", self._path(org, org))
+            return replace(old, **changes)
+
+        return self._alter(org, id, expect, change)
+
+    def give_role(self, org: str, id: str, role: str, node: str, *, expect: int | None = None) -> Member:
+        """A member holds one role more. Takes org:manage at the node."""
+        held = Holding(self._role_id(org, role), node)
+
+        def change(old: Member) -> Member:
+            self._require("org:manage", self._parent_of_role(org, node))
+            return replace(old, roles=tuple(dict.fromkeys((*old.roles, held))))
+
+        return self._alter(org, id, expect, change)
+
+    def take_role(self, org: str, id: str, role: str, node: str, *, expect: int | None = None) -> Member:
+        """A member holds one role less. Takes org:manage at the node. NotFound where the role is not held there."""
+        held = Holding(self._role_id(org, role), node)
+
+        def change(old: Member) -> Member:
+            self._require("org:manage", self._parent_of_role(org, node))
+            if held not in old.roles:
+                raise NotFound(f"'{old.name}' does not hold '{role[:100]}' at '{node}'")
+            return replace(old, roles=tuple(each for each in old.roles if each != held))
+
+        return self._alter(org, id, expect, change)
+
+    def _alter(self, org: str, id: str, expect: int | None, change: Callable[[Member], Member]) -> Member:
         def draft() -> Edit:
             rev, old = self._read(Member, "member", org, id)
             check_expected(old, expect)
-            new = replace(old, **changes)
-            if changes.keys() & {"name", "email", "enabled"}:
-                self._require("org:manage", self._path(org, org))
+            new = change(old)
             self._may_give(org, old.roles, new, old.groups)
             if new.name != old.name:
                 self._check_name(org, new)
@@ -286,7 +314,7 @@ class Membership(Tree):
             _, (doc,) = self._store.read(org, (name_or_id,))
             if doc is not None and is_a(of, doc):
                 return as_a(of, doc)
-        named = self._store.children(org, what, "", name_or_id, "", 2)
+        named = self._called(org, what, name_or_id)
         if len(named) > 1:
             raise AlreadyExists(
                 f"There is more than one {what} named '{name_or_id}'; give its id", code="ambiguous_name"

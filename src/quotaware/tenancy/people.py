@@ -41,8 +41,9 @@ class Role:
 
     def __post_init__(self) -> None:
         _check(self)
-        if predefined(self.name):
-            raise ConfigurationError("name", f"{self.name!r} is a predefined role; choose another name")
+        for field, value in (("id", self.id), ("name", self.name)):
+            if predefined(value):
+                raise ConfigurationError(field, f"{value!r} is a predefined role; choose another")
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,11 +120,17 @@ class Tree(Writes):
 
         Raises AlreadyExists with code `ambiguous_name` where several have the name.
         """
-        return self._seen(self._found(org, kind, name_or_id))
+        return self._seen(self._found(org, (kind,), name_or_id))
+
+    def place(self, org: str, name_or_id: str, *kinds: Kind) -> str:
+        """The id of the only node of these kinds that goes by this id or name. Takes nothing: what may be done there is
+        looked at by whatever is done. Raises as `find` does.
+        """
+        return self._found(org, kinds, name_or_id).nodes[0].id
 
     def path(self, org: str, kind: Kind, name_or_id: str) -> Path:
         """The same with all above it."""
-        path = self._found(org, kind, name_or_id)
+        path = self._found(org, (kind,), name_or_id)
         self._seen(path)
         return path
 
@@ -174,19 +180,20 @@ class Tree(Writes):
             self._require(_SEEING[node.kind], path)
         return node
 
-    def _found(self, org: str, kind: Kind, name_or_id: str) -> Path:
+    def _found(self, org: str, kinds: Sequence[Kind], name_or_id: str) -> Path:
         self._inside(org)
+        what = " or ".join(kinds)
         if is_id(name_or_id):
             _, (doc,) = self._store.read(org, (name_or_id,))
-            if doc is not None and doc.kind == kind:
+            if doc is not None and doc.kind in kinds:
                 return self._directory.load(org, name_or_id)
-        named = self._store.children(org, kind, "", name_or_id, "", 2)
+        named = [doc for kind in kinds for doc in self._called(org, kind, name_or_id)]
         if len(named) > 1:
             raise AlreadyExists(
-                f"There is more than one {kind} named '{name_or_id}'; give its id", code="ambiguous_name"
+                f"There is more than one {what} named '{name_or_id}'; give its id", code="ambiguous_name"
             )
         if not named:
-            raise missing(kind, name_or_id)
+            raise missing(what, name_or_id)
         return self._directory.load(org, named[0].id)
 
     # changing

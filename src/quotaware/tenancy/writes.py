@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 from ..errors import AlreadyExists, Conflict
-from ..stores.protocol import Change, Clock, Store
+from ..stores.protocol import Change, Clock, Doc, Store
 from .access import HOST, Actor
 from .directory import Directory, missing
 from .documents import Thing, as_a, is_a, kind_of, to_doc
@@ -108,6 +108,14 @@ class Writes:
             if doc is not None and is_a(of, doc):
                 return rev, as_a(of, doc)
         raise missing(what, id)
+
+    def _called(self, org: str, kind: str, name: str) -> list[Doc]:
+        """Up to two documents of a kind with this name, wherever they stand."""
+        if (
+            not isinstance(name, str) or not name.isprintable()
+        ):  # no name is that; not every store could look for it
+            return []
+        return self._store.children(org, kind, "", name, "", 2)
 
     def _require(self, permission: str, path: Path) -> None:
         self._actor.require(permission, path.ids)
