@@ -29,6 +29,7 @@ from .inbound.middleware import QuotaMiddleware
 from .quota import Quota
 from .stores.opening import register_store
 from .usage import UsageRecord
+from .version import __version__ as __version__
 
 __all__ = [
     "AlreadyExists",
@@ -55,4 +56,3 @@ __all__ = [
     "denial_of",
     "register_store",
 ]
-__version__ = "0.1.0"

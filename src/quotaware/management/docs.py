@@ -1,0 +1,50 @@
+"""The pages that tell of the API: its OpenAPI document, and a page to read it and try it in.
+
+The page is plain files of this package and needs nothing from elsewhere. It works below any mount, since all that it
+asks for is relative to itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+
+from .app import Page, Told
+from .openapi import document
+from .routes import Route
+
+_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+_POLICY = (
+    ("content-security-policy", _CSP),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-opener-policy", "same-origin"),
+)
+_FILES = {
+    "/docs": ("index.html", "text/html; charset=utf-8"),
+    "/docs/docs.css": ("docs.css", "text/css; charset=utf-8"),
+    "/docs/docs.js": ("docs.js", "text/javascript; charset=utf-8"),
+}
+
+
+def pages(routes: Iterable[Route]) -> Mapping[str, Page]:
+    """`/openapi.json` and `/docs`, of this table."""
+    return {"/openapi.json": _described(routes), **{path: _file(*of) for path, of in _FILES.items()}}
+
+
+def _described(routes: Iterable[Route]) -> Page:
+    rest = json.dumps(document(routes), separators=(",", ":"))
+
+    def page(root: str) -> Told:
+        servers = json.dumps([{"url": root or "/"}])
+        return Told(200, f'{{"servers":{servers},{rest[1:]}'.encode(), _POLICY)
+
+    return page
+
+
+def _file(name: str, media: str) -> Page:
+    told = Told(200, (files(__package__) / "pages" / name).read_bytes(), _POLICY, media)
+    return lambda root: told
