@@ -262,6 +262,10 @@ def test_a_key_can_make_calls_unless_told_otherwise(tenancy, org):
     made = tenancy.create_key("proj_production", permissions=["chat:create"], addresses=["10.0.0.0/8", "::1"])
     assert made.node.permissions == ("chat:create",)
     assert made.node.addresses == ("10.0.0.0/8", "::1")
+    written = tenancy.create_key(
+        "proj_production", addresses=["::ffff:10.0.0.1", "FE80::%eth0/10", "::1/128"]
+    )
+    assert written.node.addresses == ("10.0.0.1", "fe80::/10", "::1")
 
 
 def test_a_key_is_found_by_its_digest_and_its_secret_is_kept_nowhere(tenancy, store, directory, org):

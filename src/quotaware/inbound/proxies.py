@@ -21,7 +21,7 @@ UNIX = "unix"
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  # RFC 9110's word
 _PAIR = re.compile(rf'[ \t]*(?:({_TOKEN})=({_TOKEN}|"(?:[^"\\]|\\.)*")[ \t]*)?(;|,|\Z)')
 """A pair and what ends it; a pair may be missing."""
-_PORT = re.compile(r"(?::[0-9]{1,5}|:[._0-9A-Za-z-]+)?")
+_PORT = re.compile(r"(?::[._0-9A-Za-z-]+)?")
 
 
 class Proxies:
