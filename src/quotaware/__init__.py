@@ -5,6 +5,7 @@ app.add_middleware(QuotaMiddleware, quota=quota)
 """
 
 from .context import Identity
+from .core.explanation import Explanation
 from .core.limits import Limit
 from .core.prices import Price
 from .core.totals import Total
@@ -36,6 +37,7 @@ __all__ = [
     "ApiError",
     "AuthenticationError",
     "ConfigurationError",
+    "Explanation",
     "Identity",
     "InvalidKeyFormat",
     "Limit",

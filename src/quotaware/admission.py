@@ -20,7 +20,7 @@ from .core.bounds import Call
 from .core.charges import Outcome, charge
 from .core.money import MAX_AMOUNT
 from .core.prices import Price
-from .core.steps import COST, NOTHING, Amounts, Peek, Plan, Reserve, Result, Settle
+from .core.steps import COST, NOTHING, Amounts, Answer, Over, Peek, Plan, Reserve, Result, Settle
 from .errors import ApiError, PermissionDenied, QuotaExceeded, StoreError
 from .stores.thread import Lease
 from .stores.tickets import Steps
@@ -56,9 +56,22 @@ _json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class Attempt:
-    """One call on its way to an admission."""
+    """One call on its way to an admission; `dry`: to one that is only looked at, and holds and records nothing.
 
-    def __init__(self, engine: Engine, call: Call, binding: Binding, may_wait: bool) -> None:
+    Tells what it was decided by last: the caller's `path`, the `policy` and the `bound`, the caps that were in the way
+    (`over`), and the store's last `answer`.
+    """
+
+    def __init__(
+        self, engine: Engine, call: Call, binding: Binding, may_wait: bool, *, dry: bool = False
+    ) -> None:
+        self.dry = dry
+        self.path = Path("", 0, ())
+        self.policy: Policy | None = None
+        self.price: Price | None = None
+        self.bound: Bound | None = None
+        self.over: tuple[Over, ...] = ()
+        self.answer: Answer | None = None
         self.engine = engine
         self.call = call
         self.binding = binding
@@ -82,6 +95,7 @@ class Attempt:
                 path = yield from self.engine.place(caller, known)
                 if isinstance(path, ApiError):
                     return (yield from self.run_unknown(path))
+                self.path = path
                 outcome = yield from self._try(caller, path)
                 if isinstance(outcome, Admission | ApiError):
                     return outcome
@@ -103,7 +117,7 @@ class Attempt:
         engine = self.engine
         shadow = engine.settings.shadow
         refusal = engine.permitted(self.call, path, caller)
-        policy = engine.policy(path, self.call, caller)
+        policy = self.policy = engine.policy(path, self.call, caller)
         price = engine.price(self.call, policy)
         if refusal is None and isinstance(price, ApiError):
             refusal = price
@@ -124,7 +138,7 @@ class Attempt:
             if not shadow:
                 return refusal
             self.would_deny.append(refusal.code)
-        usable = None if isinstance(price, ApiError) else price
+        usable = self.price = None if isinstance(price, ApiError) else price
         about = self._about(caller, path)
         try:
             return (yield from self._reserve(policy, usable, about))
@@ -139,10 +153,11 @@ class Attempt:
         engine = self.engine
         recut = 0
         while True:
-            bound = engine.bound(self.call, price, policy, engine.left(policy))
+            bound = self.bound = engine.bound(self.call, price, policy, engine.left(policy))
             if (yield from self._behind_others(policy.plan, bound)):
                 continue  # with a bound from the figures of now
             result = yield from self._ask(self._reserve_step(policy.plan, bound, about))
+            self.over = result.over
             if result.verdict != "denied":
                 return self._answered(policy, price, bound, result)
             engine.note_totals(result.over)
@@ -239,6 +254,8 @@ class Attempt:
         return True
 
     def _release(self, plan: Plan) -> None:
+        if self.dry:  # nothing was held
+            return
         self.engine.lanes.post(plan.org, Settle(self.id, plan, NOTHING, "{}", "released"))
 
     def note(self, caller: Caller, path: Path, bound: Bound) -> None:
@@ -264,7 +281,13 @@ class Attempt:
             self.about,
             wait=self.may_wait,
             force=settings.shadow,
+            dry=self.dry,
         )
+
+    def probe(self, plan: Plan, hold: Amounts) -> Steps[tuple[Over, ...]]:
+        """The caps that so much more would pass. Raises `StoreError`."""
+        id = self.engine.ids.new(self.engine.now())
+        return (yield from self._ask(Reserve(id, plan, hold, NOTHING, 0, "", dry=True))).over
 
     def _ask(self, op: Reserve | Peek) -> Steps[Result]:
         lanes = self.engine.lanes
@@ -275,9 +298,12 @@ class Attempt:
             if not ticket.done:
                 raise StoreError("the store did not answer in time")
             result, answer = ticket.value()
+            self.answer = answer
             answered = True
         finally:
-            if not answered and isinstance(op, Reserve):  # what may have been granted is let go
+            if (
+                not answered and isinstance(op, Reserve) and not op.dry
+            ):  # what may have been granted is let go
                 self._release(op.plan)
         if result.verdict in {"window", "old"}:
             self.engine.ahead = answer.now - self.engine.clock()
@@ -302,11 +328,13 @@ class Attempt:
     def _admitted(self, policy: Policy, price: Price | None, bound: Bound, result: Result) -> Admission:
         engine = self.engine
         self.claims = None
-        engine.confirm(policy.plan)
         for entry in result.over:
             limit = policy.meaning(entry).limit
             if limit.mode != "soft":
                 self.would_deny.append(str(limit))
+        if self.dry:
+            return Admission(self, policy, price, bound, dry=True)
+        engine.confirm(policy.plan)
         if self.would_deny:
             engine.count("would_deny")
         admission = Admission(self, policy, price, bound)
@@ -339,7 +367,14 @@ class Admission:
     )
 
     def __init__(
-        self, attempt: Attempt, policy: Policy, price: Price | None, bound: Bound, *, degraded: bool = False
+        self,
+        attempt: Attempt,
+        policy: Policy,
+        price: Price | None,
+        bound: Bound,
+        *,
+        degraded: bool = False,
+        dry: bool = False,
     ) -> None:
         self.engine = attempt.engine
         self.id = attempt.id
@@ -352,9 +387,11 @@ class Admission:
         self.began = time.monotonic()
         self._about = attempt.about
         self.degraded = degraded  # let go without the store: nothing is reserved for it
-        self._lease: Lease | None = None if degraded else self.engine.lanes.keep(self.id, policy.plan)
+        self._lease: Lease | None = None if degraded or dry else self.engine.lanes.keep(self.id, policy.plan)
         self._pid = os.getpid()
         self._end = Lock()  # taken by the end that counts, never let go
+        if dry:
+            self._end.acquire()
 
     @property
     def cap(self) -> int | None:

@@ -325,14 +325,23 @@ class Engine:
         """
         try:
             yield from self.prepared()
-            outcome = yield from self._admit(call, binding, may_wait)
+            may_wait = may_wait and self.settings.settle_wait > 0
+            outcome = yield from self._decide(Attempt(self, call, binding, may_wait))
         except StoreError as error:
             outcome = self.outage.admit(call, binding, error)
         self.count("denied" if isinstance(outcome, ApiError) else "admitted")
         return outcome
 
-    def _admit(self, call: Call, binding: Binding, may_wait: bool) -> Steps[Admission | ApiError]:
-        attempt = Attempt(self, call, binding, may_wait and self.settings.settle_wait > 0)
+    def look(self, call: Call, binding: Binding) -> Steps[tuple[Attempt, Admission | ApiError]]:
+        """Decides a call as `admit` does that must not wait, and holds, records and counts nothing. The admission is to
+        be looked at only. Raises `StoreError` where the store does not answer: nobody can tell then.
+        """
+        yield from self.prepared()
+        attempt = Attempt(self, call, binding, may_wait=False, dry=True)
+        return attempt, (yield from self._decide(attempt))
+
+    def _decide(self, attempt: Attempt) -> Steps[Admission | ApiError]:
+        binding = attempt.binding
         caller = binding.caller
         if not isinstance(caller, Caller):
             resolved = yield from self.resolve(caller or Identity())

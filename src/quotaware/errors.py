@@ -73,6 +73,7 @@ class ApiError(QuotawareError):
     message      for a person
     fields       what else stands in the body (`limit_usd`, `reset_date`, `limits`, …), JSON values only
     retry_after  whole seconds until a repeat can succeed, or None where waiting does not help
+    until        ms from which on a repeat can succeed, other traffic aside; None where that is not known, or never
     """
 
     status: ClassVar[int] = 500
@@ -86,12 +87,14 @@ class ApiError(QuotawareError):
         code: str | None = None,
         fields: Mapping[str, Any] | None = None,
         retry_after: int | None = None,
+        until: int | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
         self.fields: dict[str, Any] = dict(fields or {})
         self.retry_after = retry_after
+        self.until = until
 
     def body(self, request_id: str | None = None) -> dict[str, Any]:
         """The JSON body: `{"error": {"type", "message", "code", …fields, "request_id"}}`."""

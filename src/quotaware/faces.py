@@ -6,28 +6,50 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol, Unpack
+from typing import Any, Protocol, Required, TypedDict, Unpack
 
 import anyio.to_thread
 
 from .context import NOBODY
+from .core.explanation import Explanation
 from .core.rollups import Period
 from .core.totals import Narrowed, Total
 from .engine import Engine
+from .explaining import explain
+from .outbound.meter import Meter
 from .rollups import Folder
 from .stores.protocol import Store
+from .stores.tickets import drive
 from .tenancy.service import Tenancy
 from .usage import PAGE, UsageLog, UsageRecord
+
+
+class Asked(TypedDict, total=False):
+    """What `Quota.explain` is asked."""
+
+    model: Required[str]
+    provider: str | None
+    operation: str
+    input: int | None
+    max_output: int | None
+    key: str | None
+    project: str | None
+    member: str | None
+    organization: str | None
+    end_user: str | None
+    tags: Mapping[str, str] | None
+    address: str | None
 
 
 class HasParts(Protocol):
     """What the faces need of a Quota."""
 
     engine: Engine
+    meter: Meter
     store: Store
 
     def flush(self, timeout: float = 1.0) -> bool: ...
@@ -37,8 +59,13 @@ class Blocking:
     """The face for sync code: `tenancy` makes and changes the tree, `usage` tells what was used."""
 
     def __init__(self, quota: HasParts, tenancy: Tenancy, folder: Folder | None = None) -> None:
+        self._quota = weakref.proxy(quota)
         self.tenancy = tenancy
         self.usage = BlockingUsage(quota, UsageLog(quota.store, folder, quota.engine.now))
+
+    def explain(self, **asked: Unpack[Asked]) -> Explanation:
+        """The same as `Quota.explain`, for sync code."""
+        return drive(explain(self._quota.engine, self._quota.meter.binding(), **asked))
 
 
 class BlockingUsage:

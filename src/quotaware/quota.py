@@ -12,20 +12,22 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import anyio.to_thread
 
 from .archive import Archive
 from .context import Binding, Caller, Identity, bound, current
-from .core.bounds import BoundMode, Call
+from .core.bounds import BoundMode
+from .core.explanation import Explanation
 from .core.limits import Limit
 from .core.prices import Price, PriceBook, UsdPerMillion
 from .core.steps import Answer, Op
 from .core.windows import zone
 from .engine import Engine
 from .errors import ConfigurationError, InvalidKeyFormat, StoreError
-from .faces import Awaited, AwaitedUsage, Blocking
+from .explaining import described, explain
+from .faces import Asked, Awaited, AwaitedUsage, Blocking
 from .housekeeping import Housekeeper
 from .inbound.edge import Edge
 from .inbound.identify import Identify
@@ -35,13 +37,14 @@ from .outbound.httpx import AsyncMeteredTransport, MeteredTransport, hook, meter
 from .outbound.manual import ManualCall
 from .outbound.meter import Meter
 from .rollups import Folder
-from .settings import OnStoreError, Settings, milliseconds, whole
+from .settings import OnStoreError, Settings, milliseconds
 from .stores.guard import Guard, guarded
 from .stores.lanes import Lanes
 from .stores.memory import system_clock
 from .stores.opening import open_store
 from .stores.protocol import Clock, Store
 from .stores.thread import LeaseTerms
+from .stores.tickets import drive_async
 from .tenancy import keys
 from .tenancy.directory import Directory
 from .tenancy.nodes import Node
@@ -284,19 +287,21 @@ class Quota:
         is no body to write it into, so it is the app's to keep.
         Raises `ConfigurationError`.
         """
-        for name, value in (("provider", provider), ("model", model), ("operation", operation)):
-            if not (isinstance(value, str) or (value is None and name == "provider")):
-                raise ConfigurationError(name, f"{reprlib.repr(value)} is no text")
-        call = Call(
-            provider,
-            operation,
-            model,
-            cap=None if max_output is None else whole("max_output", max_output),
-            media=0 if input is None else whole("input", input),
-            opaque=input is None,
-            generates=max_output != 0,
-        )
-        return ManualCall(self.meter, call)
+        return ManualCall(self.meter, described(provider, model, operation, input, max_output))
+
+    async def explain(self, **asked: Unpack[Asked]) -> Explanation:
+        """May this caller make this call now, and if not, why and until when? Decided by the same steps as the call
+        itself, which reserve, record and count nothing; `quota.blocking.explain` is the same for sync code.
+
+        The call: `provider`, `model`, `operation`, at most `input` tokens in and `max_output` out, as for `call`.
+        The caller: a `key` (its secret or its id), a `project`, a `member`, an `end_user`, `tags`; `organization` where
+        several have one of the id. Nobody named: whoever calls here. `address`: from where a key is used; not judged
+        where it is not given.
+
+        Raises `ConfigurationError`, `InvalidKeyFormat` and `NotFound` (a key that there is none of), and `StoreError`
+        where the store does not answer.
+        """
+        return await drive_async(explain(self.engine, self.meter.binding(), **asked))
 
     # managing
 

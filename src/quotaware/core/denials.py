@@ -6,7 +6,7 @@ the way, the one that frees last gives type and figures, and all stand in `limit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -68,7 +68,8 @@ def denial(reasons: Sequence[InTheWay], now: int) -> ApiError:
     worst = max(reasons, key=lambda reason: _frees(reason.over, now))
     over, limit = worst.over, worst.limit
     fields: dict[str, Any] = {"limits": [_figures(reason) for reason in reasons]}
-    wait = HELD_RETRY_S if over.waits else over.fits_at and seconds_until(over.fits_at, now)
+    until = None if over.waits else over.fits_at
+    wait = HELD_RETRY_S if over.waits else until and seconds_until(until, now)
     retry_after = wait if wait is not None and wait <= RETRY_MAX_S else None
     if limit.metric == "cost":
         fields |= {
@@ -76,9 +77,9 @@ def denial(reasons: Sequence[InTheWay], now: int) -> ApiError:
             "limit_usd": float(to_usd(over.cap)),
             "reset_date": iso(worst.resets_at) if worst.resets_at else None,
         }
-        return QuotaExceeded(_message(worst), fields=fields, retry_after=retry_after)
+        return QuotaExceeded(_message(worst), fields=fields, retry_after=retry_after, until=until)
     fields["retry_after_seconds"] = retry_after
-    return RateLimitExceeded(_message(worst), fields=fields, retry_after=retry_after)
+    return RateLimitExceeded(_message(worst), fields=fields, retry_after=retry_after, until=until)
 
 
 def stopped(reason: InTheWay, now: int) -> ApiError:
@@ -98,6 +99,7 @@ def stopped(reason: InTheWay, now: int) -> ApiError:
         code="stopped",
         fields=fields,
         retry_after=wait if wait is not None and wait <= RETRY_MAX_S else None,
+        until=reason.until or None,
     )
 
 
@@ -125,22 +127,21 @@ def _message(reason: InTheWay) -> str:
 
 def _figures(reason: InTheWay) -> dict[str, Any]:
     over = reason.over
-    money = reason.limit.metric == "cost"
-    figures = {
-        name: float(to_usd(value)) if money else value
-        for name, value in (
-            ("limit", over.cap),
-            ("used", over.used),
-            ("held", over.held),
-            ("asked", over.asked),
-        )
-    }
+    amounts = {"limit": over.cap, "used": over.used, "held": over.held, "asked": over.asked}
+    return figures(reason.limit, reason.node, reason.kind, reason.name, amounts, reason.resets_at)
+
+
+def figures(
+    limit: Limit, node: str, kind: str, name: str, amounts: Mapping[str, int], resets_at: int | None
+) -> dict[str, Any]:
+    """A limit of a node as JSON, with these amounts of its metric: money in dollars."""
+    money = limit.metric == "cost"
     return {
-        "rule": str(reason.limit),
-        "on": reason.node,
-        "kind": reason.kind,
-        "name": reason.name,
-        "metric": reason.limit.metric,
-        **figures,
-        "resets_at": iso(reason.resets_at) if reason.resets_at else None,
+        "rule": str(limit),
+        "on": node,
+        "kind": kind,
+        "name": name,
+        "metric": limit.metric,
+        **{word: float(to_usd(amount)) if money else amount for word, amount in amounts.items()},
+        "resets_at": iso(resets_at) if resets_at else None,
     }

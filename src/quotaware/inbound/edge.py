@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..context import Binding, Caller, Identity
-from ..core.addresses import contains
 from ..engine import Engine
 from ..errors import (
     AmbiguousCredentials,
@@ -21,7 +20,7 @@ from ..errors import (
 )
 from ..stores.tickets import Steps, drive_async
 from ..tenancy import keys
-from ..tenancy.access import Actor, of_key
+from ..tenancy.access import Actor, elsewhere, of_key
 from ..tenancy.nodes import Path
 from .credentials import carried, only_credential, our_credential, repeated
 from .cross_site import cross_site
@@ -90,7 +89,7 @@ class Edge:
     def _unfit(self, path: Path, caller: Caller, address: str | None) -> ApiError | None:
         """A dead key is answered at once; what is merely disabled or stopped bears on LLM calls only."""
         refusal = self.engine.standing(path, caller)
-        return refusal if isinstance(refusal, AuthenticationError) else _elsewhere(path, address)
+        return refusal if isinstance(refusal, AuthenticationError) else elsewhere(path, address)
 
     # a mount of ours
 
@@ -183,11 +182,3 @@ def _disabled(path: Path) -> ApiError | None:
                 f"{node.kind.capitalize()} '{node.name or node.id}' is disabled", code="disabled"
             )
     return None
-
-
-def _elsewhere(path: Path, address: str | None) -> ApiError | None:
-    """Whether the key may not be used from here. Who has no address is in no list."""
-    key = path.key
-    if key is None or not key.addresses or contains(key.addresses, address):
-        return None
-    return PermissionDenied("API key may not be used from this address", code="address_not_allowed")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ..core.addresses import contains
 from ..core.addresses import within as addresses_within
 from ..core.limits import Limit, within
 from ..core.permissions import ROLES, allows, covers
@@ -101,6 +102,14 @@ def of_member(member: Member, groups: Mapping[str, Group], roles: Mapping[str, R
     ]
     grants = tuple(Grant(node, permissions_of(role, roles), role) for role, node in held)
     return Actor("member", member.id, member.name, member.parent, grants)
+
+
+def elsewhere(path: Path, address: str | None) -> PermissionDenied | None:
+    """Why a path's key may not be used from this address, if so. Who has no address is in no list."""
+    key = path.key
+    if key is None or not key.addresses or contains(key.addresses, address):
+        return None
+    return PermissionDenied("API key may not be used from this address", code="address_not_allowed")
 
 
 def permissions_of(role: str, roles: Mapping[str, Role]) -> tuple[str, ...]:
