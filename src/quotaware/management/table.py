@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import groups, me, members, roles
+from . import allocations, groups, me, members, roles
 from .routes import Route
 
-ROUTES: tuple[Route, ...] = (*me.ROUTES, *members.ROUTES, *groups.ROUTES, *roles.ROUTES)
+ROUTES: tuple[Route, ...] = (*me.ROUTES, *members.ROUTES, *groups.ROUTES, *roles.ROUTES, *allocations.ROUTES)

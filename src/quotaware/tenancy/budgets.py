@@ -30,6 +30,7 @@ class Shares(NamedTuple):
             f"{format_usd(self.limit.amount)}/{self.limit.window}",
             code="over_allocated",
             fields={
+                "errors": [{"field": "limits", "message": "has a budget over what the parent has left"}],
                 "parent_budget_usd": float(to_usd(self.limit.amount)),
                 "allocated_usd": float(to_usd(self.given)),
                 "requested_usd": float(to_usd(asked)),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from ..core.alerts import SHARE, Alert
+from ..core.alerts import SHARE, STOPS, Action, Alert
 from ..core.limits import Limit
 from ..core.windows import Window
 from ..errors import ConfigurationError
+from .budgets import budgets, children
 from .keys import Kind, is_id, new_id
 from .nodes import Node, Path
 from .tree import Tree
@@ -24,6 +27,8 @@ PERIODS = {
     "never": "life",
 }
 """The window of a reset period."""
+_CHILDREN: dict[Kind, tuple[Kind, ...]] = {"organization": ("team", "project"), "team": ("project",)}
+"""What stands below a node that is shared out; the first is what is made for a target that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,14 @@ class Enforcement:
     disable: bool = False
 
 
+class Allocated(NamedTuple):
+    """A node, its children, and by window: its budget (None: it has none) and what of it they have, nano-dollars."""
+
+    parent: Node
+    children: tuple[Node, ...]
+    sums: Mapping[str, tuple[int | None, int]]
+
+
 class Sharing(Tree):
     """Sharing out."""
 
@@ -67,50 +80,79 @@ class Sharing(Tree):
 
         def draft() -> Edit:
             path = self._path(org, node)
-            parent = path.nodes[0]
             self._require("quota:manage", path)
-            if parent.kind not in ("organization", "team"):
+            if path.nodes[0].kind not in _CHILDREN:
                 raise ConfigurationError("team_id", "names an organization or a team")
             before: list[Node] = []
             after: list[Node] = []
             resume: list[str] = []
-            for share, ids in zip(shares, made, strict=True):
-                old = self._target(org, parent, share.target)
-                base = old or self._new_target(path, share.target, ids)
-                if any(base.id == each.id for each in after):
-                    raise ConfigurationError("target", f"{share.target!r} is named twice")
-                new = _with_share(base, share, enforcement)
-                self._check_new(path, new)
-                if old is not None:
-                    before.append(old)
-                    self._above_children(Path(org, path.rev, (old, *path.nodes)), old, new)
-                    if self._runs_again(Path(org, path.rev, (old, *path.nodes)), new, {"limits": new.limits}):
-                        resume.append(new.id)
-                        new = replace(new, stopped=None)
+            for number, (share, ids) in enumerate(zip(shares, made, strict=True)):
+                try:
+                    old, new, again = self._shared(path, share, enforcement, ids, after)
+                except ConfigurationError as error:
+                    field = "target" if error.field == "name" else error.field
+                    raise ConfigurationError(
+                        f"allocations[{number}].{field}", str(error).partition(": ")[2]
+                    ) from None
+                before += [old] if old is not None else []
                 after.append(new)
+                resume += [new.id] if again else []
             self._within_budget(path, before, after)
-            return Edit(f"{parent.kind}.allocate", path.rev, tuple(before), tuple(after), tuple(resume))
+            return Edit(
+                f"{path.nodes[0].kind}.allocate", path.rev, tuple(before), tuple(after), tuple(resume)
+            )
 
         return tuple(thing for thing in self._commit(org, draft).after if isinstance(thing, Node))
 
+    def allocated(self, org: str, node: str) -> Allocated:
+        """A node with its children, and what of its budgets they have. Takes quota:read."""
+        path = self._path(org, node)
+        self._require("quota:read", path)
+        parent = path.nodes[0]
+        if parent.kind not in _CHILDREN:
+            raise ConfigurationError("team_id", "names an organization or a team")
+        below = tuple(sorted(children(self._store, org, parent), key=lambda child: child.id))
+        given: Counter[str] = Counter()
+        for child in below:
+            given.update({window: limit.amount for window, limit in budgets(child).items()})
+        own = {window: limit.amount for window, limit in budgets(parent).items()}
+        return Allocated(
+            parent, below, {window: (own.get(window), given[window]) for window in {**own, **given}}
+        )
+
+    def _shared(
+        self, path: Path, share: Share, enforcement: Enforcement, ids: tuple[str, str], others: Sequence[Node]
+    ) -> tuple[Node | None, Node, bool]:
+        """A child before and after its share, and whether it runs again where a threshold had stopped it."""
+        old = self._target(path.org, path.nodes[0], share.target)
+        base = old or self._new_target(path, share.target, ids)
+        if any(base.id == each.id or (base.kind, base.name) == (each.kind, each.name) for each in others):
+            raise ConfigurationError("target", f"{share.target!r} is named twice")
+        new = _with_share(base, share, enforcement)
+        self._check_new(path, new)
+        if old is None:
+            return None, new, False
+        own = Path(path.org, path.rev, (old, *path.nodes))
+        self._above_children(own, old, new)
+        again = self._runs_again(own, new, {"limits": new.limits})
+        return old, replace(new, stopped=None) if again else new, again
+
     def _target(self, org: str, parent: Node, target: str) -> Node | None:
-        kind = _child_kind(parent)
+        kinds = _CHILDREN[parent.kind]
         if is_id(target):
             _, (doc,) = self._store.read(org, (target,))
-            if doc is not None and doc.kind in ("team", "project") and doc.parent == parent.id:
+            if doc is not None and doc.kind in kinds and doc.parent == parent.id:
                 return self._as_node(doc)
-        named = self._store.children(org, kind, parent.id, target, "", 1)
+        if not target.isprintable():
+            return None
+        named = [doc for kind in kinds for doc in self._store.children(org, kind, parent.id, target, "", 1)]
         return self._as_node(named[0]) if named else None
 
     def _new_target(self, path: Path, target: str, ids: tuple[str, str]) -> Node:
         parent = path.nodes[0]
-        kind = _child_kind(parent)
+        kind = _CHILDREN[parent.kind][0]
         self._require("team:create" if kind == "team" else "quota:manage", path)
         return self._node(kind, ids[0] if kind == "team" else ids[1], parent.id, target)
-
-
-def _child_kind(parent: Node) -> Kind:
-    return "team" if parent.kind == "organization" else "project"
 
 
 def _with_share(node: Node, share: Share, enforcement: Enforcement) -> Node:
@@ -123,11 +165,22 @@ def _with_share(node: Node, share: Share, enforcement: Enforcement) -> Node:
         carryover=share.carryover,
     )
     others = tuple(each for each in node.limits if each.shape != limit.shape)
-    wanted = {"email": enforcement.notify or not enforcement.hard, "close": enforcement.disable}
-    kept = tuple(each for each in node.alerts if not (each.limit == limit.shape and each.share == SHARE))
+    wanted: dict[Action, bool] = {
+        "email": enforcement.notify or not enforcement.hard,
+        "close": enforcement.disable,
+    }
+    kept = tuple(
+        each
+        for each in node.alerts
+        if not (each.limit == limit.shape and each.share == SHARE and each.action in wanted)
+    )
     alerts = tuple(
-        Alert("close" if action == "close" else "email", share=SHARE, limit=limit.shape)
-        for action, is_wanted in wanted.items()
-        if is_wanted
+        Alert(action, share=SHARE, limit=limit.shape) for action, is_wanted in wanted.items() if is_wanted
     )
     return replace(node, limits=(*others, limit), alerts=(*kept, *alerts))
+
+
+def enforced(node: Node, limit: Limit) -> Enforcement:
+    """What is said and done when this budget of a node is used up."""
+    actions = {each.action for each in node.alerts if each.limit == limit.shape and each.share == SHARE}
+    return Enforcement(limit.mode == "hard", bool(actions - STOPS), "close" in actions)
