@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 
+from quotaware.core.models import Model
 from quotaware.core.steps import REQUESTS, Answer, Op, Plan, Reserve, Row, Settle
 from quotaware.errors import StoreError
 from quotaware.stores.memory import MemoryStore
@@ -161,6 +162,10 @@ def check_books(store: Store, org: str, plans: Mapping[str, Plan] | None = None)
     check(store, org, lambda row: _plan_then(store, org, row) if plans is None else plans[row.id])
 
 
+def _models(about: Mapping[str, str]) -> list[Model]:
+    return [Model(about.get("provider"), about["model"])] if "model" in about else []
+
+
 def _plan_then(store: Store, org: str, row: Row) -> Plan:
     about = json.loads(row.about or "{}")
     found: list[nodes.Node] = []
@@ -172,7 +177,7 @@ def _plan_then(store: Store, org: str, row: Row) -> Plan:
         above = doc.parent
     path = nodes.Path(org, 0, tuple(found))
     return (
-        compile_policy(path, about.get("model"), about.get("end_user"), row.at).plan
+        compile_policy(path, _models(about), about.get("end_user"), row.at).plan
         if found
         else Plan(org, 0, (), ())
     )

@@ -419,7 +419,7 @@ class Admission:
         engine, call, bound = self.engine, self.call, self.bound
         if self._lease is not None:
             engine.lanes.drop(self._lease)
-        charged = charge(call, self.price, bound.input, bound.output, outcome)
+        charged = charge(call, self.price and self.price.told(model), bound.input, bound.output, outcome)
         self.binding.settled(self.id, charged.cost)
         if charged.quality == "exact" and outcome.status < 300:
             engine.learn(call, self.policy, charged.usage, bound.input)

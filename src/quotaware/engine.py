@@ -11,7 +11,7 @@ import logging
 from collections import Counter as Tally
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from threading import RLock
 from typing import TypeVar
 
@@ -23,10 +23,10 @@ from .core import bounds
 from .core.alerts import Stop
 from .core.bounds import Call
 from .core.denials import InTheWay, denial, stopped
-from .core.limits import matches
+from .core.models import ANY, Model, refused
 from .core.money import MAX_AMOUNT
 from .core.permissions import allows
-from .core.prices import Price, PriceBook
+from .core.prices import Price, PriceBook, dearest
 from .core.steps import NOTHING, Amounts, Answer, Op, Over, Plan, Settle
 from .core.terms import PriceRule
 from .core.usage import Usage
@@ -89,7 +89,7 @@ class Engine:
         self.unready = ""  # why the store cannot be used, as long as it cannot
         self.room = WaitingRoom(settings.max_waiters)
         self.ids = Ids()
-        self.policies: SharedCache[tuple[str, str, str | None, str | None, str], Policy] = SharedCache(
+        self.policies: SharedCache[tuple[str, str, tuple[Model, ...], str | None, str], Policy] = SharedCache(
             POLICIES
         )
         self._totals: dict[str, tuple[int, int]] = {}
@@ -381,30 +381,19 @@ class Engine:
             if not call.free and not allows(held, wanted):
                 return PermissionDenied(f"{who} does not have '{wanted}' permission")
         for node in path.nodes:
-            if (
-                node.models
-                and call.model is not None
-                and not any(matches(p, call.model) for p in node.models)
-            ):
-                return PermissionDenied(
-                    f"Model '{call.model}' is not allowed for {node.kind} '{node.name}'",
-                    code="model_not_allowed",
-                )
-            if node.models and call.model is None and not call.free:
-                return PermissionDenied(
-                    f"{node.kind.capitalize()} '{node.name}' allows certain models only, and this endpoint names none",
-                    code="model_ambiguous",
-                )
+            if node.models and (refusal := _off_list(call, node)):
+                return refusal
         return None
 
     def policy(self, path: Path, call: Call, caller: Caller) -> Policy:
-        """The compiled policy of a path for a model and end user, in the windows of now."""
-        key = (path.org, path.nodes[0].id if path.nodes else "", call.model, caller.end_user, caller.member)
+        """The compiled policy of a path for a call's models and end user, in the windows of now."""
+        models = call.models
+        key = (path.org, path.nodes[0].id if path.nodes else "", models, caller.end_user, caller.member)
         policy = self.policies.get(key)
         now = self.now()
         if policy is None or policy.plan.rev != path.rev or (policy.until and now >= policy.until):
             newer = policy is not None and policy.plan.rev > path.rev
-            policy = compile_policy(path, call.model, caller.end_user, now)
+            policy = compile_policy(path, models, caller.end_user, now)
             if not newer:  # what is judged by an old path is reserved by it, and found stale
                 self.policies[key] = policy
         return policy
@@ -413,37 +402,37 @@ class Engine:
         """The price in force. None: free, or no cost limit bears on what has no price."""
         if call.free:
             return None
-        if call.model is not None:
-            own = tuple(rule for rule in policy.prices if rule.holds(self.now()))
-            if own and (found := _told(own).override_of(call.provider, call.model)):
-                return found
-            if found := self.prices.find(call.provider, call.model, self.now()):
-                return found
-            if isinstance(self.settings.unknown_model, Price):
-                return self.settings.unknown_model
-        if not policy.budgets:
-            return None
+        if not call.also:
+            return self._price_of(call, policy) or (_unpriced(call) if policy.budgets else None)
+        found: dict[str, Price] = {}
+        for one in call.readings:
+            if one.model is not None and (price := self._price_of(one, policy)):
+                found[one.model] = price
+            elif policy.budgets:
+                return _unpriced(one)
+        return dearest(found) if found else None
+
+    def _price_of(self, call: Call, policy: Policy) -> Price | None:
+        """The price of one reading of a call, if it is known."""
         if call.model is None:
-            return PermissionDenied(
-                "What this endpoint costs is not known here, and a cost limit bears on the call. "
-                "Quota(hosts={'<host>': None}) lets a host's traffic pass without being judged",
-                code="price_unknown",
-            )
-        return PermissionDenied(
-            f"No price is known for model '{call.model}', and a cost limit bears on the call. Add one: "
-            "Quota(prices={'<model>': {'input': <USD per million tokens>, 'output': …}}), or set unknown_model",
-            code="price_unknown",
-        )
+            return None
+        now = self.now()
+        own = tuple(rule for rule in policy.prices if rule.holds(now))
+        if own and (found := _told(own).override_of(call.provider, call.model)):
+            return found
+        find = self.prices.override_of if call.unknown else partial(self.prices.find, at_ms=now)
+        if found := find(call.provider, call.model):
+            return found
+        return self.settings.unknown_model if isinstance(self.settings.unknown_model, Price) else None
 
     def bound(self, call: Call, price: Price | None, policy: Policy, left: int | None) -> Bound:
         """The bound of a call where `left` nano-dollars are left on the tightest budget (None: no budget)."""
         settings = self.settings
         org = policy.plan.org
-        most_input = bounds.input_bound(call, settings.bound)
+        most_input = max(bounds.input_bound(one, settings.bound) for one in call.readings)
         if call.opaque:
             most_input += self._hidden.get((org, call.model)) or HIDDEN_INPUT
-        context = self.prices.context_window(call.provider, call.model) if call.model is not None else None
-        longest = bounds.max_output(call.model, context)
+        longest = max(map(self._longest, call.readings))
         final = call
         if call.generates and call.cap is None and settings.default_output is not None:
             final = replace(call, cap=settings.default_output)
@@ -467,6 +456,11 @@ class Engine:
         hold: Amounts = (min(tokens, MAX_AMOUNT), min(cost, MAX_AMOUNT), 1)
         cap = final.cap if final.cap != call.cap else None
         return Bound(most_input, output, hold, self._on_expiry(price, call, most_input, hold), cap)
+
+    def _longest(self, call: Call) -> int:
+        """The longest answer of its model, tokens."""
+        context = self.prices.context_window(call.provider, call.model) if call.model is not None else None
+        return bounds.max_output(call.model, context)
 
     def _on_expiry(self, price: Price | None, call: Call, most_input: int, hold: Amounts) -> Amounts:
         mode = "full" if self.settings.bound == "strict" else self.settings.on_expiry
@@ -524,6 +518,40 @@ class Engine:
 def _told(rules: tuple[PriceRule, ...]) -> PriceBook:
     """What an organization says of prices."""
     return PriceBook({rule.model: rule.price() for rule in rules})
+
+
+def _off_list(call: Call, node: Node) -> PermissionDenied | None:
+    """Why the models that a node allows do not take in a call, if so: all that may serve it must be among them."""
+    models = call.models or (() if call.free else (Model(call.provider, ANY),))
+    found = refused(node.models, models)
+    if found is None:
+        return None
+    if found.name == ANY:
+        why = call.unknown or "this endpoint names none"
+        return PermissionDenied(
+            f"{node.kind.capitalize()} '{node.name}' allows certain models only, and {why}",
+            code="model_ambiguous",
+        )
+    return PermissionDenied(
+        f"Model '{found.name}' is not allowed for {node.kind} '{node.name}'", code="model_not_allowed"
+    )
+
+
+def _unpriced(call: Call) -> PermissionDenied:
+    """The refusal of a call under a cost limit whose price nobody knows."""
+    if call.unknown:
+        message = f"What this call costs is not known, and a cost limit bears on it: {call.unknown}"
+    elif call.model is None:
+        message = (
+            "What this endpoint costs is not known here, and a cost limit bears on the call. "
+            "Quota(hosts={'<host>': None}) lets a host's traffic pass without being judged"
+        )
+    else:
+        message = (
+            f"No price is known for model '{call.model}', and a cost limit bears on the call. Add one: "
+            "Quota(prices={'<model>': {'input': <USD per million tokens>, 'output': …}}), or set unknown_model"
+        )
+    return PermissionDenied(message, code="price_unknown")
 
 
 def _no_project(project: str) -> ApiError:

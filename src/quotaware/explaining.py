@@ -15,6 +15,7 @@ from .core.steps import COST, Over, Plan
 from .core.usage import Usage
 from .engine import Engine
 from .errors import ApiError, ConfigurationError, InvalidKeyFormat, NotFound
+from .providers import naming
 from .settings import whole
 from .stores.tickets import Steps
 from .tenancy import access, keys
@@ -34,7 +35,7 @@ def described(
     for name, value in (("provider", provider), ("model", model), ("operation", operation)):
         if not (isinstance(value, str) or (value is None and name == "provider")):
             raise ConfigurationError(name, f"{reprlib.repr(value)} is no text")
-    return Call(
+    call = Call(
         provider,
         operation,
         model,
@@ -43,6 +44,7 @@ def described(
         opaque=input is None,
         generates=max_output != 0,
     )
+    return naming.reread(call)
 
 
 def explain(

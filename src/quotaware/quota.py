@@ -87,6 +87,9 @@ class Quota:
     max_waiters     calls that may wait so at once
     on_expiry       what a reservation whose process died is charged: its bounded "input", "full", "none"
     shadow          decide and record everything, refuse nothing; also QUOTAWARE_SHADOW=1
+    deployments     which model a deployment is, where the host of it lets its owner choose the name (Azure):
+                    `{"chat": "gpt-4.1", "acme.openai.azure.com/mini": "gpt-4.1-mini"}`; what is not said is unknown,
+                    and refused where models are restricted or cost is limited
     hosts           what a host speaks (`{"llm.internal": "openai"}`), or None where its traffic is no call
     key_ttl         seconds that a host route without LLM calls trusts what it knows of a key
     trusted_proxies addresses and CIDR blocks of the proxies before the app, and "unix" for a Unix socket: only their
@@ -127,6 +130,7 @@ class Quota:
         on_expiry: Literal["input", "full", "none"] = "input",
         shadow: bool = False,
         hosts: Mapping[str, str | None] | None = None,
+        deployments: Mapping[str, str] | None = None,
         key_ttl: float = 5.0,
         trusted_proxies: Iterable[str] = (),
         lease: float = 60.0,
@@ -138,7 +142,7 @@ class Quota:
         journal: str | None = None,
         clock: Clock = system_clock,
     ) -> None:
-        for name, mapping in (("prices", prices), ("hosts", hosts)):
+        for name, mapping in (("prices", prices), ("hosts", hosts), ("deployments", deployments)):
             if mapping is not None and not _names(mapping):
                 raise ConfigurationError(name, f"{reprlib.repr(mapping)} is no mapping of names")
         if identify is not None and not callable(identify):
@@ -183,7 +187,7 @@ class Quota:
             self._guard.adopted = self.engine.adopted
         if self._limits is not None:
             self.engine.simple = Caller(SIMPLE_ORG, SIMPLE_PROJECT)
-        self.meter = Meter(self.engine, hosts or {})
+        self.meter = Meter(self.engine, hosts or {}, deployments)
         self.edge = Edge(
             self.engine,
             self.meter,

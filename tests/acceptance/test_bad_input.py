@@ -148,14 +148,18 @@ def test_a_body_that_is_no_call_passes_untouched_to_a_host_that_nobody_knows(
 def test_a_body_that_cannot_be_judged_is_refused_at_a_provider_with_the_reason(
     audited: Audited, fake_provider: FakeProvider, body: bytes
 ) -> None:
-    """S9: what cannot be read cannot be bounded; the next call is served."""
+    """S8, S9: where the model cannot be read nobody can say who may ask for it, and what else cannot be read cannot be
+    bounded; the next call is served.
+    """
     quota, store = audited("$1/day", hosts={"127.0.0.1": "openai"})
     call = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 10}
     with httpx.Client(base_url=fake_provider.url, verify=False) as client:
         quota.metered(client)
         refused = client.post("/v1/chat/completions", content=body)
         error = refused.json()["error"]
-        assert (refused.status_code, error["type"]) == (422, "invalid_request")
+        named = body in (BODIES["a number"], BODIES["no messages"], BODIES["messages that are text"])
+        expected = (422, "body_unreadable") if named else (403, "model_ambiguous")
+        assert (refused.status_code, error["code"]) == expected
         assert error["message"].startswith("This call cannot be judged: ")
         assert "quotaware-denied" in refused.headers
         assert (fake_provider.requests, store.used) == (0, {})

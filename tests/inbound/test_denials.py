@@ -235,8 +235,8 @@ async def test_each_kind_of_denial_has_its_status(make: Callable[..., Any], llm:
     [
         ('<b>"', 403, "model_not_allowed"),
         ("modèle-☃", 403, "model_not_allowed"),
-        ("a\\ud800", 422, "body_unreadable"),
-        ("a\\u0000", 422, "body_unreadable"),
+        ("a\\ud800", 403, "model_ambiguous"),
+        ("a\\u0000", 403, "model_ambiguous"),
     ],
 )
 async def test_what_a_model_name_holds_breaks_no_answer(model: str, status: int, code: str) -> None:

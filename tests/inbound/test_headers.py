@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quotaware import Limit, Quota, QuotaMiddleware
+from quotaware.core.models import Model
 from quotaware.core.money import usd
 from quotaware.errors import StoreError
 from quotaware.inbound.limit_headers import LARGEST, limit_headers
@@ -244,7 +245,8 @@ def test_whatever_the_limits_the_fields_parse(limits: list[Limit], used: int) ->
     path = Path("org_o", 1, (project, Node("org_o", "organization", "", "o")))
     models = ["ünïcode-1", 'a"b\\c', "a.b", "a_b"]
     for model in models:
-        headers = dict(limit_headers(compile_policy(path, model, None, NOON), lambda key: (used, 0), NOON))
+        told = compile_policy(path, (Model(None, model),), None, NOON)
+        headers = dict(limit_headers(told, lambda key: (used, 0), NOON))
         if not headers:
             continue
         policies, states = parse(headers["ratelimit-policy"]), parse(headers["ratelimit"])
@@ -261,7 +263,7 @@ def test_patterns_that_differ_in_signs_only_keep_two_names() -> None:
     limits = (Limit.parse("7 requests/day for a.*"), Limit.parse("8 requests/day for a*"))
     project = Node("proj_p", "project", "org_o", "p", limits=limits)
     policy = compile_policy(
-        Path("org_o", 1, (project, Node("org_o", "organization", "", "o"))), "a.b", None, NOON
+        Path("org_o", 1, (project, Node("org_o", "organization", "", "o"))), (Model(None, "a.b"),), None, NOON
     )
     names = [item.name for item in parse(dict(limit_headers(policy, lambda key: (0, 0), NOON))["ratelimit"])]
     assert names == ["project-requests-day-for-a", "project-requests-day-for-a-"]
@@ -270,7 +272,7 @@ def test_patterns_that_differ_in_signs_only_keep_two_names() -> None:
 def test_money_is_whole_micro_dollars_rounded_down() -> None:
     project = Node("proj_p", "project", "org_o", "p", limits=(Limit.parse("$0.0000029/day"),))
     policy = compile_policy(
-        Path("org_o", 1, (project, Node("org_o", "organization", "", "o"))), "m", None, NOON
+        Path("org_o", 1, (project, Node("org_o", "organization", "", "o"))), (), None, NOON
     )
     headers = dict(limit_headers(policy, lambda key: (usd("0.000001"), 0), NOON))
     assert parse(headers["ratelimit-policy"])[0].params["q"] == 2

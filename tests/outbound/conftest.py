@@ -55,7 +55,10 @@ def books() -> AuditedStore:
 def quota(books: AuditedStore) -> Iterator[Quota]:
     """Instrumented, and never in the way; afterwards nothing is held and the books agree (I-2)."""
     made = Quota(
-        books, limits=["$1000/month", "1000000 requests/day", "1000000000 tokens/day"], clock=books._clock
+        books,
+        limits=["$1000/month", "1000000 requests/day", "1000000000 tokens/day"],
+        deployments={"d": "gpt-4.1"},
+        clock=books._clock,
     )
     made.instrument()
     try:

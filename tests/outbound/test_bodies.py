@@ -151,22 +151,22 @@ async def test_hosts_names_what_it_does_not_know(way: Way) -> None:
 
 
 UNREADABLE = {
-    "no JSON": (b"hello", 422, "body_unreadable"),
-    "half of it": (raw(chat())[:-1], 422, "body_unreadable"),
-    "nothing": (b"", 422, "body_unreadable"),
-    "a list": (b"[]", 422, "body_unreadable"),
-    "gzip": (gzip.compress(raw(chat())), 422, "body_unreadable"),
-    "no model": (raw({"messages": []}), 422, "body_unreadable"),
-    "a model that is a number": (raw(chat(model=4.1)), 422, "body_unreadable"),
-    "a list of models": (raw(chat(model=["a", "b"])), 422, "body_unreadable"),
+    "no JSON": (b"hello", 403, "model_ambiguous"),
+    "half of it": (raw(chat())[:-1], 403, "model_ambiguous"),
+    "nothing": (b"", 403, "model_ambiguous"),
+    "a list": (b"[]", 403, "model_ambiguous"),
+    "gzip": (gzip.compress(raw(chat())), 403, "model_ambiguous"),
+    "no model": (raw({"messages": []}), 403, "model_ambiguous"),
+    "a model that is a number": (raw(chat(model=4.1)), 403, "model_ambiguous"),
+    "a list of models": (raw(chat(model=["a", "b"])), 403, "model_ambiguous"),
     "two models": (b'{"model":"gpt-4.1","messages":[],"model":"o3"}', 403, "model_ambiguous"),
     "another Model": (b'{"model":"gpt-4.1","messages":[],"Model":"o3"}', 403, "model_ambiguous"),
     "two caps": (b'{"model":"gpt-4.1","messages":[],"max_tokens":1,"max_tokens":9}', 422, "body_unreadable"),
     "NaN": (b'{"model":"gpt-4.1","messages":[],"temperature":NaN}', 422, "body_unreadable"),
     "depth": (
         b'{"model":"gpt-4.1","messages":[],"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-        422,
-        "body_unreadable",
+        403,
+        "model_ambiguous",
     ),
 }
 
@@ -311,7 +311,7 @@ async def test_a_large_body_is_judged_all_the_same(quota: Quota, way: Way) -> No
     body = chat(messages=[{"role": "user", "content": "word " * LARGE}])
     assert (await wire.send(KNOWN + OPENAI, raw(body))).status_code == 200
     broken = await wire.send(KNOWN + OPENAI, raw(body)[:-1])
-    assert (broken.status_code, len(wire.arrived)) == (422, 1)
+    assert (broken.status_code, len(wire.arrived)) == (403, 1)
     assert len(records(quota)) == 1
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from quotaware.core.limits import Limit
+from quotaware.core.models import Model
 from quotaware.core.money import NANO
 from quotaware.core.steps import CONCURRENCY, COST, REQUESTS, TOKENS
 from quotaware.tenancy.nodes import Node, Path
@@ -28,7 +29,7 @@ PATH = Path("org_1", 7, (KEY, PROJECT, TEAM, ROOT))
 
 
 def compiled(path: Path = PATH, model: str | None = "gpt-4.1-mini", user: str | None = None) -> Policy:
-    return compile_policy(path, model, user, NOON)
+    return compile_policy(path, () if model is None else (Model(None, model),), user, NOON)
 
 
 def on_project(*texts: str) -> Policy:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from .models import ANY, Model
 from .prices import Price
 
 BoundMode = Literal["calibrated", "strict"]
@@ -30,7 +31,9 @@ class Call:
     provider      id of the provider as genai-prices spells it (`openai`, `anthropic`, …), or None: priced by
                   the model's name alone
     operation     chat, embeddings, count_tokens, …; `unknown` for a POST on a known host that no format reads
-    model         as the body names it; None where the operation has none
+    model         as the request names it; None where the operation has none, or nobody can know it
+    also          what else the same request may be served as, each read as if it had asked for that: all are judged
+    unknown       why it cannot be known what the upstream will serve, and the way out; "" where it is known
     stream        whether a streamed answer was asked for
     cap           output tokens that the call allows each choice, None where it names no cap
     choices       answers asked for (`n`), at least 1
@@ -64,6 +67,21 @@ class Call:
     audio: bool = False
     generates: bool = True
     free: bool = False
+    also: tuple[Call, ...] = ()
+    unknown: str = ""
+
+    @property
+    def readings(self) -> tuple[Call, ...]:
+        """The call, and as what else it may be served."""
+        return (self, *self.also)
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models that may serve it; none where it names none."""
+        if self.model is None:
+            return (Model(self.provider, ANY),) if self.unknown else ()
+        own = Model(self.provider, self.model)
+        return (own, *(model for call in self.also for model in call.models)) if self.also else (own,)
 
 
 # The longest answer, in tokens, as the model pages state it: developers.openai.com/api/docs/models,

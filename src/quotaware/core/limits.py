@@ -18,10 +18,11 @@ from __future__ import annotations
 import re
 import reprlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from quotaware.core.models import Model, check_pattern, concerns
 from quotaware.core.money import count, format_usd, usd
 from quotaware.core.windows import Window
 from quotaware.errors import ConfigurationError, LimitSyntaxError
@@ -29,9 +30,6 @@ from quotaware.errors import ConfigurationError, LimitSyntaxError
 Metric = Literal["requests", "tokens", "cost", "concurrency"]
 Mode = Literal["hard", "soft", "shadow"]
 Per = Literal["end_user"]
-
-MAX_PATTERN = 256
-MAX_STARS = 16
 
 _MAX_TEXT = 1024
 _METRICS: dict[str, Metric] = {
@@ -44,10 +42,6 @@ _METRICS: dict[str, Metric] = {
 _MODES: tuple[str, ...] = get_args(Mode)
 _SUFFIXES = ("for", "per", "carryover", *_MODES)
 
-_MMDD = "(?:0[1-9]|1[0-2]){dash}(?:0[1-9]|[12][0-9]|3[01])"
-_DATE = re.compile(f"-(?:[0-9]{{4}}-{_MMDD.format(dash='-')}|(?:[0-9]{{4}})?{_MMDD.format(dash='')})")
-_DATED = re.compile(f"{_DATE.pattern}\\Z")
-
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -56,7 +50,7 @@ class Limit:
     metric     requests, tokens, cost, or concurrency (calls under way)
     amount     nano-dollars for cost, else a whole number; 0 lets nothing through
     window     None for concurrency, and only there
-    models     a pattern of model names (see `matches`), None for all calls
+    models     a pattern of model names (see `models.concerns`), None for all calls
     per        `end_user`: each end user has a counter of their own
     mode       hard refuses; soft only alerts; shadow records what it would have refused
     carryover  what was left of a calendar window is added to the next
@@ -142,67 +136,15 @@ class Limit:
         )
 
 
-def check_pattern(pattern: str, field: str) -> None:
-    """Raises ConfigurationError naming `field` unless `pattern` is a model name or a glob of `*` that is
-    matched in bounded time: printable, no spaces, 1 to 256 characters, at most 16 stars.
-    """
-    if not isinstance(pattern, str) or not pattern:
-        raise ConfigurationError(field, "a model pattern is missing; give one such as 'gpt-4.1*'")
-    if len(pattern) > MAX_PATTERN:
-        raise ConfigurationError(
-            field, f"a pattern has at most {MAX_PATTERN} characters, this one {len(pattern)}"
-        )
-    if " " in pattern or not pattern.isprintable():
-        raise ConfigurationError(field, f"a pattern has no spaces or control characters: {pattern!r}")
-    if (stars := pattern.count("*")) > MAX_STARS:
-        raise ConfigurationError(field, f"a pattern has at most {MAX_STARS} stars, this one {stars}")
-
-
-def matches(pattern: str, model: str) -> bool:
-    """Whether a model name is taken in by a pattern; case counts, `*` stands for any characters or none.
-
-    A pattern without a star also takes in the dated snapshots of its model: `gpt-4.1` those ending in
-    -YYYY-MM-DD, -YYYYMMDD or -MMDD, but not `gpt-4.1-mini`; one that is dated itself takes in no other. Each part
-    between stars is looked for once, from the left: no backtracking.
-    """
-    head, *rest = pattern.split("*")
-    if not model.startswith(head):
-        return False
-    at = len(head)
-    if not rest:
-        return at == len(model) or (_DATE.fullmatch(model, at) is not None and _DATED.search(pattern) is None)
-    *middle, tail = rest
-    end = len(model) - len(tail)
-    for part in middle:
-        at = model.find(part, at, end)
-        if at < 0:
-            return False
-        at += len(part)
-    return at <= end and model.endswith(tail)
-
-
-def within(pattern: str, other: str) -> bool:
-    """Whether a pattern takes in no model that the other does not; never True wrongly, and False only where that is
-    not plain to see.
-    """
-    if "*" not in other:
-        return pattern == other or (
-            "*" not in pattern and matches(other, pattern) and not matches(pattern, other)
-        )
-    if "*" not in pattern and _DATED.search(pattern) is None and not other.endswith("*"):
-        return False  # it takes in its dated snapshots too
-    return matches(other, pattern)
-
-
-def bearing(limits: Iterable[Limit], model: str | None, end_user: str | None) -> list[Limit]:
-    """The limits that bear on a call: those for a pattern only on the models that it takes in, those per end
-    user only where one is named.
+def bearing(limits: Iterable[Limit], models: Sequence[Model], end_user: str | None) -> list[Limit]:
+    """The limits that bear on a call which any of `models` may serve: those for a pattern only where it concerns one of
+    these, those per end user only where one is named.
     """
     return [
         limit
         for limit in limits
         if (limit.per is None or end_user is not None)
-        and (limit.models is None or (model is not None and matches(limit.models, model)))
+        and (limit.models is None or any(concerns(limit.models, model) for model in models))
     ]
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple, Required, TypedDict, Unpack, cast
 from cachetools.func import lru_cache
 
 from ..errors import ConfigurationError
+from .models import ANY, Model, concerns
 from .money import usd
 from .usage import Usage
 
@@ -46,6 +47,17 @@ _LISTED_AS = {
     "audio_input": "input_audio_mtok",
     "audio_output": "output_audio_mtok",
 }
+_WHOLE = {
+    "input": "input",
+    "output": "output",
+    "cache_read": "input",
+    "cache_write": "input",
+    "cache_write_1h": "input",
+    "reasoning": "output",
+    "audio_input": "input",
+    "audio_output": "output",
+}
+"""What each rate is a part of, and priced as where it is not priced apart."""
 _PER_TOKEN = 1_000  # US dollars per million tokens → nano-dollars per token
 _PER_REQUEST = 1_000_000  # US dollars per thousand requests → nano-dollars per request
 _MILLION = 1_000_000
@@ -148,6 +160,10 @@ class Price:
         """
         return _from_usd(rates, "")
 
+    def told(self, model: str | None) -> Price:
+        """The price of what served the call, as its answer names it: this one."""
+        return self
+
     def cost(self, usage: Usage, requests: int = 1) -> int:
         """What `usage` costs in nano-dollars; rounded half-even to whole ones once, at the very end.
 
@@ -187,6 +203,32 @@ class Price:
             within = input_tokens if following is None else min(input_tokens, following.above)
             most = max(most, within * sent + output_tokens * made)
         return _rounded(most + requests * self.request, self.scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Dearest(Price):
+    """The most of several prices, rate by rate: what a call is bounded by that may be served by any of their models.
+
+    of   the prices, by the names of the models
+    """
+
+    of: tuple[tuple[str, Price], ...] = ()
+
+    def told(self, model: str | None) -> Price:
+        """The price of the model that the answer names, if it is one of these; else the most of them."""
+        served = Model(None, model or ANY)
+        return next((price for name, price in self.of if model and concerns(name, served)), self)
+
+
+def dearest(prices: Mapping[str, Price]) -> Price:
+    """What is never cheaper than any of these prices, given by model, whatever a call uses."""
+    if len(set(prices.values())) == 1:
+        return next(iter(prices.values()))
+    scale = lcm(*(price.scale for price in prices.values()))
+    starts = sorted({tier.above for price in prices.values() for tier in price.tiers})
+    tiers = tuple(_most(start, prices.values(), scale) for start in starts)
+    request = max(price.request * scale // price.scale for price in prices.values())
+    return Dearest(tiers, request, scale, of=tuple(prices.items()))
 
 
 class PriceBook:
@@ -271,6 +313,20 @@ class _Listing(NamedTuple):
 
 
 _LookUp = Callable[[str | None, str], _Listing | None]
+
+
+def _most(above: int, prices: Iterable[Price], scale: int) -> Rates:
+    """The highest rates of several prices from so many input tokens on. A part that one of them prices as the whole
+    costs there what the whole does.
+    """
+    highest: dict[str, int] = {}
+    for price in prices:
+        tier = next(tier for tier in reversed(price.tiers) if tier.above <= above)
+        for name, whole in _WHOLE.items():
+            rate = getattr(tier, name)
+            rate = getattr(tier, whole) if rate is None else rate
+            highest[name] = max(highest.get(name, 0), rate * (scale // price.scale))
+    return Rates(above, **highest)
 
 
 def _find(providers: list[Provider], provider: str | None, model: str) -> _Listing | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from ..errors import ConfigurationError
-from .limits import check_pattern
+from .models import check_pattern
 from .money import count
 from .prices import Price, Usd
 

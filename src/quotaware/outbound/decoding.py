@@ -119,3 +119,18 @@ def decoder(encoding: str) -> Decoder | None:
     if len(names) > 1:
         raise LookupError(encoding)
     return _DECODERS[names[0]]()
+
+
+def whole(encoding: str, data: bytes, most: int) -> bytes:
+    """Everything that `data` becomes, at most so many bytes. Raises as `decoder` and its pieces do, and `OverflowError`
+    for more.
+    """
+    made = decoder(encoding)
+    if made is None:
+        return data
+    decoded = bytearray()
+    for piece in made.pieces(data):
+        decoded += piece
+        if len(decoded) > most:
+            raise OverflowError(f"it is longer than {most} bytes")
+    return bytes(decoded)

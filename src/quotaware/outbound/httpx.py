@@ -58,7 +58,7 @@ class MeteredTransport:
         except BodyTooLarge as error:
             decision: Refusal | Passage | None = self._meter.too_large(route, error)
         else:
-            reading = self._meter.read(route, body)
+            reading = self._meter.read(route, body, _encoding(request))
             decision = drive(self._meter.begin(route, reading, may_wait=not on_loop()))
         if isinstance(decision, Refusal):
             return _answer(request, decision)
@@ -102,8 +102,9 @@ class AsyncMeteredTransport:
         except BodyTooLarge as error:
             decision: Refusal | Passage | None = self._meter.too_large(route, error)
         else:
-            if len(body) > LARGE:
-                reading = await anyio.to_thread.run_sync(self._meter.read, route, body)
+            encoding = _encoding(request)
+            if len(body) > LARGE or encoding:
+                reading = await anyio.to_thread.run_sync(self._meter.read, route, body, encoding)
             else:
                 reading = self._meter.read(route, body)
             decision = await drive_async(self._meter.begin(route, reading, may_wait=True))
@@ -241,6 +242,12 @@ def _route(meter: Meter, request: Any) -> Route | None:
     return route
 
 
+def _encoding(request: Any) -> str:
+    """How the body is encoded; "" where it is as it is."""
+    encoding: str = request.headers.get("content-encoding", "")
+    return "" if encoding.strip().lower() in {"", "identity"} else encoding
+
+
 def _read(request: Any) -> bytes:
     """The request's body, which can be sent all the same. Raises `BodyTooLarge` before it holds too much of it."""
     if (body := _at_hand(request)) is None:
@@ -294,7 +301,9 @@ def _request(request: Any, body: bytes | None) -> Any:
         sent.headers = request.headers  # the same, so that what an inner transport adds stays to be seen
         return sent
     headers = [
-        (k, v) for k, v in request.headers.raw if k.lower() not in {b"content-length", b"transfer-encoding"}
+        (k, v)
+        for k, v in request.headers.raw
+        if k.lower() not in {b"content-length", b"transfer-encoding", b"content-encoding"}
     ]
     return library.Request(request.method, request.url, headers=headers, content=body, extensions=extensions)
 

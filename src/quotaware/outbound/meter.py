@@ -15,9 +15,10 @@ from ..context import DENIED_HEADER, Binding, current
 from ..core.bounds import Call
 from ..engine import Engine
 from ..errors import ApiError, BodyTooLarge, InvalidRequest, PermissionDenied
-from ..providers import jsontext, registry
+from ..providers import jsontext, naming, registry
 from ..providers.base import Route, Unreadable
 from ..stores.tickets import Steps
+from .decoding import whole
 from .tap import Tap
 
 logger = logging.getLogger("quotaware")
@@ -71,8 +72,11 @@ class Passage(NamedTuple):
 class Meter:
     """The outbound half of a Quota."""
 
-    def __init__(self, engine: Engine, hosts: Mapping[str, str | None]) -> None:
+    def __init__(
+        self, engine: Engine, hosts: Mapping[str, str | None], deployments: Mapping[str, str] | None = None
+    ) -> None:
         self.engine = engine
+        self._deployments = naming.check_deployments(deployments or {})
         self._hosts = registry.check_hosts(hosts)
         self._strangers: set[str] = set()
 
@@ -102,19 +106,29 @@ class Meter:
             return None
         return self._refusal(route, error, self.binding())
 
-    def read(self, route: Route, body: bytes) -> Reading | Unreadable | None:
-        """What a body asks for; None where it is no call after all. It may be run in a thread: a body over `LARGE`
-        bytes takes longer than an event loop should stand still.
+    def read(self, route: Route, body: bytes, encoding: str = "") -> Reading | Unreadable | None:
+        """What a body, sent in this `Content-Encoding`, asks for; None where it is no call after all. It may be run in
+        a thread: a body that is encoded, or over `LARGE` bytes, takes longer than an event loop should stand still.
         """
-        if route.format is None:
+        format = route.format
+        if format is None:
             return Reading(Call(route.provider, route.operation, None, free=route.free), {}, body)
+        if encoding:
+            try:
+                body = whole(encoding, body, MAX_BODY)
+            except Exception as error:
+                why = (
+                    f"its body, encoded as {encoding[:64]!r}, cannot be read here ({error}); send it as it is"
+                )
+                return Reading(Call(route.provider, route.operation, None, unknown=why), {}, body)
         try:
             parsed = jsontext.parse(body)
             if not registry.plausible(route, parsed):
                 return None
-            return Reading(route.format.read(route.provider, parsed), parsed, body)
+            return Reading(naming.read(route, format, parsed, self._deployments), parsed, body)
         except Unreadable as error:
-            return error if route.provider is not None or _claims(route, body) else None
+            known = route.provider is not None or registry.claims(route, jsontext.claimed(body))
+            return error if known else None
         except Exception:
             self._fault("could not be read")
             return None
@@ -155,7 +169,7 @@ class Meter:
         format, parsed = route.format, reading.parsed
         changes: dict[str, Any] = {}
         asked = False
-        if format is not None:
+        if format is not None and parsed:
             if admission.cap is not None:
                 changes |= format.cap(route.provider, parsed, admission.cap)
             if reading.call.stream and (more := format.ask_usage(parsed)):
@@ -192,12 +206,3 @@ def _unreadable(error: Unreadable) -> ApiError:
     if error.code == "model_ambiguous":
         return PermissionDenied(f"This call cannot be judged: {error.reason}", code=error.code)
     return InvalidRequest(f"This call cannot be judged: {error.reason}", code=error.code)
-
-
-def _claims(route: Route, body: bytes) -> bool:
-    """Whether a body that cannot be judged is one that a stranger's server would still take for a call."""
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(parsed, dict) and registry.plausible(route, parsed)

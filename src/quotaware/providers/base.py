@@ -102,9 +102,14 @@ class Route:
 
     `format` is None for a POST on a known provider host that no format reads.
     `operation` names what it is then. `free` marks listings and the like, which cost nothing.
+    `named` is what the URL calls the model, or, where `deployed`, the deployment of one that its owner chose; `host` is
+    said where that is the deployment's.
     """
 
     provider: str | None
     format: Format | None
     operation: str
     free: bool = False
+    named: str | None = None
+    deployed: bool = False
+    host: str = ""

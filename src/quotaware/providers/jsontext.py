@@ -8,15 +8,34 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .base import Unreadable
 
 BEARING = frozenset(
-    {"model", "max_tokens", "max_completion_tokens", "n", "stream", "stream_options", "messages", "input"}
+    {
+        "best_of",
+        "fallbacks",
+        "input",
+        "max_completion_tokens",
+        "max_tokens",
+        "messages",
+        "model",
+        "models",
+        "n",
+        "preset",
+        "stream",
+        "stream_options",
+        "thinking",
+        "tools",
+    }
 )
 """Members that a format decides by: none may stand twice, nor in capitals (some readers ignore case)."""
+
+_NAMING = frozenset({"fallbacks", "model", "models", "preset"})
+"""Those by which it says which model is asked for."""
 
 MODEL_MAX = 512
 """Characters of the longest model name that is read."""
@@ -31,7 +50,8 @@ def parse(body: bytes) -> dict[str, Any]:
     """The JSON object that a request body is. Raises `Unreadable` saying why it is none.
 
     Refused are what is not JSON in UTF-8, NaN and infinities (1e999 too), nesting past the interpreter's
-    bound, and `BEARING` members that can be read in two ways (`model_ambiguous` where it is the model).
+    bound, and `BEARING` members that can be read in two ways. `model_ambiguous` is the code where that leaves open
+    which model is asked for.
     """
     members: list[tuple[str, Any]] = []
 
@@ -47,11 +67,11 @@ def parse(body: bytes) -> dict[str, Any]:
     except Unreadable:
         raise
     except RecursionError:
-        raise Unreadable("the body is nested too deeply") from None
+        raise Unreadable("the body is nested too deeply", "model_ambiguous") from None
     except ValueError as error:
-        raise Unreadable(f"the body is not JSON in UTF-8: {error}") from None
+        raise Unreadable(f"the body is not JSON in UTF-8: {error}", "model_ambiguous") from None
     if not isinstance(parsed, dict):
-        raise Unreadable("the body is not a JSON object")
+        raise Unreadable("the body is not a JSON object", "model_ambiguous")
     _refuse_doubles(members)
     return parsed
 
@@ -79,9 +99,11 @@ def model_name(body: Mapping[str, Any]) -> str:
     """The model that a body names. Raises `Unreadable` where it names none that can be judged."""
     model = body.get("model")
     if not isinstance(model, str) or not model:
-        raise Unreadable("model: a name is required, as a string")
+        raise Unreadable("model: a name is required, as a string", "model_ambiguous")
     if len(model) > MODEL_MAX or not model.isprintable():
-        raise Unreadable(f"model: a name has at most {MODEL_MAX} characters, all of them printable")
+        raise Unreadable(
+            f"model: a name has at most {MODEL_MAX} characters, all of them printable", "model_ambiguous"
+        )
     return model
 
 
@@ -111,6 +133,27 @@ def items(body: Mapping[str, Any], name: str) -> list[Any]:
     return value
 
 
+def folded(name: str) -> str:
+    """A member's name as the most generous of readers takes it."""
+    return name if name.islower() and name.isascii() else unicodedata.normalize("NFKC", name).casefold()
+
+
+def claimed(body: bytes) -> list[tuple[str, Any]]:
+    """The members of a body as the most generous of readers sees them; none where it is no object."""
+    members: list[tuple[str, Any]] = []
+
+    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal members
+        members = pairs
+        return dict(pairs)
+
+    try:
+        found = json.loads(body, object_pairs_hook=keep)
+    except (ValueError, RecursionError):
+        return []
+    return members if isinstance(found, dict) else []
+
+
 def _finite(number: str) -> float:
     value = float(number)
     if math.isinf(value):
@@ -125,13 +168,13 @@ def _no_number(name: str) -> float:
 def _refuse_doubles(members: list[tuple[str, Any]]) -> None:
     seen: set[str] = set()
     for name, _ in members:
-        folded = name.casefold()
-        if folded in BEARING and (folded in seen or name != folded):
+        plain = folded(name)
+        if plain in BEARING and (plain in seen or name != plain):
             raise Unreadable(
-                f"{folded}: stands twice in the body, or in letters that not every reader takes for it",
-                "model_ambiguous" if folded == "model" else "body_unreadable",
+                f"{plain}: stands twice in the body, or in letters that not every reader takes for it",
+                "model_ambiguous" if plain in _NAMING else "body_unreadable",
             )
-        seen.add(folded)
+        seen.add(plain)
 
 
 def _members(text: str) -> Iterator[tuple[int, int, str]]:

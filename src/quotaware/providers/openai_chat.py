@@ -11,7 +11,7 @@ from ..core.bounds import Call
 from ..core.usage import Usage, count
 from ..errors import ApiError
 from . import jsontext
-from .base import Report, StreamReader, Unreadable
+from .base import Report, StreamReader
 from .sse import EventReader, message, payload
 from .text import Tally, decoded_size, delta_size, member, seen_tokens
 
@@ -70,7 +70,6 @@ class OpenAIChat:
         the bound must hold either way.
         """
         model = jsontext.model_name(body)
-        _refuse_fallbacks(body, model)
         tally = Tally()
         for entry in jsontext.items(body, "messages"):
             _add_message(tally, entry, model)
@@ -210,12 +209,6 @@ class _ChatAnswer:
 
 def _first(*reported: object) -> int:
     return next((number for value in reported if (number := count(value)) is not None), 0)
-
-
-def _refuse_fallbacks(body: Mapping[str, Any], model: str) -> None:
-    others = body.get("models")
-    if isinstance(others, list) and any(other != model for other in others):
-        raise Unreadable("models: names others beside the model, any of which may answer", "model_ambiguous")
 
 
 def _runs_tools(tools: object) -> bool:

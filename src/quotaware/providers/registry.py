@@ -6,11 +6,14 @@ each of its hosts in `_HOSTS`. Providers are named as genai-prices names them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..errors import ConfigurationError
+from . import jsontext
 from .anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from .base import Format, Route
 from .openai_chat import OpenAIChat
@@ -65,7 +68,7 @@ _HUGGINGFACE_PROVIDERS = (
 _PROVIDERS: dict[str, tuple[_Reads, ...]] = {
     "openai": _OPENAI,
     "anthropic": _ANTHROPIC,
-    "azure": _OPENAI,
+    "azure": (*_OPENAI, *_ANTHROPIC),
     "mistral": (_MISTRAL_CHAT, _EMBEDDINGS),
     "avian": _COMPATIBLE,
     "cerebras": _COMPATIBLE,
@@ -113,6 +116,13 @@ _DOMAINS: tuple[tuple[str, str], ...] = (
     (".openai.azure.com", "azure"),
     (".api.x.ai", "x-ai"),
 )
+_MIXED_DOMAINS = (".cognitiveservices.azure.com", ".services.ai.azure.com")
+"""Azure's hosts of models beside other services."""
+
+_MARKERS = ("/deployments/", "/engines/", "/models/")
+"""What a model, or the deployment of one, follows in a URL."""
+_NAMING = re.compile("|".join(_MARKERS))
+_VERSION = re.compile(r"(?:/extensions|/openai|/v[0-9]+)*\Z")
 
 
 def find(method: str, host: str, path: str, hosts: Mapping[str, str | None] = NO_HOSTS) -> Route | None:
@@ -125,20 +135,42 @@ def find(method: str, host: str, path: str, hosts: Mapping[str, str | None] = NO
     if method != "POST" and method.upper() != "POST":
         return None
     name = _bare(host)
-    path = plain(path.partition("?")[0])
+    asked = path.partition("?")[0]
+    path = plain(asked)
+    table: _Table | None
     if name in hosts:
         decided = hosts[name]
-        table = _TABLES[decided] if decided is not None else None
-        return table and table.route(path)
-    table = _known(name, path)
-    if table is not None:
-        return table.route(path)
-    return _STRANGERS.routed(path) if path.endswith(SUFFIXES) else None
+        table = _TABLES[decided] if decided is not None else _NO_CALLS
+    else:
+        table = _known(name, path)
+    route = table.route(path) if table is not None else _STRANGERS.routed(path)
+    if route is None or route.format is None or not (route.provider == "azure" or _NAMING.search(path)):
+        return route
+    return _named(route, name, squeezed(asked))
+
+
+def _named(route: Route, host: str, path: str) -> Route:
+    """The route with what its URL says of the model, in the letters that it is written in."""
+    lower = path.lower()
+    if len(lower) != len(path):  # some letters have no small one of their own
+        path = lower
+    for marker in _MARKERS:
+        begin = lower.find(marker) + len(marker)
+        end = next(len(path) - len(suffix) for suffix in SUFFIXES if lower.endswith(suffix))
+        if begin >= len(marker) and end > begin:
+            named = _VERSION.sub("", path[begin:end]).strip("/")
+            return replace(route, named=named or None, deployed=marker == _MARKERS[0], host=host)
+    return replace(route, host=host)
 
 
 def plain(path: str) -> str:
     """A path as servers read it that are not particular: small letters, single slashes, none at the end."""
-    path = path.lower().rstrip("/")
+    return squeezed(path.lower())
+
+
+def squeezed(path: str) -> str:
+    """A path with single slashes, and none at its end."""
+    path = path.rstrip("/")
     while "//" in path:
         path = path.replace("//", "/")
     return path
@@ -153,13 +185,26 @@ def strange(host: str, hosts: Mapping[str, str | None] = NO_HOSTS) -> bool:
 def plausible(route: Route, body: Mapping[str, Any]) -> bool:
     """Whether a parsed body belongs to its route: on a host nobody knows, the path's end alone says little.
 
-    It does where it has a string `model` and what the format needs beside it.
+    It does where it, or the URL, names a model, and it has what the format needs beside it.
     """
     if route.provider is not None or route.format is None:
         return True
-    needs, kinds = _NEEDS[route.format.name]
-    model = body.get("model")
-    return isinstance(model, str) and model != "" and isinstance(body.get(needs), kinds)
+    return claims(route, body.items())
+
+
+def claims(route: Route, members: Iterable[tuple[str, Any]]) -> bool:
+    """The same of a body's members as they stand in it, twice perhaps, or in letters that only some servers read."""
+    needs, kinds = _NEEDS[route.format.name] if route.format is not None else ("", ())
+    named, has = route.named is not None, False
+    for name, value in members:
+        match jsontext.folded(name):
+            case "model":
+                named = named or (isinstance(value, str) and value != "")
+            case "models":
+                named = named or (isinstance(value, list) and value != [])
+            case other if other == needs:
+                has = has or isinstance(value, kinds)
+    return named and has
 
 
 def check_hosts(hosts: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -178,24 +223,27 @@ class _Table(NamedTuple):
     """The routes of one provider, made once."""
 
     routes: tuple[tuple[str, Route], ...]
-    unknown: Route
+    unknown: Route | None
 
     def routed(self, path: str) -> Route | None:
         return next((route for suffix, route in self.routes if path.endswith(suffix)), None)
 
-    def route(self, path: str) -> Route:
+    def route(self, path: str) -> Route | None:
         return self.routed(path) or self.unknown
 
 
-def _table(provider: str | None, formats: tuple[_Reads, ...]) -> _Table:
+def _table(provider: str | None, formats: tuple[_Reads, ...], *, alone: bool = True) -> _Table:
+    """`alone`: whether nothing but LLM calls is posted there."""
     routes = ((reads.suffix, Route(provider, reads.format, reads.operation, reads.free)) for reads in formats)
-    return _Table(tuple(routes), Route(provider, None, "unknown"))
+    return _Table(tuple(routes), Route(provider, None, "unknown") if alone else None)
 
 
 _TABLES = {provider: _table(provider, formats) for provider, formats in _PROVIDERS.items()}
 _KNOWN = {host: _TABLES[provider] for host, provider in _HOSTS.items()}
 _ENDS = tuple(end for end, _ in _DOMAINS)
 _STRANGERS = _table(None, _FORMATS)
+_NO_CALLS = _table(None, (), alone=False)
+_MIXED = _table("azure", _PROVIDERS["azure"], alone=False)
 SUFFIXES = tuple(reads.suffix for reads in _FORMATS)
 """How the paths end that are calls on any host."""
 
@@ -205,6 +253,8 @@ def _known(name: str, path: str) -> _Table | None:
         return _TABLES.get(f"huggingface_{path[1:].partition('/')[0]}", _STRANGERS)
     if name.endswith(_ENDS):
         return next(_TABLES[provider] for end, provider in _DOMAINS if name.endswith(end))
+    if name.endswith(_MIXED_DOMAINS):
+        return _MIXED
     return _KNOWN.get(name)
 
 

@@ -12,7 +12,8 @@ from typing import Literal
 
 from ..core.addresses import contains
 from ..core.addresses import within as addresses_within
-from ..core.limits import Limit, within
+from ..core.limits import Limit
+from ..core.models import within
 from ..core.permissions import ROLES, allows, covers
 from ..errors import PermissionDenied
 from .nodes import Node, Path

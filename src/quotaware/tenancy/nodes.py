@@ -11,7 +11,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, get_args
 
 from ..core.alerts import Alert
-from ..core.limits import Limit, check_pattern
+from ..core.limits import Limit
+from ..core.models import check_pattern
 from ..core.terms import Override, PriceRule
 from ..errors import ConfigurationError
 from . import checks

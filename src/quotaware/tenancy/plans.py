@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..core.alerts import Alert
 from ..core.limits import Limit, bearing
+from ..core.models import Model
 from ..core.steps import CONCURRENCY, COST, REMEMBER_MS, REQUESTS, TOKENS, Counter, Over, Plan
 from ..core.terms import PriceRule, amount_of
 from .nodes import Node, Path
@@ -51,8 +53,9 @@ class Policy:
         return found or next(meaning for (key, _), meaning in self.caps.items() if key == over.counter)
 
 
-def compile_policy(path: Path, model: str | None, end_user: str | None, now: int) -> Policy:
-    """The counters of everything on the path, narrowest first, in the windows of `now` ms.
+def compile_policy(path: Path, models: Sequence[Model], end_user: str | None, now: int) -> Policy:
+    """The counters of everything on the path that bears on a call which any of `models` may serve, narrowest first, in
+    the windows of `now` ms.
 
     Limits of one shape on one node share a counter, since they count the same; the strictest hard cap decides, the
     others are watched.
@@ -63,7 +66,7 @@ def compile_policy(path: Path, model: str | None, end_user: str | None, now: int
     ends: list[int] = []
     for node in path.nodes:
         shapes: dict[str, list[Limit]] = {}
-        for limit in bearing(node.limits, model, end_user):
+        for limit in bearing(node.limits, models, end_user):
             shapes.setdefault(limit.shape, []).append(limit)
         for same in shapes.values():
             limits, change = in_force(node, same, now)
