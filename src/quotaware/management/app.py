@@ -35,7 +35,7 @@ from ..tenancy.access import Actor
 from . import bodies, repeats
 from .parts import Door, Parts
 from .repeats import Reply
-from .routes import Ask, Route
+from .routes import Again, Ask, Route
 
 logger = logging.getLogger("quotaware")
 
@@ -177,6 +177,8 @@ class Management:
         answer = route.run(ask)
         if answer is None:
             return Reply(204, None)
+        if isinstance(answer, Again):
+            return Reply(200, answer.answer.model_dump(mode="json"))
         return Reply(route.status, answer.model_dump(mode="json"))
 
 

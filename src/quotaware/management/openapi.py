@@ -33,7 +33,7 @@ Teams, keys, limits and what was used. Money is US dollars as JSON numbers, time
 """
 REQUEST_ID = "req_6f1e0c4b5a7d4f0e9c3b2a1908f7e6d5"
 
-_IN_PATH = re.compile(r"\{(\w+)\}")
+_IN_PATH = re.compile(r"\{(\w+)(?::path)?\}")
 _REF = "#/components/{}/{}"
 
 
@@ -43,7 +43,9 @@ def document(routes: Iterable[Route]) -> Json:
     schemas = _Schemas(routes)
     paths: dict[str, Json] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+        paths.setdefault(_IN_PATH.sub(r"{\1}", route.path), {})[route.method.lower()] = _operation(
+            route, schemas
+        )
     return {
         "openapi": "3.1.1",
         "info": {"title": "quotaware", "version": __version__, "description": ABOUT},
@@ -118,7 +120,7 @@ def _operation(route: Route, schemas: _Schemas) -> Json:
         parameters += schemas.query(route.query)
     if route.method == "POST":
         parameters.append({"$ref": _REF.format("parameters", "IdempotencyKey")})
-    if route.method in {"PUT", "PATCH", "DELETE"}:
+    if route.guarded:
         parameters.append({"$ref": _REF.format("parameters", "IfMatch")})
     told: Json = {
         "operationId": route.name,
@@ -128,7 +130,7 @@ def _operation(route: Route, schemas: _Schemas) -> Json:
         "x-permission": route.takes,
         "parameters": parameters,
         "responses": {
-            str(route.status): _answered(route, schemas),
+            **{str(status): _answered(route, status, schemas) for status in _good(route)},
             **{
                 str(status): {"$ref": _REF.format("responses", _response_name(status))}
                 for status in sorted({error.status for error in refusals(route)})
@@ -148,9 +150,13 @@ def _description(route: Route) -> str:
     return told if not route.takes or route.takes in told else f"{told}\n\nTakes `{route.takes}`.".strip()
 
 
-def _answered(route: Route, schemas: _Schemas) -> Json:
+def _good(route: Route) -> tuple[int, ...]:
+    return (200, route.status) if route.again else (route.status,)
+
+
+def _answered(route: Route, status: int, schemas: _Schemas) -> Json:
     headers = ["x-request-id"]
-    told: Json = {"description": _GOOD[route.status]}
+    told: Json = {"description": _GOOD[status]}
     if route.answer is not None:
         told["content"] = {"application/json": {"schema": schemas.of(route.answer, "serialization")}}
         if "revision" in route.answer.model_fields:

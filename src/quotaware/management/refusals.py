@@ -113,6 +113,6 @@ def refusals(route: Route) -> set[type[ApiError]]:
     found = {*_EVERY, *route.errors}
     if route.method == "POST":
         found.add(AlreadyExists)
-    if route.method in {"PUT", "PATCH", "DELETE"}:
+    if route.guarded:
         found.add(PreconditionFailed)
     return found

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from ..errors import ApiError
+from ..errors import ApiError, PreconditionFailed
 from ..tenancy.access import Actor
 from ..tenancy.service import Tenancy
 from .parts import Parts
@@ -39,19 +39,27 @@ class Ask:
         return self.actor.org
 
 
+class Again(NamedTuple):
+    """The answer of a POST that found what it would have made, and changed that: 200."""
+
+    answer: Answer
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One operation.
 
-    run      blocking; answers an `Answer`, or None for 204. Raises `ApiError`, `ConfigurationError` (422)
+    run      blocking; answers an `Answer`, `Again` where a POST found what is there already, or None for 204. Raises
+             `ApiError`, `ConfigurationError` (422)
     takes    the permission that it takes at the node that it names, as the contract has it; "": every caller may
     errors   what else than 400, 401, 403, 404, 422 and 503 it may answer
+    again    a POST that is sent again with a known name changes what is there, and answers 200
     secrets  fields of its answer that are shown once: a repeat with the same Idempotency-Key has them null
     """
 
     method: Method
     path: str
-    run: Callable[[Ask], Answer | None]
+    run: Callable[[Ask], Answer | Again | None]
     summary: str
     tag: str
     takes: str = ""
@@ -61,8 +69,14 @@ class Route:
     status: int = 200
     errors: tuple[type[ApiError], ...] = ()
     secrets: tuple[str, ...] = ()
+    again: bool = False
 
     @property
     def name(self) -> str:
         """Its operation id."""
         return self.run.__name__
+
+    @property
+    def guarded(self) -> bool:
+        """Whether it changes what is there, and so only from the revision that `If-Match` names."""
+        return self.method in {"PUT", "PATCH", "DELETE"} or PreconditionFailed in self.errors

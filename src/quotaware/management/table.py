@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
-from . import allocations, groups, me, members, roles
+from . import (
+    allocations,
+    api_keys,
+    groups,
+    me,
+    members,
+    organizations,
+    projects,
+    roles,
+    teams,
+)
 from .routes import Route
 
-ROUTES: tuple[Route, ...] = (*me.ROUTES, *members.ROUTES, *groups.ROUTES, *roles.ROUTES, *allocations.ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *me.ROUTES,
+    *allocations.ROUTES,
+    *organizations.ROUTES,
+    *teams.ROUTES,
+    *projects.ROUTES,
+    *api_keys.ROUTES,
+    *members.ROUTES,
+    *groups.ROUTES,
+    *roles.ROUTES,
+)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..core.alerts import Alert
 from ..core.limits import Limit
 from ..core.permissions import CALL_PERMISSIONS
 from ..errors import AlreadyExists, ConfigurationError
@@ -16,7 +17,7 @@ from . import access, keys
 from .directory import missing
 from .keys import new_id
 from .nodes import Node, Path, fields_of
-from .tree import Tree, check_expected
+from .tree import Revise, Tree, check_expected
 from .writes import Edit
 
 MAX_GRACE_MS = 30 * 86_400_000
@@ -42,6 +43,7 @@ class Credentials(Tree):
         permissions: Iterable[str] = CALL_PERMISSIONS,
         models: Iterable[str] = (),
         limits: Iterable[Limit | str] = (),
+        alerts: Iterable[Alert | str] = (),
         addresses: Iterable[str] = (),
         expires_at: int | None = None,
         id: str | None = None,
@@ -51,7 +53,13 @@ class Credentials(Tree):
         """
         home = self._home(org, node_id)
         given = fields_of(
-            {"permissions": permissions, "models": models, "limits": limits, "addresses": addresses}
+            {
+                "permissions": permissions,
+                "models": models,
+                "limits": limits,
+                "alerts": alerts,
+                "addresses": addresses,
+            }
         )
         restrictions: dict[str, Any] = access.inherit(self._actor, {**given, "expires_at": expires_at})
         kind = _key_kind(self._parent(home, node_id).nodes[0])
@@ -63,21 +71,31 @@ class Credentials(Tree):
         self._link(made.digest, home, made.id)
         return NewKey(made, secret)
 
-    def update_key(self, org: str, id: str, *, expect: int | None = None, **changes: Any) -> Node:
+    def update_key(
+        self,
+        org: str,
+        id: str,
+        *,
+        expect: int | None = None,
+        revise: Revise | None = None,
+        **changes: Any,
+    ) -> Node:
         """Replaces what is given of name, permissions, models, limits, alerts, addresses, expires_at, enabled;
-        `add_permissions` and `remove_permissions` change them one by one. Takes api_key:create.
+        `add_permissions` and `remove_permissions` change them one by one; `expect` and `revise` as in `update`. Takes
+        api_key:create.
         """
         added, removed = (tuple(changes.pop(name, ())) for name in ("add_permissions", "remove_permissions"))
         if unknown := sorted(changes.keys() - _OF_A_KEY):
             raise ConfigurationError(
                 unknown[0], f"cannot be changed; give some of {', '.join(sorted(_OF_A_KEY))}"
             )
-        ready = fields_of(changes)
+        given = fields_of(changes)
 
         def draft() -> Edit:
             path = self._key_path(org, id)
             old = path.nodes[0]
             check_expected(old, expect)
+            ready = {**given, **(fields_of(revise(old)) if revise is not None else {})}
             if old.revoked:
                 raise AlreadyExists(f"Key '{id}' is revoked; make another one", code="revoked")
             held = ready.get("permissions", old.permissions)
@@ -92,7 +110,7 @@ class Credentials(Tree):
 
         return self._made(self._commit(org, draft))
 
-    def rotate_key(self, org: str, id: str, *, grace_ms: int = 0) -> NewKey:
+    def rotate_key(self, org: str, id: str, *, grace_ms: int = 0, expect: int | None = None) -> NewKey:
         """A key in place of this one: same name, place, permissions, restrictions, spend and history. The old one stops
         at once, or works `grace_ms` longer, both on one budget. Takes api_key:create.
         """
@@ -103,6 +121,7 @@ class Credentials(Tree):
         def draft() -> Edit:
             path = self._key_path(org, id)
             old = path.nodes[0]
+            check_expected(old, expect)
             now = self._clock()
             if old.revoked or (old.expires_at is not None and old.expires_at <= now):
                 raise AlreadyExists(f"Key '{id}' does not work any more; make another one", code="revoked")
@@ -133,12 +152,13 @@ class Credentials(Tree):
         self._link(digest, org, made.id)
         return NewKey(made, secret)
 
-    def revoke_key(self, org: str, id: str) -> Node:
+    def revoke_key(self, org: str, id: str, *, expect: int | None = None) -> Node:
         """The key never works again. Its name is free for another. Takes api_key:delete."""
 
         def draft() -> Edit:
             path = self._key_path(org, id)
             old = path.nodes[0]
+            check_expected(old, expect)
             self._actor.require("api_key:delete", path.ids[1:])
             self._keeps_an_admin(org, {id}, ())
             return Edit("key.revoke", path.rev, (old,), (replace(old, revoked=True),))

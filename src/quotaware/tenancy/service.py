@@ -8,10 +8,11 @@ from typing import Any
 from .membership import Membership
 from .requests import Requests
 from .sharing import Sharing
+from .standing import Standing
 from .starts import Starts
 
 
-class Tenancy(Starts, Membership, Requests, Sharing):
+class Tenancy(Starts, Membership, Requests, Sharing, Standing):
     """Organizations, teams, projects, keys, people and requests, all in one store.
 
     Used as it is, it acts for the host and may do everything; `by(actor)` is the same for somebody else. Methods block.

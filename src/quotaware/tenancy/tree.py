@@ -5,7 +5,7 @@ Methods block: whoever is on an event loop runs them in a thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -24,6 +24,9 @@ from .nodes import KINDS, PARENTS, Node, Path, fields_of
 from .people import Group, Holding, Member, Request
 from .plans import alerts_on, counter_of, in_force
 from .writes import MAX_PAGE, Edit, Writes, taken
+
+Revise = Callable[[Node], dict[str, Any]]
+"""Changes that follow from what a node is at the moment of the write."""
 
 _CHANGEABLE = {
     "name": (),
@@ -140,24 +143,36 @@ class Tree(Writes):
         return self._path(actor.org, actor.key.parent if actor.key is not None else actor.org).nodes
 
     def list(
-        self, org: str, kind: Kind, parent: str | None = None, after: str = "", limit: int = 100
+        self,
+        org: str,
+        kind: Kind,
+        parent: str | None = None,
+        after: str = "",
+        limit: int = 100,
+        *,
+        name: str | None = None,
+        **filters: Any,
     ) -> tuple[Node, ...]:
         """Up to `limit` nodes of a kind, everywhere or right below one parent, by id after the given one: those that
         the actor may see.
+
+        name, enabled, environment, revoked    only those of which this is true; None: of all
         """
         self._inside(org)
         if kind not in KINDS:
             raise ConfigurationError("kind", f"is one of {', '.join(KINDS)}")
         if not 1 <= limit <= MAX_PAGE:
             raise ConfigurationError("limit", f"is from 1 to {MAX_PAGE}")
+        wanted = {field: value for field, value in filters.items() if value is not None}
         found: list[Node] = []
         above: dict[str, tuple[str, ...]] = {}
         while len(found) < limit:
-            page = self._store.children(org, kind, parent or "", None, after, limit)
+            page = self._store.children(org, kind, parent or "", name, after, limit)
             found += [
-                from_doc(doc)
-                for doc in page
-                if self._may_see(kind, (doc.id, *self._above(org, doc.parent, above)))
+                node
+                for node in map(from_doc, page)
+                if all(getattr(node, field) == value for field, value in wanted.items())
+                and self._may_see(kind, (node.id, *self._above(org, node.parent, above)))
             ]
             if len(page) < limit:
                 break
@@ -198,29 +213,38 @@ class Tree(Writes):
 
     # changing
 
-    def update(self, org: str, id: str, *, expect: int | None = None, **changes: Any) -> Node:
+    def update(
+        self,
+        org: str,
+        id: str,
+        *,
+        expect: int | None = None,
+        revise: Revise | None = None,
+        **changes: Any,
+    ) -> Node:
         """Replaces what is given: name, limits, alerts, models, enabled; zone, prices, alert_threshold, auto_upgrade,
         carryover_allowed (organization), environment (project), permissions, expires_at, addresses (key). Enabling lets
         a node run again that a threshold stopped, and so does raising the budget above it.
 
         expect   the revision (`Node.rev`) that the change was made from; Conflict where it moved since
+        revise   answers further changes, from the node as it is when they are made
 
         Takes quota:manage; what makes an organization what it is takes org:manage. The revision moves only where
         something changed.
         """
         if unknown := sorted(changes.keys() - _CHANGEABLE.keys()):
             raise ConfigurationError(unknown[0], f"cannot be changed; give some of {', '.join(_CHANGEABLE)}")
-        return self._change(org, id, "update", expect=expect, **fields_of(changes))
+        return self._change(org, id, "update", expect=expect, revise=revise, **fields_of(changes))
 
-    def enable(self, org: str, id: str) -> Node:
+    def enable(self, org: str, id: str, *, expect: int | None = None) -> Node:
         """Calls here and below may go again, also where a threshold had stopped it."""
-        return self.update(org, id, enabled=True)
+        return self.update(org, id, expect=expect, enabled=True)
 
-    def disable(self, org: str, id: str) -> Node:
+    def disable(self, org: str, id: str, *, expect: int | None = None) -> Node:
         """No calls here and below, until it is enabled."""
-        return self.update(org, id, enabled=False)
+        return self.update(org, id, expect=expect, enabled=False)
 
-    def move_project(self, org: str, id: str, parent: str) -> Node:
+    def move_project(self, org: str, id: str, parent: str, *, expect: int | None = None) -> Node:
         """Puts a project below another team, or the organization; its keys, limits and counters go along. Takes
         quota:manage at the project's old place and at the new one.
         """
@@ -228,6 +252,7 @@ class Tree(Writes):
         def draft() -> Edit:
             path, above = self._path(org, id), self._path(org, parent)
             old, new_parent = path.nodes[0], above.nodes[0]
+            check_expected(old, expect)
             self._actor.require("quota:manage", path.ids[1:])
             self._require("quota:manage", above)
             if old.kind != "project" or new_parent.kind not in PARENTS["project"]:
@@ -359,7 +384,8 @@ class Tree(Writes):
         what: str,
         kind: Kind | None = None,
         expect: int | None = None,
-        **changes: Any,
+        revise: Revise | None = None,
+        **given: Any,
     ) -> Node:
         def draft() -> Edit:
             path = self._path(org, id)
@@ -367,6 +393,7 @@ class Tree(Writes):
             if kind not in (None, old.kind):
                 raise missing(str(kind), id)
             check_expected(old, expect)
+            changes = {**given, **(fields_of(revise(old)) if revise is not None else {})}
             self._may_change(path, changes)
             new = replace(old, **changes)
             self._check_new(Path(org, path.rev, path.nodes[1:] or (new,)), new)
