@@ -162,6 +162,7 @@ class Quota:
             on_store_error=OnStoreError.read(on_store_error),
             allow_max=allow_max,
             journal=_journal(store) if journal is None else journal,
+            key_ttl=key_ttl,
         )
         self._clock = clock
         self._admin_key = _admin_key()
@@ -193,7 +194,6 @@ class Quota:
             self.meter,
             self.instrument,
             identify,
-            milliseconds("key_ttl", key_ttl),
             Proxies(trusted_proxies),
         )
         self._archive = None if records is None else Archive(self._guard, _other(records, store, clock))

@@ -66,6 +66,7 @@ class Settings:
     on_store_error: OnStoreError = OnStoreError()
     allow_max: float = 0.05
     journal: str = "quotaware-journal"
+    key_ttl: float = 5.0
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
@@ -79,10 +80,16 @@ class Settings:
         whole("clamp_min", self.clamp_min, 1)
         whole("max_waiters", self.max_waiters)
         milliseconds("settle_wait", self.settle_wait)
+        milliseconds("key_ttl", self.key_ttl)
         if type(self.allow_max) not in (int, float) or not 0 <= self.allow_max <= 1:
             raise _none_of("allow_max", self.allow_max, "the shares from 0 to 1")
         if not isinstance(self.journal, str) or not self.journal:
             raise _none_of("journal", self.journal, "the paths of a directory")
+
+    @property
+    def key_ms(self) -> int:
+        """How long what is known of a key or member is trusted where no LLM call is made, ms."""
+        return milliseconds("key_ttl", self.key_ttl)
 
     @property
     def project(self) -> str | None:

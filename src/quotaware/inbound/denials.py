@@ -12,6 +12,7 @@ from ..errors import ApiError
 DEPTH = 50
 """How many exceptions of a chain or group are looked at."""
 _MARK = "_quotaware_denial"
+_FINAL = "_quotaware_final"
 
 
 def denial_of(error: BaseException, binding: Binding | None = None) -> ApiError | None:
@@ -45,6 +46,23 @@ def mark(error: BaseException, denial: ApiError) -> None:
     """
     with suppress(Exception):  # a class that takes no attributes
         setattr(error, _MARK, denial)
+
+
+def final(error: ApiError) -> ApiError:
+    """For an error that a guard of ours raises: the host asked for it, so that it is the answer also where the host
+    has a handler for every exception, and where an app inside the middleware has answered 500 for it.
+    """
+    binding = current()
+    if binding is not None:
+        request_id = error.fields.setdefault("request_id", f"req_{uuid.uuid4().hex}")
+        binding.denied(request_id, error)
+    setattr(error, _FINAL, True)
+    return error
+
+
+def is_final(error: BaseException) -> bool:
+    """Whether a guard of ours raised it."""
+    return getattr(error, _FINAL, False)
 
 
 def body_of(error: ApiError) -> dict[str, Any]:

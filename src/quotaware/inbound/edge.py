@@ -16,7 +16,6 @@ from ..errors import (
     NotFound,
     PermissionDenied,
     StoreError,
-    StoreUnavailable,
 )
 from ..stores.tickets import Steps, drive_async
 from ..tenancy import keys
@@ -26,20 +25,19 @@ from .credentials import carried, only_credential, our_credential, repeated
 from .cross_site import cross_site
 from .identify import Identify, Scope, asked
 from .proxies import Proxies
+from .standing import away, disabled
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
     """The inbound half of a Quota. `meter` is the outbound half that bindings carry, `instrument` installs its hook;
-    `key_ttl` is how long a host route trusts what it knows of a key, ms; `proxies` are those whose word is taken for
-    who a client is.
+    `proxies` are those whose word is taken for who a client is.
     """
 
     engine: Engine
     meter: Any
     instrument: Callable[[], None]
     identify: Identify | None
-    key_ttl: int
     proxies: Proxies
 
     # a route of the host
@@ -67,7 +65,7 @@ class Edge:
         try:
             return await drive_async(self._by_key(credential, identity, self.address(scope)))
         except StoreError:
-            return _away()
+            return away()
 
     def _by_key(
         self, credential: str, identity: Identity | None, address: str | None
@@ -79,7 +77,7 @@ class Edge:
         if isinstance(caller, ApiError):
             return caller
         try:
-            path = yield from self.engine.path(caller.org, caller.node, within=self.key_ttl)
+            path = yield from self.engine.path(caller.org, caller.node, within=self.engine.settings.key_ms)
             if self._unfit(path, caller, address):
                 path = yield from self.engine.reread(caller.org, caller.node)
         except NotFound:
@@ -117,7 +115,7 @@ class Edge:
         try:
             actor = await drive_async(steps)
         except StoreError:
-            raise _away() from None
+            raise away() from None
         if isinstance(actor, ApiError):
             raise actor
         return actor.seen_from(address)
@@ -134,7 +132,7 @@ class Edge:
             path = yield from self.engine.reread(caller.org, caller.node)
         except NotFound:
             return AuthenticationError()
-        return self._unfit(path, caller, address) or _disabled(path) or of_key(path)
+        return self._unfit(path, caller, address) or disabled(path) or of_key(path)
 
     def _member(self, identity: Identity) -> Steps[Actor | ApiError]:
         yield from self.engine.prepared()
@@ -151,7 +149,7 @@ class Edge:
             return error
         except NotFound as error:
             return PermissionDenied(error.message, code="unattributed")
-        return _disabled(path) or actor
+        return disabled(path) or actor
 
     def address(self, scope: Scope) -> str | None:
         """The client's address in its one form, as far as it can be believed (`Quota(trusted_proxies=…)`); None where
@@ -166,19 +164,3 @@ class HasEdge(Protocol):
 
     @property
     def edge(self) -> Edge: ...
-
-
-def _away() -> StoreUnavailable:
-    return StoreUnavailable("The quota store did not answer; try again", retry_after=1)
-
-
-def _disabled(path: Path) -> ApiError | None:
-    """What hangs on something disabled does nothing, so that only those above it can enable it again. A budget that
-    ran out is no reason: who may raise it has to be let in.
-    """
-    for node in path.nodes:
-        if not node.enabled:
-            return PermissionDenied(
-                f"{node.kind.capitalize()} '{node.name or node.id}' is disabled", code="disabled"
-            )
-    return None

@@ -14,7 +14,7 @@ from typing import Any
 from ..context import Binding, bound
 from ..core.money import to_usd
 from ..errors import ApiError, ConfigurationError
-from .denials import body_of, denial_of, mark
+from .denials import body_of, denial_of, is_final, mark
 from .edge import HasEdge
 from .identify import Identify
 from .limit_headers import limit_headers
@@ -72,7 +72,7 @@ class QuotaMiddleware:
             return
         with bound(binding):
             if scope["type"] == "websocket":
-                await self.app(scope, receive, send)
+                await self._connect(scope, receive, send)
             else:
                 await self._serve(scope, receive, send, binding)
 
@@ -92,6 +92,14 @@ class QuotaMiddleware:
             return False
         return not any(_below(path, prefix) for prefix in self._skip)
 
+    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except ApiError as error:
+            if not is_final(error):
+                raise
+            await _refuse(scope, send, error)
+
     async def _serve(self, scope: Scope, receive: Receive, send: Send, binding: Binding) -> None:
         answer = _Answer(self._edge.engine, binding, scope, send)
         outer = scope.get("app")
@@ -102,7 +110,7 @@ class QuotaMiddleware:
             if denial is None:
                 await answer.release()
                 raise
-            if self.handles(outer) or self.handles(scope.get("app")):
+            if not is_final(error) and (self.handles(outer) or self.handles(scope.get("app"))):
                 mark(error, denial)
                 await answer.release()
                 raise
