@@ -71,9 +71,10 @@ def test_an_operation_says_what_it_takes_and_answers(route: Route) -> None:
     named = {(each["in"], each["name"]) for each in parameters}
     assert len(named) == len(parameters)
     assert {name for where, name in named if where == "path"} == set(re.findall(r"\{(\w+)\}", route.path))
-    assert {name for where, name in named if where == "query"} == set(
-        route.query.model_fields if route.query else ()
-    )
+    fields = route.query.model_fields if route.query else {}
+    assert {name for where, name in named if where == "query"} == {
+        field.alias or name for name, field in fields.items()
+    }
     assert (("header", "Idempotency-Key") in named) == (route.method == "POST")
     assert (("header", "If-Match") in named) == route.guarded
     assert ("requestBody" in told) == (route.body is not None)

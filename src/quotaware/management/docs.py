@@ -46,5 +46,5 @@ def _described(routes: Iterable[Route]) -> Page:
 
 
 def _file(name: str, media: str) -> Page:
-    told = Told(200, (files(__package__) / "pages" / name).read_bytes(), _POLICY, media)
+    told = Told(200, (files(__package__) / "site" / name).read_bytes(), _POLICY, media)
     return lambda root: told

@@ -51,7 +51,8 @@ class Route:
 
     run      blocking; answers an `Answer`, `Again` where a POST found what is there already, or None for 204. Raises
              `ApiError`, `ConfigurationError` (422)
-    takes    the permission that it takes at the node that it names, as the contract has it; "": every caller may
+    takes    the permission that it takes at the node that it names, as the contract has it; one of several
+             that are joined by ` or `; "": every caller may
     errors   what else than 400, 401, 403, 404, 422 and 503 it may answer
     again    a POST that is sent again with a known name changes what is there, and answers 200
     secrets  fields of its answer that are shown once: a repeat with the same Idempotency-Key has them null

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     allocations,
+    analytics,
     api_keys,
     groups,
     me,
@@ -25,4 +26,5 @@ ROUTES: tuple[Route, ...] = (
     *members.ROUTES,
     *groups.ROUTES,
     *roles.ROUTES,
+    *analytics.ROUTES,
 )

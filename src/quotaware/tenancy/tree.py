@@ -137,6 +137,15 @@ class Tree(Writes):
         self._seen(path)
         return path
 
+    def held_at(self, org: str, id: str) -> tuple[str, ...]:
+        """What the actor may do at a node."""
+        return self._actor.at(self._path(org, id).ids)
+
+    def those(self, org: str, ids: Iterable[str]) -> Mapping[str, Node]:
+        """The nodes of these ids that are there. Takes nothing: it is for who may know the ids already."""
+        _, docs = self._store.read(self._inside(org), tuple(ids))
+        return {doc.id: from_doc(doc) for doc in docs if doc is not None and doc.kind in KINDS}
+
     def whereabouts(self) -> tuple[Node, ...]:
         """Where the actor stands, narrowest first: the node of its key, or a member's organization, and all above."""
         actor = self._actor
