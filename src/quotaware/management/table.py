@@ -10,7 +10,9 @@ from . import (
     me,
     members,
     organizations,
+    overrides,
     projects,
+    quota_requests,
     roles,
     teams,
 )
@@ -23,6 +25,8 @@ ROUTES: tuple[Route, ...] = (
     *teams.ROUTES,
     *projects.ROUTES,
     *api_keys.ROUTES,
+    *overrides.ROUTES,
+    *quota_requests.ROUTES,
     *members.ROUTES,
     *groups.ROUTES,
     *roles.ROUTES,

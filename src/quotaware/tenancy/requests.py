@@ -12,14 +12,14 @@ from typing import Literal
 
 from ..core.limits import Limit
 from ..core.terms import Override
-from ..errors import AlreadyExists, ConfigurationError, InvalidRequest
+from ..errors import AlreadyExists, ConfigurationError, InvalidRequest, NotFound
 from ..stores.protocol import Doc
 from .budgets import overdrawn
 from .documents import as_a
 from .keys import new_id
 from .nodes import Node, Path
 from .people import Request, State
-from .tree import Tree
+from .tree import Tree, check_expected
 from .writes import MAX_PAGE, Edit
 
 MAX_PERIODS = 120
@@ -31,32 +31,59 @@ class Requests(Tree):
     """Overrides and requests."""
 
     def override(
-        self, org: str, id: str, limit: str, amount: int, *, periods: int = 1, skip: int = 0
+        self,
+        org: str,
+        id: str,
+        limit: str,
+        amount: int,
+        *,
+        periods: int = 1,
+        skip: int = 0,
+        expect: int | None = None,
     ) -> Node:
         """The limit of this shape on a node is `amount` in the current period and the next ones, `periods` in all,
         beginning `skip` periods from now. Takes quota:override. One that is in the way is replaced.
         """
-        if not 1 <= periods <= MAX_PERIODS or not 0 <= skip <= MAX_PERIODS:
-            raise ConfigurationError("periods", f"is from 1 to {MAX_PERIODS}")
+        for field, value, least in (("periods", periods, 1), ("skip", skip, 0)):
+            if not least <= value <= MAX_PERIODS:
+                raise ConfigurationError(field, f"is from {least} to {MAX_PERIODS}")
 
         def draft() -> Edit:
             path = self._path(org, id)
             self._require("quota:override", path)
+            check_expected(path.nodes[0], expect)
             return self._raised(path, limit, amount, periods, skip, "override")
 
         return self._made(self._commit(org, draft))
 
-    def drop_overrides(self, org: str, id: str, limit: str) -> Node:
-        """The limit is what it was set to, from now on. Takes quota:override."""
+    def drop_overrides(
+        self, org: str, id: str, limit: str, *, since: int | None = None, expect: int | None = None
+    ) -> Node:
+        """The limit is what it was set to, from now on; with `since` (ms), only where the override that begins then
+        said otherwise. Takes quota:override. NotFound where there is none.
+        """
 
         def draft() -> Edit:
             path = self._path(org, id)
             self._require("quota:override", path)
             old = path.nodes[0]
-            left = tuple(each for each in old.overrides if each.limit != limit)
-            return Edit(f"{old.kind}.override", path.rev, (old,), (replace(old, overrides=left),))
+            check_expected(old, expect)
+            left = tuple(
+                each for each in old.overrides if each.limit != limit or since not in (None, each.since)
+            )
+            if left == old.overrides:
+                raise NotFound(f"There is no such override of '{limit[:100]}' on {old.kind} '{old.name}'")
+            new = replace(old, overrides=left)
+            return self._edit(f"{old.kind}.override", path, new, {"overrides": left})
 
         return self._made(self._commit(org, draft))
+
+    def overrides(self, org: str, id: str) -> tuple[Node, tuple[Override, ...]]:
+        """A node, and its overrides that are not over. Takes quota:read."""
+        path = self._path(org, id)
+        self._require("quota:read", path)
+        now = self._clock()
+        return path.nodes[0], tuple(each for each in path.nodes[0].overrides if each.until > now)
 
     def ask(
         self, org: str, id: str, limit: str, amount: int, *, periods: int = 0, reason: str | None = None
@@ -78,7 +105,7 @@ class Requests(Tree):
             self._require("quota:read", path)
             found = _limit_of(path.nodes[0], limit)
             if amount <= found.amount:
-                raise ConfigurationError("amount", "asks for no more than there is")
+                raise ConfigurationError("limit", f"is {found} already, which is no less")
             if not self._at_once(path, request):
                 return Edit("request.create", path.rev, after=(request,))
             granted = replace(request, state="approved", decider=self._actor.id)
@@ -155,7 +182,9 @@ class Requests(Tree):
         return may_set or (path.organization.auto_upgrade and refusal is None)
 
     def _granted(self, path: Path, request: Request, edit: Edit) -> Edit:
-        """The write with what was asked for made true."""
+        """The write with what was asked for made true; what is more already stays."""
+        if not request.periods and _limit_of(path.nodes[0], request.limit).amount >= request.amount:
+            return edit
         if request.periods:
             more = self._raised(path, request.limit, request.amount, request.periods, 0, "raise")
         else:
