@@ -77,7 +77,7 @@ class Management:
         self._pages = dict(pages or {})
         self._table: dict[str, dict[str, Route]] = {}
         for route in routes:
-            methods = self._table.setdefault(route.path, {})
+            methods = self._table.setdefault(route.pattern, {})
             if route.method in methods:
                 raise ValueError(f"{route.method} {route.path} is in the table twice")
             methods[route.method] = route

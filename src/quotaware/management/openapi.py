@@ -33,7 +33,7 @@ Teams, keys, limits and what was used. Money is US dollars as JSON numbers, time
 """
 REQUEST_ID = "req_6f1e0c4b5a7d4f0e9c3b2a1908f7e6d5"
 
-_IN_PATH = re.compile(r"\{(\w+)(?::path)?\}")
+_IN_PATH = re.compile(r"\{(\w+)\}")
 _REF = "#/components/{}/{}"
 
 
@@ -43,9 +43,7 @@ def document(routes: Iterable[Route]) -> Json:
     schemas = _Schemas(routes)
     paths: dict[str, Json] = {}
     for route in routes:
-        paths.setdefault(_IN_PATH.sub(r"{\1}", route.path), {})[route.method.lower()] = _operation(
-            route, schemas
-        )
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
     return {
         "openapi": "3.1.1",
         "info": {"title": "quotaware", "version": __version__, "description": ABOUT},

@@ -78,6 +78,11 @@ class Route:
         return self.run.__name__
 
     @property
+    def pattern(self) -> str:
+        """The path as it is matched: the shape of a limit has slashes."""
+        return self.path.replace("{shape}", "{shape:path}")
+
+    @property
     def guarded(self) -> bool:
         """Whether it changes what is there, and so only from the revision that `If-Match` names."""
         return self.method in {"PUT", "PATCH", "DELETE"} or PreconditionFailed in self.errors

@@ -9,12 +9,15 @@ from ..core.steps import COST, Peek, Plan
 from ..core.terms import amount_of
 from ..errors import StoreError
 from .keys import Kind
-from .nodes import Path
+from .nodes import Node, Path
 from .plans import counter_of, in_force
 from .tree import Tree
 
 LOOKS = 20
 """How often a node is read again because it changed before its counters were looked at."""
+
+_CHANGING: dict[Kind, str] = {"key": "api_key:create:limited"}
+"""What it takes to change the limits of a node, where it is not quota:manage."""
 
 
 class Figures(NamedTuple):
@@ -47,14 +50,17 @@ class Standing(Tree):
         found = self._store.children(org, kind, parent, name, "", 1)
         return found[0].id if found else None
 
-    def figures(self, org: str, id: str) -> tuple[Figures, ...]:
-        """The limits of a node with what is used and held of them now. Takes what it takes to look at the node."""
+    def figures(self, org: str, id: str) -> tuple[Node, tuple[Figures, ...]]:
+        """A node and its limits, with what is used and held of them now. Takes what it takes to look at the node, or to
+        change it.
+        """
         for _ in range(LOOKS):
             path = self._path(org, id)
-            self._seen(path)
+            if not self._actor.may(_CHANGING.get(path.nodes[0].kind, "quota:manage"), path.ids):
+                self._seen(path)
             found = self._figures(path)
             if found is not None:
-                return found
+                return path.nodes[0], found
         raise StoreError(f"'{id}' kept changing while it was looked at")
 
     def _figures(self, path: Path) -> tuple[Figures, ...] | None:
