@@ -15,7 +15,7 @@ from litestar.response import Stream
 from openai import AsyncOpenAI
 
 from quotaware import Quota
-from quotaware.integrations.litestar import QuotaPlugin
+from quotaware.integrations.litestar import Caller, QuotaPlugin
 from quotaware.testing import FakeProvider
 
 quota = Quota("memory://")  # forgets all when it ends
@@ -45,8 +45,9 @@ async def answer(question: str) -> AsyncIterator[str]:
 
 
 @get("/ask")
-async def ask(question: str) -> dict[str, str]:
-    return {"answer": "".join([piece async for piece in await answer(question)])}
+async def ask(question: str, quota_caller: Caller) -> dict[str, str | None]:
+    text = "".join([piece async for piece in await answer(question)])
+    return {"answer": text, "project": quota_caller.project}
 
 
 @get("/stream")
@@ -54,41 +55,41 @@ async def stream(question: str) -> Stream:
     return Stream(await answer(question), media_type="text/plain")
 
 
-app = Litestar([ask, stream], plugins=[QuotaPlugin(quota)])
+app = Litestar([ask, stream], plugins=[QuotaPlugin(quota, management="/v1")])
 
 
-def set_up() -> str:
-    """An organization, a team and a project, each with a budget; the key of the project."""
+def set_up() -> tuple[str, str, str]:
+    """An organization, a team and a project, each with a budget: the admin's key, the team's id, the project's key."""
+    first = quota.bootstrap("StartupAI")
     tenancy = quota.blocking.tenancy
-    organization = quota.bootstrap("StartupAI").organization_id
-    tenancy.update(organization, organization, limits=["$20/month"])
-    team = tenancy.create_team(organization, "engineering", limits=["$10/month"])
-    project = tenancy.create_project(
-        team.id,
-        "chatbot",
-        models=["gpt-4.1*", "claude-haiku-*"],
-        limits=[
-            "60 requests/minute",
-            "$0.002/month for gpt-4.1*",  # two answers of 100 tokens
-            "$0.0015/month for claude-haiku-*",
-        ],
-    )
-    return tenancy.create_key(project.id, name="curl").secret
+    tenancy.update(first.organization_id, first.organization_id, limits=["$20/month"])
+    team = tenancy.create_team(first.organization_id, "engineering", limits=["$10/month"])
+    models = ["gpt-4.1*", "claude-haiku-*"]
+    two_answers = "$0.002/month" if "OPENAI_API_KEY" in os.environ else "$0.0015/month"
+    project = tenancy.create_project(team.id, "chatbot", models=models, limits=["10 concurrent", two_answers])
+    return first.key or "", team.id, tenancy.create_key(project.id, name="curl").secret
+
+
+def show(url: str) -> None:
+    admin, team, key = set_up()
+    ask = f"curl -H 'Authorization: Bearer {key}' '{url}"
+    more = '{"name": "chatbot", "monthly_budget_usd": 1}'
+    print(f"The key of project 'chatbot': {key}\nThe admin's key: {admin}\n")
+    print(f"An answer:\n  {ask}/ask?question=Tell+me+a+story'\n")
+    print(f"A stream:\n  {ask}/stream?question=And+a+longer+one' -N\n")
+    print(f"That was the budget; one more:\n  {ask}/ask?question=Just+one+more' -i\n")
+    print("The admin gives it a dollar; then try the last one again:")
+    curl = f"curl -H 'Authorization: Bearer {admin}'"
+    print(f"  {curl} '{url}/v1/teams/{team}/projects' --json '{more}'\n", flush=True)
 
 
 def main() -> None:
     port = int(os.environ.get("PORT", "8000"))
-    key = set_up()
-    curl = f"curl -H 'Authorization: Bearer {key}' 'http://127.0.0.1:{port}"
-    print(f"The key of project 'chatbot': {key}\n")
-    print(f"An answer:\n  {curl}/ask?question=Tell+me+a+story'\n")
-    print(f"A stream:\n  {curl}/stream?question=And+a+longer+one' -N\n")
-    print(f"That was the budget; one more:\n  {curl}/ask?question=Just+one+more' -i\n", flush=True)
-
     real = {"OPENAI_API_KEY", "ANTHROPIC_API_KEY"} & os.environ.keys()
     with nullcontext() if real else FakeProvider(output=100, pace=0.005).serve() as url:
         if url:
             os.environ |= {"OPENAI_API_KEY": "any", "OPENAI_BASE_URL": f"{url}/v1"}
+        show(f"http://127.0.0.1:{port}")
         uvicorn.run(app, host="127.0.0.1", port=port)
 
 

@@ -1,4 +1,4 @@
-"""The examples, started as a user starts them, answer the three curl lines that they print as these lines say."""
+"""The examples, started as a user starts them, answer the curl lines that they print as these lines say."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -49,9 +50,10 @@ def started(example: Path, **environ: str) -> Iterator[Lines]:
             if "Uvicorn running" in line:
                 break
         curls = [line for line in lines if line.startswith("curl ")]
-        assert len(curls) == 3, "\n".join(lines)
+        assert len(curls) == 4, "\n".join(lines)
         assert all(f"127.0.0.1:{port}" in line for line in curls)
         assert any(line.startswith("The key of project 'chatbot': qw_live_") for line in lines)
+        assert any(line.startswith("The admin's key: qw_admin_") for line in lines)
         return curls
 
     try:
@@ -68,18 +70,33 @@ def run(line: str) -> str:
         return done.stdout.replace("\r\n", "\n")
     _, _, header, url, *flags = shlex.split(line)
     name, value = header.split(": ")
-    response = httpx.get(url, headers={name: value}, timeout=60)
+    body = json.loads(flags[flags.index("--json") + 1]) if "--json" in flags else None
+    response = httpx.request(
+        "GET" if body is None else "POST", url, headers={name: value}, json=body, timeout=60
+    )
     headers = "".join(f"{name}: {value}\n" for name, value in response.headers.items())
     return (f"HTTP/1.1 {response.status_code}\n{headers}\n" if "-i" in flags else "") + response.text
 
 
-def tried(lines: list[str]) -> tuple[str, str, int | None, dict[str, str], dict[str, object]]:
-    """(answer, stream, status of the third, its headers, its error)."""
-    answer, stream, third = map(run, lines)
-    head, _, body = third.partition("\n\n")
+class Third(NamedTuple):
+    """What the call over the budget is answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+def tried(lines: list[str]) -> tuple[str, str, Third]:
+    """(answer, stream, the third) of the first three lines."""
+    answer, stream, third = map(run, lines[:3])
+    return json.loads(answer)["answer"], stream, read(third)
+
+
+def read(answer: str) -> Third:
+    head, _, body = answer.partition("\n\n")
     status, *headers = head.splitlines()
     pairs = dict(header.lower().split(": ", 1) for header in headers)
-    return json.loads(answer)["answer"], stream, int(status.split()[1]), pairs, json.loads(body)["error"]
+    return Third(int(status.split()[1]), pairs, json.loads(body))
 
 
 @pytest.fixture(scope="module")
@@ -91,16 +108,22 @@ def all_started() -> Iterator[dict[Path, Lines]]:
 
 @each
 def test_it_does_what_it_prints(example: Path, all_started: dict[Path, Lines]) -> None:
-    """An answer, a stream, and a budget that is gone."""
-    answer, stream, status, headers, error = tried(all_started[example]())
+    """An answer, a stream, a budget that is gone, and one that its admin has raised."""
+    lines = all_started[example]()
+    answer, stream, third = tried(lines)
     assert answer == "tok " * 100
     assert stream == "tok " * 100
-    assert status == 429
-    assert headers["content-type"] == "application/json"
+    assert third.status == 429
+    assert third.headers["content-type"] == "application/json"
+    error = third.body["error"]
     assert error["type"] == "quota_exceeded"
-    assert error["message"] == "Monthly budget of $0.002 for gpt-4.1* exceeded for project 'chatbot'"
+    assert error["message"] == "Monthly budget of $0.002 exceeded for project 'chatbot'"
     assert error["limit_usd"] == 0.002
-    assert 0.0016 < float(str(error["current_usage_usd"])) < 0.002
+    assert 0.0016 < error["current_usage_usd"] < 0.002
+    project = json.loads(run(lines[3]))
+    assert (project["name"], project["monthly_budget_usd"]) == ("chatbot", 1.0)
+    again = read(run(lines[2]))
+    assert (again.status, again.body) == (200, {"answer": "tok " * 100, "project": project["id"]})
 
 
 @each
@@ -112,9 +135,9 @@ def test_with_a_key_of_a_provider_it_asks_that_one(
     fake_provider.output = 100
     base = fake_provider.url + ("/v1" if provider == "OPENAI" else "")
     with started(example, **{f"{provider}_API_KEY": "sk-real", f"{provider}_BASE_URL": base}) as lines:
-        answer, stream, status, _, error = tried(lines())
+        answer, stream, third = tried(lines())
     assert answer == stream == "tok " * 100
-    assert (status, error["type"]) == (429, "quota_exceeded")
+    assert (third.status, third.body["error"]["type"]) == (429, "quota_exceeded")
     assert [call.model for call in fake_provider.calls] == [
         {"OPENAI": "gpt-4.1", "ANTHROPIC": "claude-haiku-4-5"}[provider]
     ] * 2
