@@ -1,21 +1,20 @@
 """Who acts on the tree, what that caller may do where, and how much of it may be handed on.
 
 A grant is a set of permissions at a node, and holds there and below. Nobody hands on what he lacks: a key is made,
-changed or rotated only by who has its permissions at its place, and who is restricted himself restricts what he makes.
+changed or rotated only by who has its permissions at its place, and who is restricted himself restricts what he makes:
+what a limited key makes counts under that key's limits too, so that all of it together uses no more than the key could.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from ..core.addresses import contains
-from ..core.addresses import within as addresses_within
-from ..core.limits import Limit
-from ..core.models import within
 from ..core.permissions import ROLES, allows, covers
 from ..errors import PermissionDenied
+from .narrowing import addresses_within, limits_within, models_within, most
 from .nodes import Node, Path
 from .people import Group, Member, Role, predefined
 
@@ -66,11 +65,13 @@ class Actor:
         if not self.may(permission, nodes):
             raise self.lacks(permission)
 
-    def lacks(self, permission: str) -> PermissionDenied:
-        """The error for a permission that is missing."""
+    def lacks(self, permission: str, at: str | None = None) -> PermissionDenied:
+        """The error for a permission that is missing; `at`: the id of the node on which it would be enough."""
         who = "API key" if self.kind == "key" else f"Member '{self.name}'"
+        where = f" on '{at}', which is above" if at else ""
         return PermissionDenied(
-            f"{who} does not have '{permission}' permission", fields={"permission": permission}
+            f"{who} does not have '{permission}' permission{where}",
+            fields={"permission": permission} | ({"node": at} if at else {}),
         )
 
     def seen_from(self, address: str | None) -> Actor:
@@ -122,64 +123,70 @@ def permissions_of(role: str, roles: Mapping[str, Role]) -> tuple[str, ...]:
     return custom.permissions if custom is not None else ()
 
 
-def inherit(actor: Actor, given: Mapping[str, object]) -> dict[str, object]:
-    """The restrictions of a new key that its maker did not name are the maker's own."""
+def inherit(actor: Actor, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is given of a key, made ready for who is restricted: a restriction that is empty is the actor's own, and a
+    limit of the actor's that is not named is the key's too. What is not in `given` stays out.
+    """
     key = actor.key
     if key is None:
         return dict(given)
-    own: dict[str, object] = {
-        "models": key.models,
-        "addresses": key.addresses,
-        "limits": key.limits,
-        "expires_at": key.expires_at,
-    }
-    return {name: given.get(name) or value for name, value in own.items()} | {
-        name: value for name, value in given.items() if name not in own
-    }
+    own: dict[str, Any] = {"models": key.models, "addresses": key.addresses, "expires_at": key.expires_at}
+    ready = {name: value or own[name] if name in own else value for name, value in given.items()}
+    if "limits" in ready:
+        named = {limit.shape for limit in ready["limits"]}
+        hard = tuple(limit for limit in key.limits if limit.mode == "hard" and limit.shape not in named)
+        ready["limits"] = (*ready["limits"], *hard)
+    return ready
+
+
+def makers_of(actor: Actor) -> tuple[str, ...]:
+    """The keys whose limits bear on what this actor makes: its own, where it has some, and those that bear on it."""
+    key = actor.key
+    if key is None:
+        return ()
+    limited = any(limit.mode == "hard" for limit in key.limits)
+    return (*key.makers, key.origin or key.id) if limited else key.makers
+
+
+def is_restricted(actor: Actor) -> bool:
+    """Whether an actor is held to more than permissions: what it hands on must be held to that as well."""
+    key = actor.key
+    return key is not None and bool(
+        key.models or key.addresses or key.expires_at is not None or makers_of(actor)
+    )
 
 
 def escalation(actor: Actor, nodes: Iterable[str], key: Node) -> PermissionDenied | None:
     """Why an actor may not make or change a key to be like this at its place, or come to hold its secret."""
-    held = actor.at(nodes)
-    if lacking := covers(held, key.permissions):
+    if lacking := covers(actor.at(nodes), key.permissions):
         return actor.lacks(lacking[0])
     own = actor.key
     if own is None:
         return None
-    wider = (
-        ("allowed_models", bool(own.models) and not _models_within(key.models, own.models)),
-        ("allowed_ips", bool(own.addresses) and not _addresses_within(key.addresses, own.addresses)),
-        (
-            "expires_at",
-            own.expires_at is not None and (key.expires_at is None or key.expires_at > own.expires_at),
-        ),
-        ("rate_limit", not _limits_within(key.limits, own.limits)),
-    )
-    for field, is_wider in wider:
-        if is_wider:
-            return PermissionDenied(
-                f"API key cannot give more than it has itself: {field} goes beyond its own",
-                code="escalation",
-                fields={"field": field},
-            )
+    ends = own.expires_at is None or (key.expires_at is not None and key.expires_at <= own.expires_at)
+    same = is_same(actor, key)
+    for field, fits in (
+        ("allowed_models", models_within(key.models, own.models)),
+        ("allowed_ips", addresses_within(key.addresses, own.addresses)),
+        ("expires_at", ends),
+        ("rate_limit", limits_within(most(key), own.limits)),
+        ("rate_limit", same or set(makers_of(actor)) <= set(key.makers)),
+    ):
+        if not fits:
+            return beyond(field)
     return None
 
 
-def _models_within(models: Sequence[str], own: Sequence[str]) -> bool:
-    return bool(models) and all(any(within(pattern, other) for other in own) for pattern in models)
+def is_same(actor: Actor, key: Node) -> bool:
+    """Whether a key is the actor itself, or took its place, or the other way round."""
+    own = actor.key
+    return own is not None and (own.origin or own.id) == (key.origin or key.id)
 
 
-def _addresses_within(addresses: Sequence[str], own: Sequence[str]) -> bool:
-    return bool(addresses) and all(addresses_within(entry, own) for entry in addresses)
-
-
-def _limits_within(limits: Sequence[Limit], own: Sequence[Limit]) -> bool:
-    """Whether each hard limit of one's own is there, as strict or stricter."""
-    return all(
-        any(
-            limit.shape == other.shape and limit.mode == "hard" and limit.amount <= other.amount
-            for limit in limits
-        )
-        for other in own
-        if other.mode == "hard"
+def beyond(field: str) -> PermissionDenied:
+    """The error for what would give more than the giver has."""
+    return PermissionDenied(
+        f"API key cannot give more than it has itself: {field} goes beyond its own",
+        code="escalation",
+        fields={"field": field},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from ..core.limits import Limit
@@ -40,38 +41,50 @@ class Shares(NamedTuple):
 
 
 def budgets(node: Node) -> dict[str, Limit]:
-    """The budgets of a node that are shared out, by window: limits on all of its cost."""
-    return {
-        str(limit.window): limit
+    """The budgets of a node that are shared out, by window: limits on all of its cost, the hard one where there is one
+    and a soft one.
+    """
+    found = [
+        limit
         for limit in node.limits
         if limit.metric == "cost" and limit.models is None and limit.per is None and limit.mode != "shadow"
-    }
+    ]
+    hard = {str(limit.window): limit for limit in found if limit.mode == "hard"}
+    return {window: hard.get(window, limit) for limit in found for window in (str(limit.window),)}
+
+
+def set_anew(old: Node, new: Node) -> Node:
+    """A node without the overrides of limits that were just set to something else: what is set holds."""
+    was = set(old.limits)
+    shapes = {limit.shape for limit in (*old.limits, *new.limits) if (limit in was) != (limit in new.limits)}
+    left = tuple(each for each in new.overrides if each.limit not in shapes)
+    return new if left == new.overrides else replace(new, overrides=left)
 
 
 def overdrawn(
-    store: Store, org: str, parent: Node, before: list[Node], after: list[Node]
+    store: Store, org: str, parent: Node, before: list[Node], after: list[Node], now: int
 ) -> InvalidRequest | None:
     """Why children of a parent may not become `after` where they were `before`, if the sum passes its budget; what only
     gets less is always let through.
     """
     changed = {node.id for node in (*before, *after)}
     for window, limit in budgets(parent).items():
-        old, new = (sum(_share(node, window) for node in nodes) for nodes in (before, after))
+        old, new = (sum(_share(node, window, now) for node in nodes) for nodes in (before, after))
         if new > old:
             given = sum(
-                _share(node, window) for node in children(store, org, parent) if node.id not in changed
+                _share(node, window, now) for node in children(store, org, parent) if node.id not in changed
             )
             if given + new > limit.amount:
                 return Shares(parent, limit, given).error(new)
     return None
 
 
-def too_small(store: Store, org: str, before: Node | None, after: Node) -> InvalidRequest | None:
+def too_small(store: Store, org: str, before: Node, after: Node, now: int) -> InvalidRequest | None:
     """Why a node's budget may not be lowered (or set) to this: its children have more already."""
-    old = budgets(before) if before is not None else {}
+    old = budgets(before)
     for window, limit in budgets(after).items():
-        if before is not None and (window not in old or limit.amount < old[window].amount):
-            given = sum(_share(node, window) for node in children(store, org, after))
+        if window not in old or limit.amount < old[window].amount:
+            given = sum(_share(node, window, now) for node in children(store, org, after))
             if given > limit.amount:
                 return Shares(after, limit, given).error(0)
     return None
@@ -87,6 +100,10 @@ def children(store: Store, org: str, parent: Node) -> Iterator[Node]:
                 after = page[-1].id
 
 
-def _share(node: Node, window: str) -> int:
+def _share(node: Node, window: str, now: int) -> int:
+    """What a node has of its parent's budget: what was set, or more where it is overridden now or later."""
     limit = budgets(node).get(window)
-    return limit.amount if limit is not None else 0
+    if limit is None:
+        return 0
+    amounts = (each.amount for each in node.overrides if each.limit == limit.shape and each.until > now)
+    return max(limit.amount, *amounts, 0)

@@ -8,7 +8,6 @@ truth. Deciding what a caller may do is left to others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
 from threading import Lock
@@ -23,7 +22,7 @@ from .access import Actor
 from .acting import acting, member_named
 from .documents import from_doc
 from .keys import is_id
-from .nodes import KINDS, Path
+from .nodes import KINDS, Node, Path
 
 PATHS = 2_500
 """Paths that are kept, those used last."""
@@ -192,11 +191,15 @@ class Directory:
 
     def _reread(self, known: Path) -> Path | None:
         """The same path as it is now; None where it no longer leads up that way."""
-        rev, docs = self._store.read(known.org, known.ids)
-        found = [doc for doc in docs if doc is not None]
-        if [(doc.id, doc.parent) for doc in found] != [(node.id, node.parent) for node in known.nodes]:
+        nodes = (*known.nodes, *known.makers)
+        rev, docs = self._store.read(known.org, tuple(node.id for node in nodes))
+        found = [from_doc(doc) for doc in docs if doc is not None]
+        if [(node.id, node.parent) for node in found] != [(node.id, node.parent) for node in nodes]:
             return None
-        return _path(known.org, rev, found)
+        height = len(known.nodes)
+        if found[0].makers != tuple(node.id for node in found[height:]):
+            return None
+        return Path(known.org, rev, tuple(found[:height]), makers=tuple(found[height:]))
 
     def _climb(self, org: str, node_id: str) -> Path:
         revs: list[int] = []
@@ -213,13 +216,22 @@ class Directory:
             revs.append(rev)
             docs.append(doc)
             above = doc.parent
-        return _path(org, min(revs), docs)
+        nodes = tuple(map(from_doc, docs))
+        makers: list[Node] = []
+        if nodes[0].makers:
+            rev, found = self._store.read(org, nodes[0].makers)
+            revs.append(rev)
+            makers = [from_doc(doc) for doc in found if doc is not None]
+            if len(makers) < len(found):
+                raise StoreError(f"a key that {node_id} was made by is not in the store")
+        return Path(org, min(revs), nodes, makers=tuple(makers))
 
 
 def missing(what: str, id: str) -> NotFound:
     """The error for an id or name that is not there."""
-    return NotFound(f"There is no {what} '{str(id)[:100]}' in this organization")
+    return NotFound(f"There is no {what} '{shortened(id)}' in this organization")
 
 
-def _path(org: str, rev: int, docs: Sequence[Doc]) -> Path:
-    return Path(org, rev, tuple(map(from_doc, docs)))
+def shortened(text: object) -> str:
+    """What somebody gave as an id or a name, fit to be repeated: at most 100 characters, each printable."""
+    return "".join(char if char.isprintable() else "?" for char in str(text)[:100])

@@ -27,6 +27,7 @@ PARENTS: Final[dict[Kind, tuple[Kind, ...]]] = {
     "key": ("project", "team", "organization"),
 }
 """What a node of each kind may stand below."""
+MAX_MAKERS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Node:
     digest       SHA-256 of the secret
     creator      id of the key or member that made it
     origin       id of the key that it took the place of, and whose counters it goes on with
+    makers       ids of the limited keys that it was made by, whose limits bear on its calls too
 
     of a project:
     environment  keys on one called `test` look so
@@ -83,6 +85,7 @@ class Node:
     digest: str = ""
     creator: str = ""
     origin: str = ""
+    makers: tuple[str, ...] = ()
     prices: tuple[PriceRule, ...] = ()
     alert_threshold: int | None = None
     auto_upgrade: bool = False
@@ -112,6 +115,7 @@ class Path:
     """A node and all above it, narrowest first, as they stood at one revision or later.
 
     rev     the organization's revision at which it was read (the lowest, where the reads differ)
+    makers  the limited keys that its key was made by
     people  ids of the documents about people that it depends on too: the member who acts first, and what roles are made
     of held    what the member who acts may do here; None where none does
     """
@@ -121,6 +125,7 @@ class Path:
     nodes: tuple[Node, ...]
     people: tuple[str, ...] = ()
     held: tuple[str, ...] | None = None
+    makers: tuple[Node, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -130,7 +135,7 @@ class Path:
     @property
     def deps(self) -> tuple[str, ...]:
         """Ids of all documents that a plan made from this path depends on."""
-        return self.ids + self.people
+        return (*self.ids, *(maker.id for maker in self.makers), *self.people)
 
     @property
     def key(self) -> Node | None:
@@ -160,7 +165,7 @@ class Path:
 DEFAULTS: Final[dict[str, Any]] = {field.name: field.default for field in fields(Node)}
 _ONLY: Final[dict[str, Kind]] = {
     **dict.fromkeys(
-        ("permissions", "expires_at", "revoked", "addresses", "digest", "creator", "origin"), "key"
+        ("permissions", "expires_at", "revoked", "addresses", "digest", "creator", "origin", "makers"), "key"
     ),
     **dict.fromkeys(
         ("zone", "prices", "alert_threshold", "auto_upgrade", "carryover_allowed"), "organization"
@@ -198,6 +203,16 @@ def _alerts(values: Any, field: str) -> None:
         raise ConfigurationError(field, "has one twice; leave it out")
 
 
+def _an_id(value: Any, field: str) -> None:
+    check_id(value, field)
+
+
+def _makers(values: Any, field: str) -> None:
+    checks.each(_an_id)(values, field)
+    if len(values) > MAX_MAKERS:
+        raise ConfigurationError(field, f"a limited key's keys make keys only {MAX_MAKERS} deep")
+
+
 _CHECKS: Final[dict[str, checks.Check]] = {
     "name": checks.maybe(checks.text(checks.MAX_NAME)),
     "limits": checks.limits,
@@ -213,6 +228,7 @@ _CHECKS: Final[dict[str, checks.Check]] = {
     "environment": checks.text(64),
     "created_at": checks.number,
     "digest": checks.digest,
+    "makers": _makers,
     "prices": checks.each(checks.one_of(PriceRule, "PriceRule.of('my-model', {'input': 2, 'output': 8})")),
     "alert_threshold": checks.maybe(checks.number),
     "auto_upgrade": checks.flag,

@@ -55,7 +55,7 @@ class Policy:
 
 def compile_policy(path: Path, models: Sequence[Model], end_user: str | None, now: int) -> Policy:
     """The counters of everything on the path that bears on a call which any of `models` may serve, narrowest first, in
-    the windows of `now` ms.
+    the windows of `now` ms; those of a key's makers last.
 
     Limits of one shape on one node share a counter, since they count the same; the strictest hard cap decides, the
     others are watched.
@@ -64,7 +64,7 @@ def compile_policy(path: Path, models: Sequence[Model], end_user: str | None, no
     caps: dict[tuple[str, int], Meaning] = {}
     budgets: list[tuple[str, int]] = []
     ends: list[int] = []
-    for node in path.nodes:
+    for node in (*path.nodes, *path.makers):
         shapes: dict[str, list[Limit]] = {}
         for limit in bearing(node.limits, models, end_user):
             shapes.setdefault(limit.shape, []).append(limit)
@@ -112,6 +112,9 @@ def counter_of(path: Path, node: Node, limits: list[Limit], end_user: str | None
         keep = until + KEEP_MS if until else 0
         if until:
             if first.carryover:
+                keep = (
+                    window.bounds(until, path.zone)[1] + KEEP_MS
+                )  # the next one is reckoned from it until its end
                 carry = f"{key}@{window.bounds(since - 1, path.zone)[0]}"
             key += f"@{since}"
     watch = tuple(dict.fromkeys(limit.amount for limit in limits[1:] if limit.mode != "hard"))

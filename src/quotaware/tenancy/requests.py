@@ -6,21 +6,23 @@ may not asks; where the organization has `auto_upgrade`, what fits the parent's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Literal
 
 from ..core.limits import Limit
 from ..core.terms import Override
-from ..errors import AlreadyExists, ConfigurationError, InvalidRequest, NotFound
-from ..stores.protocol import Doc
-from .budgets import overdrawn
+from ..errors import AlreadyExists, ConfigurationError, InvalidRequest, NotFound, PermissionDenied
+from .access import escalation
+from .budgets import budgets, overdrawn, set_anew
+from .directory import shortened
 from .documents import as_a
 from .keys import new_id
+from .looking import check_page
 from .nodes import Node, Path
 from .people import Request, State
-from .tree import Tree, check_expected
-from .writes import MAX_PAGE, Edit
+from .tree import Tree, check_expected, given_from
+from .writes import Edit
 
 MAX_PERIODS = 120
 STANDS_MS = 7 * 86_400_000
@@ -42,41 +44,43 @@ class Requests(Tree):
         expect: int | None = None,
     ) -> Node:
         """The limit of this shape on a node is `amount` in the current period and the next ones, `periods` in all,
-        beginning `skip` periods from now. Takes quota:override. One that is in the way is replaced.
+        beginning `skip` periods from now. Takes quota:override above the node (on the organization for its own). One
+        that is in the way is replaced.
         """
-        for field, value, least in (("periods", periods, 1), ("skip", skip, 0)):
-            if not least <= value <= MAX_PERIODS:
-                raise ConfigurationError(field, f"is from {least} to {MAX_PERIODS}")
+        check_periods(periods, "periods", 1)
+        check_periods(skip, "skip", 0)
 
         def draft() -> Edit:
             path = self._path(org, id)
-            self._require("quota:override", path)
+            self._actor.require("quota:override", given_from(path))
             check_expected(path.nodes[0], expect)
-            return self._raised(path, limit, amount, periods, skip, "override")
+            return self._allowed(path, self._raised(path, limit, amount, periods, skip, "override"))
 
-        return self._made(self._commit(org, draft))
+        return self._made(self._commit(org, "node.override", id, draft))
 
     def drop_overrides(
         self, org: str, id: str, limit: str, *, since: int | None = None, expect: int | None = None
     ) -> Node:
         """The limit is what it was set to, from now on; with `since` (ms), only where the override that begins then
-        said otherwise. Takes quota:override. NotFound where there is none.
+        said otherwise. Takes quota:override above the node. NotFound where there is none.
         """
 
         def draft() -> Edit:
             path = self._path(org, id)
-            self._require("quota:override", path)
+            self._actor.require("quota:override", given_from(path))
             old = path.nodes[0]
             check_expected(old, expect)
             left = tuple(
                 each for each in old.overrides if each.limit != limit or since not in (None, each.since)
             )
             if left == old.overrides:
-                raise NotFound(f"There is no such override of '{limit[:100]}' on {old.kind} '{old.name}'")
+                raise NotFound(
+                    f"There is no such override of '{shortened(limit)}' on {old.kind} '{old.name}'"
+                )
             new = replace(old, overrides=left)
-            return self._edit(f"{old.kind}.override", path, new, {"overrides": left})
+            return self._allowed(path, self._edit(f"{old.kind}.override", path, new, {"overrides": left}))
 
-        return self._made(self._commit(org, draft))
+        return self._made(self._commit(org, "node.override", id, draft))
 
     def overrides(self, org: str, id: str) -> tuple[Node, tuple[Override, ...]]:
         """A node, and its overrides that are not over. Takes quota:read."""
@@ -89,11 +93,10 @@ class Requests(Tree):
         self, org: str, id: str, limit: str, amount: int, *, periods: int = 0, reason: str | None = None
     ) -> Request:
         """Asks that a limit of a node become `amount`, for so many periods, or for good (0). Takes quota:read. Granted
-        at once where the actor may set it, or where the organization lets requests through (`auto_upgrade`) and the
-        parent's budget has room.
+        at once where the actor may set it, or where it is a budget, the organization lets requests through
+        (`auto_upgrade`) and the parent's budget has room.
         """
-        if not 0 <= periods <= MAX_PERIODS:
-            raise ConfigurationError("periods", f"is from 0 to {MAX_PERIODS}")
+        check_periods(periods, "periods", 0)
         now = self._clock()
         request = Request(
             new_id("request"), id, None, limit, amount, periods, reason, "pending", self._actor.id,
@@ -106,22 +109,28 @@ class Requests(Tree):
             found = _limit_of(path.nodes[0], limit)
             if amount <= found.amount:
                 raise ConfigurationError("limit", f"is {found} already, which is no less")
-            if not self._at_once(path, request):
-                return Edit("request.create", path.rev, after=(request,))
             granted = replace(request, state="approved", decider=self._actor.id)
-            return self._granted(path, granted, Edit("request.create", path.rev, after=(granted,)))
+            edit = self._granted(path, granted, Edit("request.create", path.rev, after=(granted,)))
+            if self._at_once(path, request, edit):
+                return edit
+            return Edit("request.create", path.rev, after=(request,))
 
-        return self._request(self._commit(org, draft))
+        return self._request(self._commit(org, "request.create", id, draft))
 
     def decide(
         self, org: str, request_id: str, verdict: Literal["approved", "rejected"], *, note: str | None = None
     ) -> Request:
-        """Approves or rejects a request that stands. Takes quota:override at its node."""
+        """Approves or rejects a request that stands. Takes quota:override above its node (on the organization for its
+        own), so that nobody grants himself what he asks for.
+        """
+        if verdict not in ("approved", "rejected"):
+            raise ConfigurationError("verdict", "is approved or rejected")
 
         def draft() -> Edit:
-            _, request = self._read(Request, "request", org, request_id)
+            rev, request = self._read(Request, "request", org, request_id)
             path = self._path(org, request.parent)
-            self._require("quota:override", path)
+            path = replace(path, rev=min(rev, path.rev))
+            self._actor.require("quota:override", given_from(path))
             state = self.state(request)
             if state != "pending":
                 raise AlreadyExists(
@@ -129,9 +138,11 @@ class Requests(Tree):
                 )
             decided = replace(request, state=verdict, decider=self._actor.id, note=note)
             edit = Edit(f"request.{verdict}", path.rev, (request,), (decided,))
-            return self._granted(path, decided, edit) if verdict == "approved" else edit
+            if verdict == "rejected":
+                return edit
+            return self._allowed(path, self._granted(path, decided, edit))
 
-        return self._request(self._commit(org, draft))
+        return self._request(self._commit(org, f"request.{verdict}", request_id, draft))
 
     def request(self, org: str, id: str) -> Request:
         """A request. Takes quota:read at its node."""
@@ -144,18 +155,17 @@ class Requests(Tree):
     ) -> tuple[Request, ...]:
         """Requests by id, after the given one: those of nodes at which the actor has quota:read."""
         self._inside(org)
-        if not 1 <= limit <= MAX_PAGE:
-            raise ConfigurationError("limit", f"is from 1 to {MAX_PAGE}")
+        check_page(limit)
         above: dict[str, tuple[str, ...]] = {}
-        found: list[Request] = []
-        for doc in self._from(org, node or "", after):
-            if self._actor.may("quota:read", self._above(org, doc.parent, above)):
-                request = self._as_it_stands(as_a(Request, doc))
-                if state in (None, request.state):
-                    found.append(request)
-            if len(found) == limit:
-                break
-        return tuple(found)
+
+        def fits(request: Request) -> bool:
+            return state in (None, request.state) and self._actor.may(
+                "quota:read", self._above(org, request.parent, above)
+            )
+
+        docs = self._all(org, "request", node or "", after)
+        found = (self._as_it_stands(as_a(Request, doc)) for doc in docs)
+        return tuple(islice(filter(fits, found), limit))
 
     def state(self, request: Request) -> State:
         """What a request is by now: one that nobody decided in time is expired."""
@@ -167,19 +177,32 @@ class Requests(Tree):
     def _as_it_stands(self, request: Request) -> Request:
         return replace(request, state=self.state(request))
 
-    def _from(self, org: str, node: str, after: str) -> Iterator[Doc]:
-        while page := self._store.children(org, "request", node, None, after, MAX_PAGE):
-            yield from page
-            after = page[-1].id
+    def _at_once(self, path: Path, request: Request, edit: Edit) -> bool:
+        """Whether a request needs nobody else's word."""
+        may = self._actor.may
+        if may("quota:override", given_from(path)):
+            return self._escalation(path, edit) is None
+        old, new = path.nodes[0], self._made(edit)
+        if path.nodes[1:]:
+            parent, now = path.nodes[1], self._clock()
+            if overdrawn(self._store, path.org, parent, [old], [new], now) is not None:
+                return False
+        if old.kind != "key" and not request.periods and may("quota:manage", given_from(path)):
+            return True
+        is_budget = any(limit.shape == request.limit for limit in budgets(old).values())
+        return path.organization.auto_upgrade and is_budget
 
-    def _at_once(self, path: Path, request: Request) -> bool:
-        node = path.nodes[0]
-        new = _with(node, request.limit, request.amount)
-        refusal = overdrawn(self._store, path.org, path.nodes[1], [node], [new]) if path.nodes[1:] else None
-        may_set = self._actor.may("quota:override", path.ids) or (
-            self._actor.may("quota:manage", path.ids) and refusal is None and not request.periods
-        )
-        return may_set or (path.organization.auto_upgrade and refusal is None)
+    def _allowed(self, path: Path, edit: Edit) -> Edit:
+        """The write, unless it gives a key more than the actor has himself."""
+        refusal = self._escalation(path, edit)
+        if refusal is not None:
+            raise refusal
+        return edit
+
+    def _escalation(self, path: Path, edit: Edit) -> PermissionDenied | None:
+        keys = (thing for thing in edit.after if isinstance(thing, Node) and thing.kind == "key")
+        refusals = (escalation(self._actor, path.ids[1:], key) for key in keys)
+        return next((each for each in refusals if each is not None), None)
 
     def _granted(self, path: Path, request: Request, edit: Edit) -> Edit:
         """The write with what was asked for made true; what is more already stays."""
@@ -189,7 +212,7 @@ class Requests(Tree):
             more = self._raised(path, request.limit, request.amount, request.periods, 0, "raise")
         else:
             old = path.nodes[0]
-            new = _with(old, request.limit, request.amount)
+            new = set_anew(old, _with(old, request.limit, request.amount))
             more = self._edit("raise", path, new, {"limits": new.limits})
         return Edit(
             edit.what, path.rev, (*edit.before, *more.before), (*edit.after, *more.after), more.resume
@@ -224,7 +247,7 @@ def _limit_of(node: Node, shape: str) -> Limit:
     if not found:
         names = ", ".join(sorted({limit.shape for limit in node.limits})) or "none"
         raise InvalidRequest(
-            f"There is no limit '{shape[:100]}' on {node.kind} '{node.name}'; it has {names}",
+            f"There is no limit '{shortened(shape)}' on {node.kind} '{node.name}'; it has {names}",
             code="no_such_limit",
             fields={"errors": [{"field": "limit", "message": f"is one of {names}"}]},
         )
@@ -236,3 +259,9 @@ def _with(node: Node, shape: str, amount: int) -> Node:
     return replace(
         node, limits=tuple(replace(each, amount=amount) if each is chosen else each for each in node.limits)
     )
+
+
+def check_periods(value: int, field: str, least: int) -> None:
+    """Raises ConfigurationError naming the field where so many periods cannot be."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_PERIODS:
+        raise ConfigurationError(field, f"is from {least} to {MAX_PERIODS}")

@@ -11,7 +11,8 @@ from ..core.alerts import SHARE, STOPS, Action, Alert
 from ..core.limits import Limit
 from ..core.windows import Window
 from ..errors import ConfigurationError
-from .budgets import budgets, children
+from .budgets import budgets, children, set_anew
+from .documents import from_doc
 from .keys import Kind, is_id, new_id
 from .nodes import Node, Path
 from .tree import Tree
@@ -102,7 +103,8 @@ class Sharing(Tree):
                 f"{path.nodes[0].kind}.allocate", path.rev, tuple(before), tuple(after), tuple(resume)
             )
 
-        return tuple(thing for thing in self._commit(org, draft).after if isinstance(thing, Node))
+        done = self._commit(org, "node.allocate", node, draft).after
+        return tuple(thing for thing in done if isinstance(thing, Node))
 
     def allocated(self, org: str, node: str) -> Allocated:
         """A node with its children, and what of its budgets they have. Takes quota:read."""
@@ -128,25 +130,25 @@ class Sharing(Tree):
         base = old or self._new_target(path, share.target, ids)
         if any(base.id == each.id or (base.kind, base.name) == (each.kind, each.name) for each in others):
             raise ConfigurationError("target", f"{share.target!r} is named twice")
-        new = _with_share(base, share, enforcement)
+        new = set_anew(base, _with_share(base, share, enforcement))
         self._check_new(path, new)
         if old is None:
             return None, new, False
         own = Path(path.org, path.rev, (old, *path.nodes))
         self._above_children(own, old, new)
-        again = self._runs_again(own, new, {"limits": new.limits})
-        return old, replace(new, stopped=None) if again else new, again
+        edit = self._edit("allocate", own, new, {"limits": new.limits})
+        return old, self._made(edit), bool(edit.resume)
 
     def _target(self, org: str, parent: Node, target: str) -> Node | None:
         kinds = _CHILDREN[parent.kind]
         if is_id(target):
             _, (doc,) = self._store.read(org, (target,))
             if doc is not None and doc.kind in kinds and doc.parent == parent.id:
-                return self._as_node(doc)
-        if not target.isprintable():
-            return None
-        named = [doc for kind in kinds for doc in self._store.children(org, kind, parent.id, target, "", 1)]
-        return self._as_node(named[0]) if named else None
+                return from_doc(doc)
+            if doc is not None:  # a new child that is called as another thing's id would be taken for that
+                raise ConfigurationError("target", f"'{target}' is no child of {parent.kind} '{parent.name}'")
+        named = [doc for kind in kinds for doc in self._all(org, kind, parent.id, name=target)]
+        return from_doc(named[0]) if named else None
 
     def _new_target(self, path: Path, target: str, ids: tuple[str, str]) -> Node:
         parent = path.nodes[0]

@@ -6,14 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from ..core.limits import Limit
-from ..core.permissions import allows
 from ..errors import ConfigurationError, PermissionDenied
 from . import keys
-from .acting import acting
+from .admins import has_admin
 from .credentials import Credentials
-from .documents import as_a, from_doc
+from .documents import from_doc
 from .keys import id_of
-from .people import Member
 from .tree import organization_id
 from .writes import Edit
 
@@ -43,6 +41,7 @@ class Starts(Credentials):
 
         Raises ConfigurationError naming `admin_key` where it is malformed or opens another organization.
         """
+        self._for_the_host()
         if admin_key is not None and not keys.well_formed(admin_key, "admin"):
             raise ConfigurationError("admin_key", "is not well formed; make one with keys.make('admin')")
         secret = admin_key or keys.make("admin")
@@ -64,7 +63,7 @@ class Starts(Credentials):
                 made = (*made, admin)
             return Edit("organization.bootstrap", rev, after=made)
 
-        made = self._commit(root.id, draft).after
+        made = self._commit(root.id, "organization.bootstrap", root.id, draft).after
         if made or admin_key:
             self._link(digest, root.id, admin.id)
         return Bootstrap(root.id, secret if made and admin_key is None else None)
@@ -73,6 +72,7 @@ class Starts(Credentials):
         """The organization that an admin key from outside is for: the one that it opens, else the one that was made
         first; None where there is none yet.
         """
+        self._for_the_host()
         if place := self._store.find(keys.digest(admin_key)):
             return place[0]
         found = (self._store.read(org, (org,))[1][0] for org in self._organizations())
@@ -91,7 +91,10 @@ class Starts(Credentials):
         was so, the store is asked no more.
         """
         known = self._directory
-        known.administered = known.administered or any(map(self._administered, self._organizations()))
+        now = self._clock()
+        known.administered = known.administered or any(
+            has_admin(self._store, org, now) for org in self._organizations()
+        )
         return known.administered
 
     def require_admin(self) -> None:
@@ -103,21 +106,11 @@ class Starts(Credentials):
                 code="no_admin_key",
             )
 
-    def _administered(self, org: str) -> bool:
-        for doc in self._all(org, "key", org):
-            key = from_doc(doc)
-            lives = (
-                key.enabled and not key.revoked and (key.expires_at is None or key.expires_at > self._clock())
-            )
-            if lives and allows(key.permissions, "org:manage"):
-                return True
-        members = (as_a(Member, doc) for doc in self._all(org, "member", org))
-        return any(acting(self._store, org, each).actor.may("org:manage", (org,)) for each in members)
-
     def ensure_simple(self, limits: Iterable[Limit | str], zone: str = "UTC") -> tuple[str, str]:
         """(organization id, project id) of the tree behind an app that only has limits: one project, on which
         they sit. Called again with others, they replace the old; nothing is written where nothing changed.
         """
+        self._for_the_host()
         root = self._node("organization", SIMPLE_ORG, "", "app", zone=zone)
         project = self._node("project", SIMPLE_PROJECT, SIMPLE_ORG, "app", limits=limits)
 
@@ -135,5 +128,10 @@ class Starts(Credentials):
                 after=tuple(new for old, new in pairs if old != new),
             )
 
-        self._commit(SIMPLE_ORG, draft)
+        self._commit(SIMPLE_ORG, "organization.simple", SIMPLE_ORG, draft)
         return SIMPLE_ORG, SIMPLE_PROJECT
+
+    def _for_the_host(self) -> None:
+        """Raises PermissionDenied for anybody else: what makes an admin out of nothing is for the app alone."""
+        if self._actor.kind != "host":
+            raise self._actor.lacks("org:create")

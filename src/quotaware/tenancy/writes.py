@@ -1,27 +1,37 @@
 """How the tree is written: every write is one compare-and-set on the organization's revision, and one audit row.
 
 Whatever a write depends on is read after the revision that it expects, so that it holds at the moment of the write, or
-another writer came between and all is read again. What an actor may do is looked at in the same reading. Ids are looked
-up inside one organization, so that none reaches into another.
+another writer came between and all is read again. So is what the actor may do: who lost a right a moment ago has it no
+more. Ids are looked up inside one organization, so that none reaches into another. What is refused leaves all as it is,
+and an audit row (`refusals.py`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
-from ..errors import AlreadyExists, Conflict
-from ..stores.protocol import Change, Clock, Doc, Store
-from .access import HOST, Actor
-from .directory import Directory, missing
+from ..errors import AlreadyExists, AuthenticationError, Conflict, NotFound, PermissionDenied, StoreError
+from ..stores.protocol import Change, Clock, Store
+from .access import HOST, Actor, of_key
+from .acting import acting
+from .admins import check_admins
+from .directory import Directory, missing, shortened
 from .documents import Thing, as_a, is_a, kind_of, to_doc
 from .keys import is_id
 from .nodes import KINDS, Node, Path
+from .people import Member
+from .refusals import Refusals
+from .stops import rearmed, rules_changed
+
+logger = logging.getLogger("quotaware")
 
 T = TypeVar("T", bound=Thing)
 
@@ -53,6 +63,7 @@ class Writes:
         self._directory = directory
         self._clock = clock
         self._actor = actor
+        self._refusals = Refusals(clock)
 
     def by(self, actor: Actor) -> Self:
         """The same service, used by this actor: everything is checked against what he may do, and told as his."""
@@ -60,22 +71,35 @@ class Writes:
         other._actor = actor
         return other
 
-    def _commit(self, org: str, draft: Callable[[], Edit]) -> Edit:
-        """Reads, decides and writes until no other writer came between; answers what was done."""
+    def _commit(self, org: str, what: str, on: str, draft: Callable[[], Edit]) -> Edit:
+        """Reads, decides and writes until no other writer came between; answers what was done. `what` and `on` tell of
+        an attempt that is refused: what was to be done, and on which thing.
+        """
+        self._inside(org)
         for tries in range(TRIES):
             if tries >= CALM:
                 time.sleep(secrets.randbelow(JITTER_MS) / 1000)
-            edit = draft()
+            try:
+                actor, rev = self._actor_now()
+                self._actor = actor
+                edit = draft()
+                if actor.kind != "host":
+                    check_admins(self._store, org, edit.before, edit.after, self._clock())
+            except PermissionDenied as refusal:
+                self._tell_refused(org, what, on, refusal)
+                raise
+            if self._actor is not actor:  # another thread does something as the same actor
+                continue
             if edit.before == edit.after:
                 return edit
             changed = {thing.id for thing in (*edit.before, *edit.after)}
             kept = tuple(thing.id for thing in edit.after)
             change = Change(
-                expect=edit.rev,
+                expect=edit.rev if rev is None else min(edit.rev, rev),
                 put=tuple(map(to_doc, edit.after)),
                 drop=tuple(changed.difference(kept)),
                 resume=edit.resume,
-                audit=_audit(edit, self._actor, self._clock()),
+                audit=_audit(edit, actor, self._clock()),
             )
             try:
                 rev = self._store.commit(org, change)
@@ -83,8 +107,70 @@ class Writes:
                 continue
             for id in changed:
                 self._directory.forget(org, id)
+            self._rearm(org, edit)
             return replace(edit, after=tuple(replace(thing, rev=rev) for thing in edit.after))
         raise Conflict(f"organization {org} kept changing; repeat later")
+
+    def _actor_now(self) -> tuple[Actor, int | None]:
+        """The actor with what it may do now, and the revision at which that was read. Raises AuthenticationError for a
+        key that is none any more, PermissionDenied for one that is disabled.
+        """
+        actor = self._actor
+        if actor.kind == "host":
+            return actor, None
+        if actor.kind == "member":
+            rev, member = self._read(Member, "member", actor.org, actor.id)
+            found = acting(self._store, actor.org, member)
+            return found.actor.seen_from(actor.address), min(rev, found.rev)
+        try:
+            path = self._directory.load(actor.org, actor.id)
+        except NotFound:
+            raise AuthenticationError from None
+        key = path.nodes[0]
+        if key.revoked or (key.expires_at is not None and key.expires_at <= self._clock()):
+            raise AuthenticationError
+        if off := [node for node in path.nodes if not node.enabled]:
+            raise PermissionDenied(
+                f"{off[0].kind.capitalize()} '{off[0].name or off[0].id}' is disabled", code="disabled"
+            )
+        return of_key(path).seen_from(actor.address), path.rev
+
+    def _tell_refused(self, org: str, what: str, on: str, refusal: PermissionDenied) -> None:
+        """An audit row of an attempt that was refused; none where there were too many (`Refusals`)."""
+        actor = self._actor
+        if not self._refusals.worth_telling(org, actor.id):
+            return
+        row = {
+            **_row(f"{what}.refused", actor, self._clock()),
+            "on": shortened(on),
+            "why": {"code": refusal.code, "message": refusal.message},
+            "before": [],
+            "after": [],
+        }
+        told = json.dumps(row, separators=(",", ":"))
+        with contextlib.suppress(StoreError):  # the refusal stands all the same
+            for _ in range(TRIES):
+                with contextlib.suppress(Conflict):
+                    self._store.commit(org, Change(self._store.read(org, ())[0], audit=told))
+                    return
+
+    def _rearm(self, org: str, edit: Edit) -> None:
+        """Lets the store know the thresholds of changed limits at once: a call under way, settled under the old ones,
+        must not stop a node that runs, and whose budget was raised meanwhile.
+        """
+        before = {thing.id: thing for thing in edit.before if isinstance(thing, Node)}
+        for new in edit.after:
+            old = before.get(new.id)
+            if old is None or not isinstance(new, Node) or not rules_changed(old, new) or new.stopped:
+                continue
+            try:
+                if rearmed(self._store, self._directory, org, new.id, self._clock):
+                    continue
+            except (StoreError, NotFound):
+                pass
+            logger.warning(
+                "%s of organization %s may be stopped by a threshold that was changed", new.id, org
+            )
 
     def _inside(self, org: str) -> str:
         """The organization, if the actor is of it: another's things are not there for him."""
@@ -109,14 +195,6 @@ class Writes:
                 return rev, as_a(of, doc)
         raise missing(what, id)
 
-    def _called(self, org: str, kind: str, name: str) -> list[Doc]:
-        """Up to two documents of a kind with this name, wherever they stand."""
-        if (
-            not isinstance(name, str) or not name.isprintable()
-        ):  # no name is that; not every store could look for it
-            return []
-        return self._store.children(org, kind, "", name, "", 2)
-
     def _require(self, permission: str, path: Path) -> None:
         self._actor.require(permission, path.ids)
 
@@ -135,12 +213,14 @@ def taken(field: str, message: str) -> AlreadyExists:
     return AlreadyExists(message, fields={"field": field})
 
 
+def _row(what: str, actor: Actor, at: int) -> dict[str, Any]:
+    who = {"kind": actor.kind, "id": actor.id, "name": actor.name}
+    return {"what": what, "at": at, "who": who, "from": actor.address}
+
+
 def _audit(edit: Edit, actor: Actor, at: int) -> str:
     row: dict[str, Any] = {
-        "what": edit.what,
-        "at": at,
-        "who": {"kind": actor.kind, "id": actor.id, "name": actor.name},
-        "from": actor.address,
+        **_row(edit.what, actor, at),
         "before": [shown(thing) for thing in edit.before],
         "after": [shown(thing) for thing in edit.after],
     }
