@@ -107,7 +107,7 @@ def test_a_key_is_changed(api: Api, project: str, method: str) -> None:
     assert api.ok(method, path, {"end_user_limits": {"daily_budget_usd": 1}})["rate_limit"]
     assert api.ok(method, path, {"permissions": ["chat:create"]})["permissions"] == ["chat:create"]
     assert api.error(method, path, {"allowed_ips": ["10.1"]})["errors"][0]["field"] == "allowed_ips"
-    assert api.error(method, path, {"add_permissions": ["Chat!"]})["errors"][0]["field"] == "permissions"
+    assert api.error(method, path, {"add_permissions": ["Chat!"]})["errors"][0]["field"] == "add_permissions"
 
 
 def test_a_rotated_key_stops_at_once_or_after_its_grace(api: Api, project: str) -> None:

@@ -105,13 +105,8 @@ def test_what_a_restricted_key_leaves_out_is_its_own(house):
     )
     assert list(map(str, made.limits)) == ["10 requests/minute", "$5/day"]
     assert made.permissions == ("chat:create",)
-    cleared = who.update_key(ORG, made.id, models=[], addresses=[], limits=[], expires_at=None)
-    assert (cleared.models, cleared.addresses, cleared.expires_at) == (
-        ("gpt-4.1*",),
-        ("10.0.0.0/8",),
-        2_000_000_000_000,
-    )
-    assert list(map(str, cleared.limits)) == ["60 requests/minute", "$5/day"]
+    for cleared in ({"models": []}, {"addresses": []}, {"limits": []}, {"expires_at": None}):
+        refused(house, who, lambda t, cleared=cleared: t.update_key(ORG, made.id, **cleared))
 
 
 def test_a_key_without_restrictions_makes_calls_as_far_as_its_maker_may(house):

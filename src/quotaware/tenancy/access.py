@@ -124,19 +124,20 @@ def permissions_of(role: str, roles: Mapping[str, Role]) -> tuple[str, ...]:
 
 
 def inherit(actor: Actor, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is given of a key, made ready for who is restricted: a restriction that is empty is the actor's own, and a
-    limit of the actor's that is not named is the key's too. What is not in `given` stays out.
+    """What is given of a new key, made ready for a maker who is restricted: a restriction that is empty is the maker's
+    own, and so is a limit that is not named.
     """
     key = actor.key
     if key is None:
         return dict(given)
-    own: dict[str, Any] = {"models": key.models, "addresses": key.addresses, "expires_at": key.expires_at}
-    ready = {name: value or own[name] if name in own else value for name, value in given.items()}
-    if "limits" in ready:
-        named = {limit.shape for limit in ready["limits"]}
-        hard = tuple(limit for limit in key.limits if limit.mode == "hard" and limit.shape not in named)
-        ready["limits"] = (*ready["limits"], *hard)
-    return ready
+    own = {"models": key.models, "addresses": key.addresses, "expires_at": key.expires_at}
+    named = {limit.shape for limit in given["limits"]}
+    hard = (limit for limit in key.limits if limit.mode == "hard" and limit.shape not in named)
+    return {
+        **given,
+        **{name: given[name] or value for name, value in own.items()},
+        "limits": (*given["limits"], *hard),
+    }
 
 
 def makers_of(actor: Actor) -> tuple[str, ...]:

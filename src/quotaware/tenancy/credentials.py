@@ -191,10 +191,9 @@ class Credentials(Tree):
             return super()._changed(path, changes)
         if old.revoked:
             raise AlreadyExists(f"Key '{old.id}' is revoked; make another one", code="revoked")
-        itself = access.is_same(self._actor, old)
-        new = set_anew(old, replace(old, **(changes if itself else access.inherit(self._actor, changes))))
+        new = set_anew(old, replace(old, **changes))
         self._may_make(path, new)
-        if itself:
+        if access.is_same(self._actor, old):
             resumes = changes.get("enabled") and old.stopped is not None
             if resumes or not narrower(old, replace(new, overrides=old.overrides)):
                 raise access.beyond("enabled" if resumes else "limits")
