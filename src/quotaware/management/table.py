@@ -6,6 +6,7 @@ from . import (
     allocations,
     analytics,
     api_keys,
+    explanations,
     groups,
     limits,
     me,
@@ -33,4 +34,5 @@ ROUTES: tuple[Route, ...] = (
     *groups.ROUTES,
     *roles.ROUTES,
     *analytics.ROUTES,
+    *explanations.ROUTES,
 )
