@@ -6,6 +6,7 @@ from . import (
     allocations,
     analytics,
     api_keys,
+    audit_log,
     explanations,
     groups,
     limits,
@@ -35,4 +36,5 @@ ROUTES: tuple[Route, ...] = (
     *roles.ROUTES,
     *analytics.ROUTES,
     *explanations.ROUTES,
+    *audit_log.ROUTES,
 )

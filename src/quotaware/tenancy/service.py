@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
+from .auditing import Auditing
 from .membership import Membership
 from .requests import Requests
 from .sharing import Sharing
@@ -12,7 +10,7 @@ from .standing import Standing
 from .starts import Starts
 
 
-class Tenancy(Starts, Membership, Requests, Sharing, Standing):
+class Tenancy(Starts, Membership, Requests, Sharing, Standing, Auditing):
     """Organizations, teams, projects, keys, people and requests, all in one store.
 
     Used as it is, it acts for the host and may do everything; `by(actor)` is the same for somebody else. Methods block.
@@ -21,10 +19,3 @@ class Tenancy(Starts, Membership, Requests, Sharing, Standing):
     bad value, InvalidRequest with figures where a parent's budget is passed, StoreError, and Conflict where other
     writers kept coming between. Limits and alerts are given as values or as text (`"$50/month"`, `"80% email"`).
     """
-
-    def audit(self, org: str, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
-        """Audit rows after a revision, oldest first: revision, what, at (ms), who, from (address), before, after. Takes
-        org:manage on the organization.
-        """
-        self._require("org:manage", self._path(org, org))
-        return [{"revision": rev, **json.loads(row)} for rev, row in self._store.audit(org, after, limit)]
