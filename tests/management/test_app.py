@@ -11,12 +11,14 @@ import pytest
 from pydantic import Field
 from starlette.testclient import TestClient
 
+from quotaware import Quota
 from quotaware.errors import StoreError
 from quotaware.management.app import Management
 from quotaware.management.bodies import DEEPEST, MOST
 from quotaware.management.parts import Parts
 from quotaware.management.routes import Ask, Route
 from quotaware.management.wire import Body, Dollars, Listing, Moment, Page, Revised, Time, Usd
+from quotaware.testing.clocks import FakeClock
 from tests.management.conftest import Api
 
 made = itertools.count(1)
@@ -126,6 +128,25 @@ def test_every_credential_is_judged_before_anything_else(
         assert (response.status_code, error["type"], error["message"]) == (status, kind, message)
         assert response.headers["www-authenticate"] == "Bearer"
         assert error["request_id"] == response.headers["x-request-id"]
+
+
+def test_without_any_admin_it_refuses_every_call_and_says_how_to_make_one(
+    quota: Quota, clock: FakeClock
+) -> None:
+    """It never runs open."""
+    client = TestClient(quota.management())
+    project = quota.blocking.tenancy.create_project(
+        quota.blocking.tenancy.create_organization("A").id, "P", id="p"
+    )
+    key = quota.blocking.tenancy.create_key(project.id).secret
+    for headers in ({}, {"authorization": f"Bearer {key}"}, {"x-api-key": "nonsense"}):
+        for path in ("/me", "/projects", "/nowhere"):
+            response = client.get(path, headers=headers)
+            error = response.json()["error"]
+            assert (response.status_code, error["code"]) == (403, "no_admin_key")
+            assert "quota.bootstrap(" in error["message"]
+    first = quota.bootstrap("B")
+    assert client.get("/me", headers={"authorization": f"Bearer {first.key}"}).status_code == 200
 
 
 def test_a_path_that_is_not_there_and_a_method_that_it_does_not_take(things: Api) -> None:

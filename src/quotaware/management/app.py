@@ -6,6 +6,7 @@ work is blocking and runs off the event loop.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -31,6 +32,7 @@ from ..errors import (
     StoreError,
     StoreUnavailable,
 )
+from ..stores.tickets import drive_async
 from ..tenancy.access import Actor
 from . import bodies, repeats
 from .parts import Door, Parts
@@ -103,12 +105,18 @@ class Management:
         page = self._pages.get(_path(scope))
         if page is not None and scope["method"] in {"GET", "HEAD"}:
             return page(scope.get("root_path", ""))
-        actor = await self._door.authenticate(scope)
+        actor = await self._let_in(scope)
         route, params = self._route(scope)
         headers = _headers(scope)
         raw = await bodies.read(receive, headers)
         work = partial(self._work, route, params, actor, headers, raw, scope)
         return await anyio.to_thread.run_sync(work)
+
+    async def _let_in(self, scope: Any) -> Actor:
+        """Who sends it; nobody, before there is anybody who may manage anything."""
+        await drive_async(self._parts.engine.prepared())
+        await anyio.to_thread.run_sync(self._parts.tenancy.require_admin)
+        return await self._door.authenticate(scope)
 
     def _route(self, scope: Any) -> tuple[Route, Mapping[str, str]]:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
@@ -148,7 +156,8 @@ class Management:
         except BaseException:
             found.drop()
             raise
-        found.keep(reply, route.secrets)
+        with contextlib.suppress(StoreError):  # it is done; a repeat is told so, or that it is under way
+            found.keep(reply, route.secrets)
         return _told(reply)
 
     def _run(
