@@ -20,8 +20,11 @@ nothing; `quota.call(...)` and the Python face raise it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
+
+_SECRET = re.compile(r"(qw_[a-z]+_)[0-9A-Za-z]{20,}")
 
 
 class QuotawareError(Exception):
@@ -35,8 +38,8 @@ class ConfigurationError(QuotawareError, ValueError):
     """
 
     def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
-        self.field = field
+        super().__init__(without_keys(f"{field}: {message}"))
+        self.field = without_keys(field)
 
 
 class LimitSyntaxError(ConfigurationError):
@@ -89,8 +92,8 @@ class ApiError(QuotawareError):
         retry_after: int | None = None,
         until: int | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = without_keys(message)
+        super().__init__(self.message)
         self.code = code or self.default_code
         self.fields: dict[str, Any] = dict(fields or {})
         self.retry_after = retry_after
@@ -101,7 +104,7 @@ class ApiError(QuotawareError):
         error: dict[str, Any] = {"type": self.type, "message": self.message, "code": self.code, **self.fields}
         if request_id is not None:
             error["request_id"] = request_id
-        return {"error": error}
+        return {"error": without_keys(error)}
 
     def headers(self) -> dict[str, str]:
         """Response headers that belong to the error: `Retry-After` where waiting helps, `WWW-Authenticate` with a 401
@@ -250,3 +253,16 @@ class StoreUnavailable(ApiError):
     status = 503
     type = "store_unavailable"
     default_code = "store_unavailable"
+
+
+def without_keys(value: Any) -> Any:
+    """A JSON value in which keys of quotaware show their kind only: one that was put where a name belongs is echoed
+    to nobody, and logged by nobody.
+    """
+    if isinstance(value, str):
+        return _SECRET.sub(r"\1…", value) if "qw_" in value else value
+    if isinstance(value, Mapping):
+        return {without_keys(name): without_keys(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_keys(each) for each in value]
+    return value
