@@ -57,6 +57,14 @@ async def test_a_key_is_its_actor_and_where_from(house: House) -> None:
         assert found.address == "127.0.0.1"
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_on_either_kind_of_loop(house: House, anyio_backend: str) -> None:
+    key, identity = house.key(), ann(house)
+    assert (await actor(house, bearer(key.secret))).id == key.node.id
+    assert (await actor(house, identity=identity)).name == "ann"
+    assert (await refused(house, bearer(keys.make("live")))).status == 401
+
+
 async def test_the_same_key_in_both_headers_is_one_credential(house: House) -> None:
     secret = house.key().secret
     assert (await actor(house, bearer(secret), (b"x-api-key", secret.encode()))).kind == "key"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
@@ -126,6 +127,26 @@ async def test_the_hosts_word_says_it_too(house: House) -> None:
         by_member = (await request(app, "/who", identity=identity)).json()
         assert (by_member["member"], by_member["organization"], by_member["key"]) == ("ann", house.org, None)
         assert "quota:read:summary" in by_member["permissions"]
+
+
+async def test_a_thousand_at_once_are_each_their_own(house: House) -> None:
+    """Of a hundred tenants, in async handlers and in threads, as dependencies and as what a guard hands on (S19)."""
+    tenants = []
+    for number in range(100):
+        project = house.tenancy.create_project(house.org, f"p{number}").id
+        tenants.append((project, house.tenancy.create_key(project, permissions=["quota:manage"])))
+    app = build(house.quota)
+    paths = ("/who", "/who-sync", "/manage")
+
+    async def one(number: int) -> bool:
+        project, key = tenants[number % 100]
+        answer = await request(
+            app, paths[number % 3], headers=[bearer(key.secret)], identity=Identity(end_user=f"u{number}")
+        )
+        told = answer.json()
+        return (told["project"], told["key"], told["end_user"]) == (project, key.node.id, f"u{number}")
+
+    assert all(await asyncio.gather(*map(one, range(1000))))
 
 
 async def test_with_limits_only_all_are_the_one_projects() -> None:

@@ -11,6 +11,8 @@ from ..errors import ApiError
 
 DEPTH = 50
 """How many exceptions of a chain or group are looked at."""
+LONGEST = 500
+"""Characters of a message in the log."""
 _MARK = "_quotaware_denial"
 _FINAL = "_quotaware_final"
 
@@ -68,6 +70,13 @@ def is_final(error: BaseException) -> bool:
 def body_of(error: ApiError) -> dict[str, Any]:
     """The body for the host's caller, with the request id that the call was answered with, or a new one."""
     return error.body(error.fields.get("request_id") or f"req_{uuid.uuid4().hex}")
+
+
+def one_line(message: str) -> str:
+    """A message as a log has it: in one line, whatever names are in it, and of bounded length."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in message[:LONGEST]
+    )
 
 
 def _denial_id(exception: BaseException) -> str:

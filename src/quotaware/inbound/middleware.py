@@ -14,7 +14,7 @@ from typing import Any
 from ..context import Binding, bound
 from ..core.money import to_usd
 from ..errors import ApiError, ConfigurationError
-from .denials import body_of, denial_of, is_final, mark
+from .denials import body_of, denial_of, is_final, mark, one_line
 from .edge import HasEdge
 from .identify import Identify
 from .limit_headers import limit_headers
@@ -28,8 +28,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
 """Any framework's ASGI app: each has types of its own for what it takes."""
 
-REASON_MAX = 120
-"""Characters of a WebSocket close reason, which the protocol holds to 123 bytes."""
+REASON_MAX = 123
+"""Bytes of a WebSocket close reason (RFC 6455, 5.5)."""
 
 
 class QuotaMiddleware:
@@ -114,7 +114,7 @@ class QuotaMiddleware:
                 mark(error, denial)
                 await answer.release()
                 raise
-            logger.info("a denied LLM call ended a request: %s", denial.message)
+            logger.info("a denied LLM call ended a request: %s", one_line(denial.message))
             if not await answer.end_with(denial):
                 raise
         await answer.release()
@@ -187,7 +187,8 @@ def _told(engine: Any, binding: Binding) -> list[tuple[bytes, bytes]]:
 async def _refuse(scope: Scope, send: Send, error: ApiError) -> None:
     kind = scope["type"]
     if kind == "websocket" and "websocket.http.response" not in (scope.get("extensions") or {}):
-        await send({"type": "websocket.close", "code": 1008, "reason": error.message[:REASON_MAX]})
+        reason = one_line(error.message).encode()[:REASON_MAX].decode(errors="ignore")
+        await send({"type": "websocket.close", "code": 1008, "reason": reason})
         return
     response = "websocket.http.response" if kind == "websocket" else "http.response"
     body = json.dumps(body_of(error)).encode()

@@ -6,6 +6,7 @@ made by an exception handler. Who calls, and what a call costs, is the middlewar
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -168,9 +169,8 @@ def _refusal(request: Request[Any, Any, Any], error: ApiError) -> Response[Any]:
 
 
 def _denied(denial: ApiError) -> Response[Any]:
-    return Response(
-        body_of(denial), status_code=denial.status, headers=denial.headers(), media_type=MediaType.JSON
-    )
+    body = json.dumps(body_of(denial)).encode()  # also with half a surrogate in it, which is no UTF-8
+    return Response(body, status_code=denial.status, headers=denial.headers(), media_type=MediaType.JSON)
 
 
 def _handlers(request: Request[Any, Any, Any]) -> ExceptionHandlersMap:
