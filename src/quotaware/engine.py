@@ -11,7 +11,7 @@ import logging
 from collections import Counter as Tally
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from threading import RLock
 from typing import TypeVar
 
@@ -420,8 +420,11 @@ class Engine:
         own = tuple(rule for rule in policy.prices if rule.holds(now))
         if own and (found := _told(own).override_of(call.provider, call.model)):
             return found
-        find = self.prices.override_of if call.unknown else partial(self.prices.find, at_ms=now)
-        if found := find(call.provider, call.model):
+        if call.unknown:  # of what is chosen elsewhere the list knows nothing
+            found = self.prices.override_of(call.provider, call.model)
+        else:
+            found = self.prices.find(call.provider, call.model, now)
+        if found:
             return found
         return self.settings.unknown_model if isinstance(self.settings.unknown_model, Price) else None
 
@@ -429,10 +432,13 @@ class Engine:
         """The bound of a call where `left` nano-dollars are left on the tightest budget (None: no budget)."""
         settings = self.settings
         org = policy.plan.org
-        most_input = max(bounds.input_bound(one, settings.bound) for one in call.readings)
+        most_input = bounds.input_bound(call, settings.bound)
+        longest = self._longest(call)
+        for other in call.also:
+            most_input = max(most_input, bounds.input_bound(other, settings.bound))
+            longest = max(longest, self._longest(other))
         if call.opaque:
             most_input += self._hidden.get((org, call.model)) or HIDDEN_INPUT
-        longest = max(map(self._longest, call.readings))
         final = call
         if call.generates and call.cap is None and settings.default_output is not None:
             final = replace(call, cap=settings.default_output)

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from ..errors import ConfigurationError
 
@@ -23,10 +24,15 @@ ANY = "*"
 _MMDD = "(?:0[1-9]|1[0-2]){dash}(?:0[1-9]|[12][0-9]|3[01])"
 _DATE = re.compile(f"-(?:[0-9]{{4}}-{_MMDD.format(dash='-')}|(?:[0-9]{{4}})?{_MMDD.format(dash='')})")
 _DATED = re.compile(f"{_DATE.pattern}\\Z")
-_VERSION = re.compile(r"-(?:latest|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{3,4})\Z")
+_VERSION = re.compile(r"-(?:latest|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{3,4}|v[0-9])\Z")
 """How names end that are versions of one model, or follow its newest."""
 _ROUTER = re.compile(r"(?:(?:^|/)(?:auto|[^/:@]*router)|^openrouter/[^/:@]+)(?:[:@][^/]*)?\Z|@preset/")
 """Names behind which a service chooses the model."""
+_LEAD = re.compile(r"[/\\]|\.(?=[a-z])")
+"""Where the lead of a name ends: a provider's, a folder's, a region's (`us.anthropic.claude-…`)."""
+_POINT = re.compile(r"(?<=[0-9])\.(?=[0-9])")
+_TUNED = re.compile("(?:^|/)ft:", re.IGNORECASE)
+_VARIANT = re.compile("[:@#?]")
 _SEGMENTS = 4
 """How much of a name of many segments is looked at, from its end."""
 
@@ -122,7 +128,7 @@ def concerns(pattern: str, model: Model) -> bool:
     the undated name too, which may be served by it. Where it cannot be told, it bears.
     """
     names = _spellings(model)
-    if names is None:
+    if names is None or grants(pattern, model):
         return True
     written = _plain(pattern)
     patterns = {written}
@@ -153,14 +159,13 @@ def _spellings(model: Model) -> frozenset[str] | None:
 def _tails(name: str) -> Iterator[str]:
     """The name as it stands, and from each of its last segments on."""
     yield name
-    segments = name.split("/")
-    for count in range(1, min(len(segments), _SEGMENTS + 1)):
-        yield "/".join(segments[-count:])
+    for lead in list(_LEAD.finditer(name))[-_SEGMENTS:]:
+        yield name[lead.end() :]
 
 
 def _shortened(name: str) -> Iterator[str]:
     """A name, and without what makes it a variant of another."""
-    base = name.split(":")[1] if _tuned(name) and ":" in name else re.split("[:@]", name, maxsplit=1)[0]
+    base = name.partition("ft:")[2].partition(":")[0] if _tuned(name) else _VARIANT.split(name, maxsplit=1)[0]
     for form in (name, base):
         yield form
         yield _VERSION.sub("", form)
@@ -168,17 +173,18 @@ def _shortened(name: str) -> Iterator[str]:
 
 def _plain(name: str) -> str:
     """A name in one way of writing: small letters, no look-alikes of letters, nothing invisible around or in it."""
+    name = unquote(name)
     if not name.isascii():
         name = unicodedata.normalize("NFKC", name)
         name = "".join(c for c in name if unicodedata.category(c)[0] not in "CZM")
-    name = name.casefold().replace(" ", "").strip(".~/")
+    name = name.casefold().replace(" ", "").replace("_", "-").strip(".~/-")
     if "claude" in name:  # claude-3.5-sonnet and claude-3-5-sonnet
-        name = name.replace(".", "-")
+        name = _POINT.sub("-", name)
     return name.replace("gpt-35", "gpt-3.5")
 
 
 def _tuned(name: str) -> bool:
-    return name.rpartition("/")[2][:3].lower() == "ft:"
+    return _TUNED.search(name) is not None
 
 
 def _grants_tuned(pattern: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from ..admission import Admission
 from ..core.charges import Outcome
 from ..providers.base import Format, Report, StreamReader
+from ..providers.jsontext import MODEL_MAX
 from .decoding import Decoder, decoder
 
 BOMB = 8 * 1024 * 1024
@@ -214,7 +215,8 @@ class Tap:
             report = Report()
         whole = isinstance(self._reader, _Body)
         done = report.done or (ended and whole) or (ended and report.usage is None)
-        return Outcome(self._status, usage=report.usage, seen=report.seen, done=done), report.model
+        model = report.model and report.model[:MODEL_MAX]
+        return Outcome(self._status, usage=report.usage, seen=report.seen, done=done), model
 
     def __del__(self) -> None:
         self.abandon()

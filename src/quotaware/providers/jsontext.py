@@ -98,7 +98,7 @@ def edit(body: bytes, parsed: Mapping[str, Any], changes: Mapping[str, Any]) -> 
 def model_name(body: Mapping[str, Any]) -> str:
     """The model that a body names. Raises `Unreadable` where it names none that can be judged."""
     model = body.get("model")
-    if not isinstance(model, str) or not model:
+    if not isinstance(model, str) or not model.strip():
         raise Unreadable("model: a name is required, as a string", "model_ambiguous")
     if len(model) > MODEL_MAX or not model.isprintable():
         raise Unreadable(

@@ -92,7 +92,9 @@ def _asked(route: Route, body: Mapping[str, Any], deployments: Mapping[str, str]
     given = _given(body)
     if body.get("preset") is not None:
         return _Asked((), "its preset may choose another model; leave it out")
-    deployment = route.named if route.deployed else given[0] if route.provider == "azure" and given else None
+    deployment = route.named if route.deployed or route.provider == "azure" else None
+    if deployment is None and route.provider == "azure" and given:
+        deployment = given[0]
     if deployment is not None:
         model = deployments.get(f"{route.host}/{deployment}".lower()) or deployments.get(deployment.lower())
         if model is None:

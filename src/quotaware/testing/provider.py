@@ -55,6 +55,9 @@ class FakeProvider:
     chunk     the most bytes that are written at once: bodies and events are cut at random, a recorded stream
               (one event then) through events and characters alike. None: a body or an event is written whole
     encoding  compress every body so, whatever the client accepts
+    deployments
+              which model each deployment is: it is then asked as Azure is, by the name of one in the URL
+              (`/deployments/<name>/…`, and what the body names counts for nothing) or else in the body; 404 for others
 
     One instance may serve several loops and threads at once. Its ledger grows with each one until `reset`.
     """
@@ -70,6 +73,7 @@ class FakeProvider:
         corpus: str | Path | None = None,
         chunk: int | None = None,
         encoding: Literal["gzip", "deflate"] | None = None,
+        deployments: Mapping[str, str] | None = None,
     ) -> None:
         self.output = output
         self.pace = pace
@@ -79,6 +83,7 @@ class FakeProvider:
         self.corpus = corpus
         self.chunk = chunk
         self.encoding = encoding
+        self.deployments = deployments
         self._changed = threading.Condition()
         self._url: str | None = None
         self._open = 0
@@ -285,7 +290,7 @@ class FakeProvider:
         return answers.chat_stream(done, include) if seen.stream else answers.chat(done)
 
     def _embeddings(self, seen: Seen) -> Answer:
-        model = answers.required(seen.body, "model", str)
+        model = self._serves(seen)
         items = answers.embedding_inputs(seen.body)
         seen.input = answers.embedding_input(items)
         dimensions = answers.whole(seen.body, "dimensions", 4096) or 8
@@ -308,7 +313,7 @@ class FakeProvider:
         return answers.models(MODELS)
 
     def _completion(self, seen: Seen) -> Completion:
-        model = answers.required(seen.body, "model", str)
+        model = self._serves(seen)
         drawn = [self._length() for _ in range(seen.choices)]
         lengths = [length if seen.cap is None else min(length, seen.cap) for length in drawn]
         seen.input, seen.output = answers.chat_input(seen.body), sum(lengths)
@@ -316,6 +321,18 @@ class FakeProvider:
         with self._changed:
             number = f"{self._random.getrandbits(64):016x}"
         return Completion(number, model, lengths, capped, self._report(seen))
+
+    def _serves(self, seen: Seen) -> str:
+        """The model that answers."""
+        if self.deployments is None:
+            seen.served = answers.required(seen.body, "model", str)
+            return seen.served
+        _, named, rest = seen.path.partition("/deployments/")
+        name = rest.partition("/")[0] if named else answers.required(seen.body, "model", str)
+        seen.served = self.deployments.get(name)
+        if seen.served is None:
+            raise Refused(404, f"The API deployment {name!r} does not exist.")
+        return seen.served
 
     def _length(self) -> int:
         with self._changed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from starlette.types import Receive, Scope
 
 from ..core.usage import Usage
+from ..outbound.decoding import whole
+from ..outbound.meter import MAX_BODY
 from .faults import Fault
 
 _ANTHROPIC = ("/messages", "/messages/count_tokens")
@@ -19,7 +22,9 @@ _ANTHROPIC = ("/messages", "/messages/count_tokens")
 class Seen:
     """One request as it arrived, and what became of it. Header names are lower case, tokens whole numbers.
 
-    body      the parsed JSON, None where it is none; `raw` the bytes
+    body      the parsed JSON (gzip and deflate are undone), None where it is none; `raw` the bytes as they came
+    model     as the body names it; `served`: the one that answered, which is another where the body or the URL names a
+              deployment; None where none did
     cap       output tokens that it allows each choice, as it arrived; None where it names none
     fault     what it was answered with on order, None for a good answer
     input     input tokens as this provider counts them
@@ -38,6 +43,7 @@ class Seen:
     raw: bytes
     body: Any = None
     model: str | None = None
+    served: str | None = None
     stream: bool = False
     cap: int | None = None
     choices: int = 1
@@ -77,8 +83,8 @@ async def read(scope: Scope, receive: Receive) -> Seen | None:
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     seen = Seen(scope["method"], scope["path"], headers, bytes(raw))
     try:
-        seen.body = json.loads(raw)
-    except (ValueError, RecursionError):
+        seen.body = json.loads(whole(headers.get("content-encoding", ""), seen.raw, MAX_BODY))
+    except (ValueError, RecursionError, LookupError, OverflowError, zlib.error):
         return seen
     if isinstance(seen.body, dict):
         model = seen.body.get("model")
