@@ -30,6 +30,7 @@ from .core.prices import Price, PriceBook, dearest
 from .core.steps import NOTHING, Amounts, Answer, Op, Over, Plan, Settle
 from .core.terms import PriceRule
 from .core.usage import Usage
+from .denied import Denied
 from .errors import (
     ApiError,
     AuthenticationError,
@@ -98,6 +99,7 @@ class Engine:
         self._confirmed: SharedCache[tuple[str, str], int] | None = (
             SharedCache(4096) if settings.on_store_error.allows else None
         )
+        self.denied = Denied(lanes, self.ids, lambda: self.count("denied_uncounted"))
         self.outage = Outage(self)
         lanes.renamed = self.outage.renamed
         self.ahead = 0  # how far the store's clock is ahead of ours, ms
@@ -323,14 +325,29 @@ class Engine:
         `may_wait` False where this thread must not wait for other calls (a sync call on a loop's own thread).
         Shadow mode answers an Admission in any case.
         """
+        path = None
         try:
             yield from self.prepared()
             may_wait = may_wait and self.settings.settle_wait > 0
-            outcome = yield from self._decide(Attempt(self, call, binding, may_wait))
+            attempt = Attempt(self, call, binding, may_wait)
+            outcome = yield from self._decide(attempt)
+            path = attempt.path
         except StoreError as error:
             outcome = self.outage.admit(call, binding, error)
-        self.count("denied" if isinstance(outcome, ApiError) else "admitted")
+        if isinstance(outcome, ApiError):
+            self.refused(outcome, call, binding, path)
+        else:
+            self.count("admitted")
         return outcome
+
+    def refused(self, error: ApiError, call: Call, binding: Binding, path: Path | None = None) -> None:
+        """Counts a call that was denied; `path`: of its caller, where that was found."""
+        self.count("denied")
+        caller = self.known_caller(binding)
+        org = caller.org if isinstance(caller, Caller) else NOBODY.org
+        if isinstance(caller, Caller) and (path is None or not path.nodes):
+            path = self.directory.peek(org, caller.node, member=caller.member)
+        self.denied.note(org, path or Path(org, 0, ()), call, error.code, self.now())
 
     def look(self, call: Call, binding: Binding) -> Steps[tuple[Attempt, Admission | ApiError]]:
         """Decides a call as `admit` does that must not wait, and holds, records and counts nothing. The admission is to

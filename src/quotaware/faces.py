@@ -17,7 +17,7 @@ import anyio.to_thread
 from .context import NOBODY
 from .core.explanation import Explanation
 from .core.rollups import Period
-from .core.totals import Narrowed, Total
+from .core.totals import Denied, DeniedWhere, Narrowed, Total
 from .engine import Engine
 from .explaining import explain
 from .outbound.meter import Meter
@@ -113,6 +113,27 @@ class BlockingUsage:
             for total in self._log.totals(org, since=since, until=until, by=by, bucket=bucket, **where)
         ]
 
+    def denied(
+        self,
+        *,
+        organization: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        by: Sequence[str] = ("code",),
+        bucket: Period | None = None,
+        **where: Unpack[DeniedWhere],
+    ) -> list[Denied]:
+        """How many calls were denied in [since, until) (organization by organization): see `UsageLog.denied`. Denied
+        calls are no calls; they stand in no record and no total. Other processes' are there within five seconds.
+        """
+        self._quota.flush()
+        orgs = [organization] if organization is not None else self._organizations(where.get("project"))
+        return [
+            total
+            for org in orgs
+            for total in self._log.denied(org, since=since, until=until, by=by, bucket=bucket, **where)
+        ]
+
     def last_used(self, keys: Iterable[str], *, organization: str | None = None) -> dict[str, datetime]:
         """When each of these keys (ids, of one organization) made its last call, as of its admission, to the ms; one
         that made none is not there. A call under way is not seen yet.
@@ -181,6 +202,28 @@ class AwaitedUsage:
             **where,
         )
         return await anyio.to_thread.run_sync(totals)
+
+    async def denied(
+        self,
+        *,
+        organization: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        by: Sequence[str] = ("code",),
+        bucket: Period | None = None,
+        **where: Unpack[DeniedWhere],
+    ) -> list[Denied]:
+        """The same as `quota.blocking.usage.denied`, off the event loop."""
+        denied = partial(
+            self._blocking.denied,
+            organization=organization,
+            since=since,
+            until=until,
+            by=by,
+            bucket=bucket,
+            **where,
+        )
+        return await anyio.to_thread.run_sync(denied)
 
     async def last_used(self, keys: Iterable[str], *, organization: str | None = None) -> dict[str, datetime]:
         """The same as `quota.blocking.usage.last_used`, off the event loop."""

@@ -212,6 +212,7 @@ class Quota:
         self._keeper.heard(org, answer, ops)
 
     def _keep_house(self) -> None:
+        self.engine.denied.turn(self.engine.now())
         for _ in range(KEEP_TURNS):
             if not self._keeper.turn():
                 break
@@ -339,6 +340,7 @@ class Quota:
 
     def flush(self, timeout: float = 1.0) -> bool:
         """Waits (seconds) until all that was settled so far is in the store; whether it is."""
+        self.engine.denied.hand_over(self.engine.now())
         return self._lanes.flush(timeout)
 
     def close(self, timeout: float = 1.0) -> bool:
@@ -347,6 +349,7 @@ class Quota:
         """
         self.uninstrument()
         _open.discard(self)
+        self.engine.denied.hand_over(self.engine.now())
         flushed = self._lanes.close(timeout)
         self.engine.outage.close()
         if self._archive is not None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Protocol
 
-from .core.rollups import KEEP, Keep, Told, Values, add, fold, last_used, read
+from .core.rollups import KEEP, Keep, Told, Values, add, fold, last_used, told
 from .core.steps import Row, Sum, position_of
 from .core.totals import FOREVER_MS
 from .stores.protocol import Store
@@ -115,7 +115,7 @@ class Folder:
             return 0
         zone = zone_of(self._store, org)
         history = History.of(self._store, org)
-        records = [read(row) for _, row in page]
+        records = [each for _, row in page for each in told(row)]
         put = self._summed(org, records, zone) + self._used(org, records)
         self._store.fold(org, after, page[-1][0], put + history.extended(page[0][0], zone))
         return len(page)

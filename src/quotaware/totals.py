@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .core import rollups
-from .core.rollups import Bucket, Cube, Measures, Values
-from .core.steps import REMEMBER_MS, position_of
-from .core.totals import FOREVER_MS, Answer, Asked, Label, Total
+from .core.rollups import Bucket, Cube, Measures, Told, Values
+from .core.steps import REMEMBER_MS, Row, position_of
+from .core.totals import FOREVER_MS, Answer, Asked, Label
 from .errors import StoreError
 from .rollups import Folder, History, dims_of, pages, zone_of
 from .stores.protocol import Clock, Store
@@ -69,18 +69,18 @@ class Accounts:
         self._records = folder.records
         self._clock = clock
 
-    def answer(self, asked: Asked) -> list[Total]:
-        """The totals, by bucket, the largest cost first; a period is narrowed or widened only as `Total` says."""
+    def answer(self, asked: Asked) -> Answer:
+        """All that is asked for; a period is narrowed or widened only as `Total` says."""
         if asked.begin is not None and asked.end is not None and asked.begin >= asked.end:
-            return []
-        cube = rollups.cube_for(asked.dims, asked.bucket)
+            return Answer(asked, asked.dims)
+        cube = rollups.cube_for(asked.dims, asked.bucket, asked.of)
         if cube is not None:
             asked = self._kept(asked)
         for _ in range(LOOKS):
             try:
                 if cube is not None:
-                    return self._from_sums(asked, cube).totals()
-                return self._from_records(asked).totals()
+                    return self._from_sums(asked, cube)
+                return self._from_records(asked)
             except _Again as again:
                 asked = again.asked
                 time.sleep(_random.uniform(*PAUSE_S))
@@ -95,7 +95,7 @@ class Accounts:
                 org, keys
             )  # and what is folded meanwhile is behind `upto` all the same
             for page in pages(self._records, org, 0, FOREVER_MS, upto, PAGE):
-                behind = rollups.last_used(rollups.read(row) for _, row in page)
+                behind = rollups.last_used(told for _, told in _each(page))
                 found |= {key: max(at, found.get(key, at)) for key, at in behind.items() if key in wanted}
         return found
 
@@ -193,10 +193,9 @@ class Accounts:
         everything: dict[Values, Measures] = {}
         part: dict[Values, Measures] = {}
         for page in pages(self._records, asked.org, bucket.begin, bucket.end + REMEMBER_MS, "", PAGE):
-            for at, row in page:
-                told = rollups.read(row)
+            for at, told in _each(page):
                 ours = bucket.begin <= told.at < bucket.end and history.zone_at(at) == bucket.zone
-                if ours and position_of(at) <= position_of(upto):
+                if ours and told.of == bucket.cube.of and position_of(at) <= position_of(upto):
                     for values in rollups.points(told, bucket.cube.dims):
                         rollups.add(everything.setdefault(values, {}), told.measures)
                         if asked.within(told.at):
@@ -232,6 +231,11 @@ class Accounts:
             return FOREVER_MS
         at = position_of(oldest[0][0])
         return 0 if at <= position_of(history.first) else at[0] + 1
+
+
+def _each(page: list[tuple[str, Row]]) -> Iterator[tuple[str, Told]]:
+    """What the records of a page tell, each with its position."""
+    return ((at, told) for at, row in page for told in rollups.told(row))
 
 
 def _spans(asked: Asked, cube: Cube, history: History, upto: str) -> Iterator[Bucket]:

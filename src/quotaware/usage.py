@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal, Unpack
 
+from .core.denied import is_of_denied
 from .core.money import to_usd
 from .core.rollups import Period, quality_of, usage_of
 from .core.steps import REMEMBER_MS, Row
-from .core.totals import FOREVER_MS, Narrowed, Total, ask
+from .core.totals import FOREVER_MS, Denied, DeniedWhere, Narrowed, Total, ask
 from .core.usage import Quality, Usage
 from .rollups import Folder
 from .stores.memory import system_clock
@@ -104,7 +105,7 @@ class UsageLog:
         while True:  # none is booked before it was admitted, or later than its end is remembered
             page = self._source.records(organization, begin, end + REMEMBER_MS, after, PAGE)
             for _, row in page:
-                if begin <= row.at < end:
+                if begin <= row.at < end and not is_of_denied(row):
                     record = _record(organization, row)
                     if all(value is None or getattr(record, name) == value for name, value in wanted.items()):
                         yield record
@@ -132,7 +133,25 @@ class UsageLog:
         """
         begin = None if since is None else _ms(since, 0)
         end = None if until is None else _ms(until, 0)
-        return self._accounts.answer(ask(organization, begin, end, by, bucket, where))
+        return self._accounts.answer(ask(organization, begin, end, by, bucket, where)).totals()
+
+    def denied(
+        self,
+        organization: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        by: Sequence[str] = ("code",),
+        bucket: Period | None = None,
+        **where: Unpack[DeniedWhere],
+    ) -> list[Denied]:
+        """How many calls were denied in [since, until), by these dimensions: `code` (of the error), `team`, `project`,
+        `key`, `provider`, `model`, `operation`; in all or by bucket, narrowed, exact and kept as `totals`. The most
+        first. Whose a call is that nobody was identified for is None. Raises as `totals` does.
+        """
+        begin = None if since is None else _ms(since, 0)
+        end = None if until is None else _ms(until, 0)
+        return self._accounts.answer(ask(organization, begin, end, by, bucket, where, "denied")).denied()
 
     def last_used(self, organization: str, keys: Iterable[str]) -> dict[str, datetime]:
         """When the newest call of each of these keys was admitted, to the ms; a key without one is not there. A call

@@ -81,6 +81,9 @@ def test_of_many_tasks_in_many_processes_exactly_those_go_that_the_budget_pays_f
     assert sum(answer["went"] for answer in answers) == 500
     (cell,) = (cell for key, cell in books(quota.store, SIMPLE_ORG).cells.items() if "month" in key)
     assert (cell.used, cell.held) == (500 * CENT, 0)
+    (denied,) = quota.blocking.usage.denied()
+    assert (denied.by, denied.calls) == ({"code": "budget_exceeded"}, sum(each["denied"] for each in answers))
+    assert denied.calls == 64 * PROCESSES
 
 
 def test_random_costs_in_many_processes_add_up(url: str, make: Make, pool: list[Worker]) -> None:

@@ -52,7 +52,7 @@ def test_a_call_says_what_it_was_and_adds_what_it_used() -> None:
         )._replace(overrun=True)
     )
     assert told.at == NOON
-    assert told.values == ("t", "p", "k", "x", "answered", "chat", 200, "ann")
+    assert told.values == ("t", "p", "k", "x", "answered", "chat", 200, "ann", None)
     assert told.tags == ["job=nightly"]
     flags = ("partial", "overrun", "suspect", "unpriced", "degraded", "would_deny")
     assert told.measures == {
@@ -70,7 +70,7 @@ def test_a_call_says_what_it_was_and_adds_what_it_used() -> None:
 
 def test_one_of_which_nothing_is_known_counts_all_the_same() -> None:
     told = read(row())
-    assert told.values == (None, None, None, None, None, "unknown", 0, None)
+    assert told.values == (None, None, None, None, None, "unknown", 0, None, None)
     assert told.tags == ()
     assert told.measures == {"calls": 1, "cost": 70, "reserved": 90}
 

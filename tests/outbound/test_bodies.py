@@ -183,6 +183,9 @@ async def test_a_body_that_cannot_be_judged_is_refused_at_a_provider(way: Way, c
         assert refused.json()["error"]["message"].startswith("This call cannot be judged: ")
         assert refused.headers["x-should-retry"] == "false"
         assert (wire.arrived, records(quota)) == ([], [])
+        (denied,) = quota.blocking.usage.denied(organization="org_app", by=("code", "provider", "model"))
+        assert denied.by == {"code": code, "provider": "openai", "model": None}
+        assert denied.calls == quota.stats["denied"] == 1
     finally:
         quota.close()
 

@@ -48,6 +48,9 @@ class Flat:
     def find(self, provider: str | None, model: str, at_ms: int) -> Flat:
         return self
 
+    def told(self, model: str | None) -> Flat:
+        return self
+
     def context_window(self, provider: str | None, model: str) -> None:
         return None
 

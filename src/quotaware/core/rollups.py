@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from .denied import counts_of, is_of_denied
 from .steps import COST, TOKENS, Row
 from .usage import Quality, Usage
 from .windows import Window
@@ -29,7 +30,15 @@ Value = str | int | None
 Values = tuple[Value, ...]
 Period = Literal["hour", "day"]
 
-DIMENSIONS = ("team", "project", "key", "provider", "model", "operation", "status", "end_user", "tag")
+Subject = Literal["calls", "denied"]
+"""What is added up: calls that were made, or calls that were denied, which are none."""
+
+DIMENSIONS = ("team", "project", "key", "provider", "model", "operation", "status", "end_user", "code", "tag")
+OF: dict[Subject, tuple[str, ...]] = {
+    "calls": tuple(name for name in DIMENSIONS if name != "code"),
+    "denied": (*DIMENSIONS[:6], "code"),
+}
+"""The dimensions of each."""
 _KEY = DIMENSIONS.index("key")
 TOKEN_KINDS = Usage.__slots__
 TAGS = 32
@@ -46,6 +55,7 @@ class Cube:
     name: str
     dims: tuple[str, ...]
     periods: tuple[Period, ...]
+    of: Subject = "calls"
 
     def table(self, period: Period, zone: str) -> str:
         """What a store knows its sums as, of one period and zone."""
@@ -56,13 +66,22 @@ CUBES = (
     Cube("calls", DIMENSIONS[:7], ("hour", "day")),
     Cube("end_users", ("project", "end_user"), ("day",)),
     Cube("tags", ("project", "tag"), ("day",)),
+    Cube("denied", OF["denied"], ("hour", "day"), "denied"),
 )
 
 
-def cube_for(names: Collection[str], period: Period | None) -> Cube | None:
+_CUBES_OF: dict[Subject, list[Cube]] = {of: [cube for cube in CUBES if cube.of == of] for of in OF}
+
+
+def cube_for(names: Collection[str], period: Period | None, of: Subject = "calls") -> Cube | None:
     """The cube that knows all these dimensions, in buckets no longer than asked for."""
     return next(
-        (cube for cube in CUBES if {*names} <= {*cube.dims} and (period or "day") in cube.periods), None
+        (
+            cube
+            for cube in CUBES
+            if cube.of == of and {*names} <= {*cube.dims} and (period or "day") in cube.periods
+        ),
+        None,
     )
 
 
@@ -82,13 +101,14 @@ KEEP = Keep()
 
 class Told(NamedTuple):
     """A record as sums see it: when the call was admitted (ms), where it stands in the dimensions (all but the tag, in
-    order), its tags, and what it adds.
+    order), its tags, and what it adds. One `of` denied calls adds `denied`, their number.
     """
 
     at: int
     values: Values
     tags: Sequence[str]
     measures: Measures
+    of: Subject = "calls"
 
 
 def usage_of(row: Row, outcome: Mapping[str, object]) -> Measures:
@@ -111,8 +131,18 @@ def quality_of(row: Row, outcome: Mapping[str, object]) -> Quality:
     return quality
 
 
+def told(row: Row) -> list[Told]:
+    """What a record tells: of a call, or of many that were denied, none of them later than it was booked."""
+    if not is_of_denied(row):
+        return [read(row)]
+    return [
+        Told(min(denial.minute, row.settled_at), denial.values, (), {"denied": n}, "denied")
+        for denial, n in counts_of(row)
+    ]
+
+
 def read(row: Row) -> Told:
-    """Reads a record."""
+    """Reads the record of a call."""
     about = json.loads(row.about) if row.about else {}
     outcome = json.loads(row.outcome) if row.outcome else {}
     measures: Measures = {"corrected" if row.part else "calls": 1, "cost": row.real[COST - 1]}
@@ -138,6 +168,7 @@ def read(row: Row) -> Told:
         about.get("operation", "unknown"),
         outcome.get("status", 0),
         about.get("end_user"),
+        None,
     )
     tags = about.get("tags")
     return Told(row.at, values, [f"{k}={tags[k]}" for k in sorted(tags)[:TAGS]] if tags else (), measures)
@@ -188,7 +219,7 @@ def fold(records: Iterable[Told], zone: str) -> dict[tuple[Bucket, Values], Meas
     for told in records:
         if not begin <= told.at < end:
             begin, end = bounds("hour", told.at, zone)
-        for cube in CUBES:
+        for cube in _CUBES_OF[told.of]:
             for values in points(told, cube.dims):
                 add(by_hour.setdefault((cube, begin, values), {}), told.measures)
     cells: dict[tuple[Bucket, Values], Measures] = {}
@@ -204,7 +235,7 @@ def last_used(records: Iterable[Told]) -> dict[str, int]:
     found: dict[str, int] = {}
     for told in records:
         key = told.values[_KEY]
-        if isinstance(key, str):
+        if isinstance(key, str) and told.of == "calls":
             found[key] = max(told.at, found.get(key, 0))
     return found
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypedDict
 from ..errors import ConfigurationError
 from . import rollups
 from .money import to_usd
-from .rollups import DIMENSIONS, Bucket, Measures, Period, Value, Values
+from .rollups import DIMENSIONS, OF, Bucket, Measures, Period, Subject, Value, Values
 from .steps import Row
 from .usage import Usage
 
@@ -74,6 +74,36 @@ class Total:
         return rollups.percentile(self.measures, share)
 
 
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """How many calls were denied.
+
+    by            the value of each dimension asked for
+    bucket        when the hour or day began, where these were asked for
+    since, until  what it covers, as of `Total`; a call counts in the minute in which it was denied
+    calls         how many
+    """
+
+    organization: str
+    by: Mapping[str, Value]
+    bucket: datetime | None
+    since: datetime | None
+    until: datetime | None
+    calls: int
+
+
+class DeniedWhere(TypedDict, total=False):
+    """Only denied calls that have this value in a dimension; None for any."""
+
+    team: str | None
+    project: str | None
+    key: str | None
+    provider: str | None
+    model: str | None
+    operation: str | None
+    code: str | None
+
+
 class Narrowed(TypedDict, total=False):
     """Only calls that have this value in a dimension; None for any. A tag is `name=value`."""
 
@@ -89,7 +119,9 @@ class Narrowed(TypedDict, total=False):
 
 
 class Asked(NamedTuple):
-    """A question: calls admitted in [begin, end) ms (None: open), with these values, by these dimensions."""
+    """A question: calls admitted (or denied) in [begin, end) ms (None: open), with these values, by these
+    dimensions.
+    """
 
     org: str
     begin: int | None
@@ -97,6 +129,7 @@ class Asked(NamedTuple):
     by: tuple[str, ...]
     bucket: Period | None
     where: Mapping[str, Value]
+    of: Subject = "calls"
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -129,19 +162,20 @@ def ask(
     end: int | None,
     by: Sequence[str],
     bucket: Period | None,
-    where: Narrowed,
+    where: Narrowed | DeniedWhere,
+    of: Subject = "calls",
 ) -> Asked:
     """A question that can be answered. Raises `ConfigurationError` naming what there is not."""
     by = (by,) if isinstance(by, str) else tuple(by)
     for name in (*by, *where):
-        if name not in DIMENSIONS:
-            raise ConfigurationError("by", f"{name!r} is none of {', '.join(DIMENSIONS)}")
+        if name not in OF[of]:
+            raise ConfigurationError("by", f"{name!r} is none of {', '.join(OF[of])}")
     if bucket not in {None, "hour", "day"}:
         raise ConfigurationError("bucket", f"{bucket!r} is neither 'hour' nor 'day'")
     begin, end = (None if each is None else min(max(0, each), LAST_MS) for each in (begin, end))
     values: Mapping[str, Any] = where
     given = {name: value for name, value in values.items() if value is not None}
-    return Asked(org, begin, end, by, bucket, given)
+    return Asked(org, begin, end, by, bucket, given, of)
 
 
 Label = tuple[int, int] | None
@@ -168,32 +202,47 @@ class Answer:
     def take_rows(self, rows: Sequence[tuple[str, Row]], zone: str) -> None:
         """Adds those of the records that are asked for."""
         for _, row in rows:
-            told = rollups.read(row)
-            if self.asked.within(told.at):
-                label = rollups.bounds(self.asked.bucket, told.at, zone) if self.asked.bucket else None
-                self.take(dict.fromkeys(rollups.points(told, self._dims), told.measures), label)
+            for told in rollups.told(row):
+                if told.of == self.asked.of and self.asked.within(told.at):
+                    label = rollups.bounds(self.asked.bucket, told.at, zone) if self.asked.bucket else None
+                    self.take(dict.fromkeys(rollups.points(told, self._dims), told.measures), label)
 
     def totals(self) -> list[Total]:
         """By bucket, the largest cost first."""
         found = [self._total(label, group, sums) for (label, group), sums in self._found.items()]
         return sorted(found, key=lambda total: (total.bucket or _EPOCH, -total.cost, str(total.by)))
 
-    def _total(self, label: Label, group: Values, sums: Measures) -> Total:
+    def denied(self) -> list[Denied]:
+        """By bucket, the most first."""
+        found = [
+            Denied(**self._about(label, group), calls=sums["denied"])
+            for (label, group), sums in self._found.items()
+        ]
+        return sorted(found, key=lambda total: (total.bucket or _EPOCH, -total.calls, str(total.by)))
+
+    def _about(self, label: Label, group: Values) -> dict[str, Any]:
+        """What a total is of."""
         since, until = self.asked.begin, self.asked.end
         if label is not None:
             since = max(label[0], since or 0)
             until = label[1] if until is None else min(label[1], until)
+        return {
+            "organization": self.asked.org,
+            "by": dict(zip(self.asked.by, group, strict=True)),
+            "bucket": None if label is None else _moment(label[0]),
+            "since": _moment(since),
+            "until": _moment(until),
+        }
+
+    def _total(self, label: Label, group: Values, sums: Measures) -> Total:
+        counts: dict[str, Any] = {name: sums.get(name, 0) for name in _COUNTS}
         return Total(
-            organization=self.asked.org,
-            by=dict(zip(self.asked.by, group, strict=True)),
-            bucket=None if label is None else _moment(label[0]),
-            since=_moment(since),
-            until=_moment(until),
+            **self._about(label, group),
             usage=Usage(**{kind: sums.get(kind, 0) for kind in rollups.TOKEN_KINDS}),
             duration_ms=sums.get("ms", 0),
             timed=rollups.timed(sums),
             measures=sums,
-            **{name: sums.get(name, 0) for name in _COUNTS},
+            **counts,
         )
 
 

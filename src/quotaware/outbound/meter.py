@@ -104,7 +104,7 @@ class Meter:
         if route.provider is None or self.engine.settings.shadow:
             self.engine.count("unread")
             return None
-        return self._refusal(route, error, self.binding())
+        return self._unjudged(route, error, self.binding())
 
     def read(self, route: Route, body: bytes, encoding: str = "") -> Reading | Unreadable | None:
         """What a body, sent in this `Content-Encoding`, asks for; None where it is no call after all. It may be run in
@@ -148,7 +148,7 @@ class Meter:
     ) -> Steps[Passage | Refusal | None]:
         binding = self.binding()
         if isinstance(reading, Unreadable) and not self.engine.settings.shadow:
-            return self._refusal(route, _unreadable(reading), binding)
+            return self._unjudged(route, _unreadable(reading), binding)
         if not isinstance(reading, Reading):
             return None
         outcome = yield from self.engine.admit(reading.call, binding, may_wait=may_wait)
@@ -176,6 +176,11 @@ class Meter:
                 changes |= more
                 asked = True
         return Passage(reading, changes, Tap(admission, format, hide=asked))
+
+    def _unjudged(self, route: Route, error: ApiError, binding: Binding) -> Refusal:
+        """The answer to a call that cannot even be judged, which is counted as denied too."""
+        self.engine.refused(error, Call(route.provider, route.operation, None), binding)
+        return self._refusal(route, error, binding)
 
     def _refusal(self, route: Route, error: ApiError, binding: Binding) -> Refusal:
         request_id = f"req_{uuid.uuid4().hex}"

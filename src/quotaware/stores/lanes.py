@@ -80,6 +80,11 @@ class Lanes:
         return [lease for thread in list(self._threads.values()) for lease in thread.leases]
 
     @property
+    def behind(self) -> bool:
+        """Whether settles wait that the store did not take."""
+        return any(thread.behind for thread in list(self._threads.values()))
+
+    @property
     def dropped(self) -> int:
         """Settles that will never reach the store."""
         return self._dropped + sum(thread.dropped for thread in list(self._threads.values()))
@@ -121,6 +126,10 @@ class Lanes:
             thread.start()
             for start in range(0, len(own), BATCH):
                 thread.later(partial(thread.look, own[start : start + BATCH]))
+
+    def attend(self) -> None:
+        """Has what `every` is to be done begin, also before the store's first answer."""
+        self._beside.start()
 
     def every(self, seconds: float, work: Callable[[], None]) -> None:
         """Has a thread of its own do a piece of work so often, from the first answer of the store on."""
