@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from quotaware.core.denied import counts_of, is_of_denied
 from quotaware.core.steps import COST, NOTHING, Answer, Op, Reserve, Settle
 from quotaware.stores.guard import REPLAY_S
 from quotaware.stores.memory import _Organization
@@ -77,6 +78,7 @@ class Witness:
         self.granted: set[str] = set()
         self.booked: dict[str, int] = {}  # id → µs at which its process was told that its settle is taken
         self.losses = self.restores = 0
+        self.denied_by_dead = 0
         self.noticed_losses: dict[tuple[Process, str], tuple[int, int]] = {}  # → (how many of them, µs)
         self.adrift: set[str] = set()
         self.changed: dict[
@@ -170,7 +172,7 @@ class Witness:
     def _ended(self, process: Process, op: Settle, held: Held) -> None:
         call = self.calls.get(op.id)
         if call is None:
-            if op.how == "settled":
+            if op.how == "settled" and not op.outcome.startswith('{"denied":'):
                 self.fail("I-5", f"{op.id} is settled, and nobody made such a call")
         elif op.how == "released":
             self.fail("I-9", f"{op.id} was let go, and is {call.state}")
@@ -305,6 +307,21 @@ class Witness:
             if call.real is None and len(rows) != 1 and not self._gone(call):
                 self.fail("I-7", f"{call.id} was left to its lease, booked is {list(rows)}")
         self._never_over()
+        self._denied()
+
+    def _denied(self) -> None:
+        """Of the calls that were denied each is handed over once; who died may have taken some along, and so a loss."""
+        rows = [row for books in self.books.values() for rows in books.rows.values() for row in rows]
+        counted = sum(n for row in rows if is_of_denied(row) for _, n in counts_of(row))
+        living = 0
+        for process in self.world.processes:
+            waiting = process.engine.denied._counts.values()
+            living += process.engine.tally["denied"] - sum(n for counts in waiting for n in counts.values())
+        least = 0 if self.losses else living
+        if not least <= counted <= living + self.denied_by_dead:
+            self.fail(
+                "I-5", f"{counted} denials are counted, of {living} and {self.denied_by_dead} of the dead"
+            )
 
     def _gone(self, call: Call) -> bool:
         """Whether the end of a call may be lost: with its process before it was told, or with what a server lost."""

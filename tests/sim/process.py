@@ -180,6 +180,7 @@ class Process:
         self.quota._guard._mending = self.mending
         self._hears, self.quota._lanes.told = self.quota._lanes.told, self._told
         self.engine = self.quota.engine
+        self.engine.denied._timer = world.monotonic
         self.tenancy = self.quota.blocking.tenancy
 
     def clock(self) -> int:
@@ -217,6 +218,7 @@ class Process:
     def crash(self) -> None:
         """It is gone, and all that it knew."""
         self.alive = False
+        self.world.witness.denied_by_dead += self.engine.tally["denied"]
         for call in [*self.wire.values(), *self.asking]:
             call.gone()
 
