@@ -31,6 +31,7 @@ class Caller:
     end_user    the host app's own customer, if the host named one
     tags        free text pairs for the record
     digest      SHA-256 of the key that was presented, which the key's document must carry
+    address     from where it was presented by a request, "" where that is not known; None: by the app itself
     """
 
     org: str
@@ -39,6 +40,7 @@ class Caller:
     tags: Mapping[str, str] = field(default_factory=dict)
     digest: str | None = None
     member: str = ""
+    address: str | None = None
 
 
 NOBODY = Caller("~unattributed", "")

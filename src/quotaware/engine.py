@@ -46,7 +46,7 @@ from .settings import Settings
 from .stores.lanes import Lanes
 from .stores.protocol import Clock
 from .stores.tickets import Steps
-from .tenancy.access import Actor
+from .tenancy.access import Actor, elsewhere
 from .tenancy.directory import UNREAD, Directory, KeyPlace
 from .tenancy.nodes import Node, Path
 from .tenancy.plans import Policy, compile_policy, counter_of, in_force
@@ -221,7 +221,7 @@ class Engine:
         if project is None:
             caller = self._nobody()
             if isinstance(caller, ApiError):
-                return caller
+                return _no_project_for(identity.member) if identity.member is not None else caller
             return replace(caller, end_user=identity.end_user, tags=identity.tags)
         org = identity.organization or (yield from self._call(lambda: self.directory.locate(project)))
         if org is None:
@@ -383,6 +383,8 @@ class Engine:
     def permitted(self, call: Call, path: Path, caller: Caller) -> ApiError | None:
         """Whether key and tree let this operation and model through."""
         if refusal := self.standing(path, caller):
+            return refusal
+        if caller.address is not None and (refusal := elsewhere(path, caller.address)):
             return refusal
         key = path.key
         held, who = (
@@ -575,6 +577,12 @@ def _unpriced(call: Call) -> PermissionDenied:
             "Quota(prices={'<model>': {'input': <USD per million tokens>, 'output': …}}), or set unknown_model"
         )
     return PermissionDenied(message, code="price_unknown")
+
+
+def _no_project_for(member: str) -> ApiError:
+    return PermissionDenied(
+        f"Member '{member}' makes calls in a project: identify names it as `project`", code="project_required"
+    )
 
 
 def _no_project(project: str) -> ApiError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ..context import Binding, Caller, Identity
@@ -82,7 +82,9 @@ class Edge:
                 path = yield from self.engine.reread(caller.org, caller.node)
         except NotFound:
             return AuthenticationError()
-        return self._unfit(path, caller, address) or Binding(self.meter, caller)
+        return self._unfit(path, caller, address) or Binding(
+            self.meter, replace(caller, address=address or "")
+        )
 
     def _unfit(self, path: Path, caller: Caller, address: str | None) -> ApiError | None:
         """A dead key is answered at once; what is merely disabled or stopped bears on LLM calls only."""
