@@ -11,9 +11,8 @@ import logging
 from collections import Counter as Tally
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
 from threading import RLock
-from typing import TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from . import forks
 from .admission import Admission, Attempt, Bound
@@ -28,7 +27,6 @@ from .core.money import MAX_AMOUNT
 from .core.permissions import allows
 from .core.prices import Price, PriceBook, dearest
 from .core.steps import NOTHING, Amounts, Answer, Op, Over, Plan, Settle
-from .core.terms import PriceRule
 from .core.usage import Usage
 from .denied import Denied
 from .errors import (
@@ -65,6 +63,16 @@ SHARE = 4
 """A cap that is written takes at most this part of what is left, so that several calls fit side by side."""
 LOOKUP_TRIPS = 5
 """Trips to the store that one look-up in the tree may take, each within its deadline."""
+
+
+class InForce(NamedTuple):
+    """A price: who says it (the organization, the host's `Quota(prices=…)`, the maintained list, or
+    `Quota(unknown_model=…)`), and the model or pattern that it is said of.
+    """
+
+    source: Literal["organization", "configuration", "list", "unknown_model"]
+    model: str
+    price: Price
 
 
 class Engine:
@@ -435,17 +443,25 @@ class Engine:
         """The price of one reading of a call, if it is known."""
         if call.model is None:
             return None
-        now = self.now()
-        own = tuple(rule for rule in policy.prices if rule.holds(now))
-        if own and (found := _told(own).override_of(call.provider, call.model)):
-            return found
-        if call.unknown:  # of what is chosen elsewhere the list knows nothing
-            found = self.prices.override_of(call.provider, call.model)
-        else:
-            found = self.prices.find(call.provider, call.model, now)
-        if found:
-            return found
-        return self.settings.unknown_model if isinstance(self.settings.unknown_model, Price) else None
+        found = self.price_in_force(
+            policy.prices, call.provider, call.model, self.now(), listed=not call.unknown
+        )
+        return found.price if found is not None else None
+
+    def price_in_force(
+        self, own: PriceBook | None, provider: str | None, model: str, at: int, *, listed: bool = True
+    ) -> InForce | None:
+        """The price of a model at a time (ms), where an organization says `own` of prices. `listed` False: the list
+        knows nothing of it.
+        """
+        if own is not None and (told := own.told_of(provider, model)):
+            return InForce("organization", *told)
+        if told := self.prices.told_of(provider, model):
+            return InForce("configuration", *told)
+        if listed and (price := self.prices.listed(provider, model, at)):
+            return InForce("list", model, price)
+        default = self.settings.unknown_model
+        return InForce("unknown_model", model, default) if isinstance(default, Price) else None
 
     def bound(self, call: Call, price: Price | None, policy: Policy, left: int | None) -> Bound:
         """The bound of a call where `left` nano-dollars are left on the tightest budget (None: no budget)."""
@@ -537,12 +553,6 @@ class Engine:
         if call.opaque:
             allowed = self._hidden.get(key) or HIDDEN_INPUT
             self._hidden[key] = max(HIDDEN_INPUT, allowed * 7 // 8, allowed + usage.input - most_input)
-
-
-@lru_cache(256)
-def _told(rules: tuple[PriceRule, ...]) -> PriceBook:
-    """What an organization says of prices."""
-    return PriceBook({rule.model: rule.price() for rule in rules})
 
 
 def _off_list(call: Call, node: Node) -> PermissionDenied | None:

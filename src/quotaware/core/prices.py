@@ -251,7 +251,7 @@ class PriceBook:
         told = {name.lower(): _override(name, price) for name, price in (overrides or {}).items()}
         self._named = told
         self._patterns = [
-            (re.compile(translate(name)), told[name])
+            (re.compile(translate(name)), (name, told[name]))
             for name in sorted(told, key=len, reverse=True)
             if "*" in name or "?" in name
         ]
@@ -265,11 +265,11 @@ class PriceBook:
         provider's (`anthropic/claude-…`). The first look takes a few tenths of a second: the list is loaded
         then.
         """
-        if len(model) > MAX_NAME:
-            return None
-        if price := self.override_of(provider, model):
-            return price
-        listing = self._look_up(provider, model)
+        return self.override_of(provider, model) or self.listed(provider, model, at_ms)
+
+    def listed(self, provider: str | None, model: str, at_ms: int) -> Price | None:
+        """The same, as the list alone has it."""
+        listing = self._look_up(provider, model) if len(model) <= MAX_NAME else None
         return listing.price_at(at_ms) if listing else None
 
     def context_window(self, provider: str | None, model: str) -> int | None:
@@ -279,14 +279,19 @@ class PriceBook:
 
     def override_of(self, provider: str | None, model: str) -> Price | None:
         """What the user says of a model, if anything."""
+        told = self.told_of(provider, model)
+        return told and told[1]
+
+    def told_of(self, provider: str | None, model: str) -> tuple[str, Price] | None:
+        """The same, with the name or pattern, in lower case, that it is said of."""
         if not self._named or len(model) > MAX_NAME:
             return None
         model = model.lower()
         names = (model,) if provider is None else (f"{provider.lower()}/{model}", model)
         for name in names:
             if price := self._named.get(name):
-                return price
-        return next((price for pattern, price in self._patterns for n in names if pattern.match(n)), None)
+                return name, price
+        return next((told for pattern, told in self._patterns for name in names if pattern.match(name)), None)
 
     def _look_up(self, provider: str | None, model: str) -> _Listing | None:
         from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415  # 0.3 s that an import must not cost

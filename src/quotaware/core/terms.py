@@ -77,5 +77,15 @@ class PriceRule:
         return self.since <= now and (not self.until or now < self.until)
 
 
+def prices_of(rules: Iterable[PriceRule], now: int) -> tuple[tuple[PriceRule, ...], int]:
+    """The rules in force, of two for one model the one that began later last; and the ms at which that may change (0:
+    never).
+    """
+    known = tuple(rules)
+    changes = [at for rule in known for at in (rule.since, rule.until) if at > now]
+    holding = sorted((rule for rule in known if rule.holds(now)), key=lambda rule: rule.since)
+    return tuple(holding), min(changes, default=0)
+
+
 def _plain(rate: Usd) -> str:
     return f"{Decimal(str(rate)):f}" if isinstance(rate, int | float | Decimal) else str(rate)

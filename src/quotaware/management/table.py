@@ -14,6 +14,7 @@ from . import (
     members,
     organizations,
     overrides,
+    prices,
     projects,
     quota_requests,
     roles,
@@ -37,4 +38,5 @@ ROUTES: tuple[Route, ...] = (
     *analytics.ROUTES,
     *explanations.ROUTES,
     *audit_log.ROUTES,
+    *prices.ROUTES,
 )

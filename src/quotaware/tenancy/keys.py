@@ -19,7 +19,7 @@ from ..errors import ConfigurationError
 KeyKind = Literal["live", "test", "admin"]
 Kind = Literal["organization", "team", "project", "key"]
 """The four kinds of node in the tree."""
-IdKind = Literal["organization", "team", "project", "key", "member", "group", "role", "request"]
+IdKind = Literal["organization", "team", "project", "key", "member", "group", "role", "request", "price"]
 
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM, _CHECK, _ID = 30, 6, 20
@@ -34,6 +34,7 @@ _PREFIXES: dict[IdKind, str] = {
     "group": "grp_",
     "role": "role_",
     "request": "req_",
+    "price": "price_",
 }
 _IDS = re.compile(rf"(?:{'|'.join(_PREFIXES.values())})[0-9A-Za-z]{{{_ID}}}|[a-z0-9_-]{{1,64}}")
 

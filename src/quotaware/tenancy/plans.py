@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from ..core.alerts import Alert
 from ..core.limits import Limit, bearing
 from ..core.models import Model
+from ..core.prices import PriceBook
 from ..core.steps import CONCURRENCY, COST, REMEMBER_MS, REQUESTS, TOKENS, Counter, Over, Plan
-from ..core.terms import PriceRule, amount_of
+from ..core.terms import PriceRule, amount_of, prices_of
 from .nodes import Node, Path
 
 KEEP_MS = REMEMBER_MS + 86_400_000
@@ -36,14 +38,14 @@ class Policy:
     until    ms at which a calendar window of it ends, so that it must be made anew; 0: never
     caps     (counter key, cap) → meaning
     budgets  the hard limits on cost: (counter key, cap)
-    prices   what models cost the organization
+    prices   what the organization says of what models cost, as it is in force
     """
 
     plan: Plan
     until: int
     caps: dict[tuple[str, int], Meaning]
     budgets: tuple[tuple[str, int], ...]
-    prices: tuple[PriceRule, ...] = ()
+    prices: PriceBook | None = None
 
     def meaning(self, over: Over) -> Meaning:
         """The limit behind a cap that a call does not fit. The deciding one's may be more than its limit says, by what
@@ -78,8 +80,15 @@ def compile_policy(path: Path, models: Sequence[Model], end_user: str | None, no
                 budgets.append((counter.key, counter.cap))
             ends += [end for end in (counter.until, change) if end]
     plan = Plan(path.org, path.rev, path.deps, tuple(lines))
-    prices = path.organization.prices if path.nodes else ()
-    return Policy(plan, min(ends, default=0), caps, tuple(budgets), prices)
+    rules, change = prices_of(path.organization.prices if path.nodes else (), now)
+    ends += [change] if change else []
+    return Policy(plan, min(ends, default=0), caps, tuple(budgets), book_of(rules))
+
+
+@lru_cache(256)
+def book_of(rules: tuple[PriceRule, ...]) -> PriceBook | None:
+    """Where what an organization says of prices is found; of two rules for one model the last one counts."""
+    return PriceBook({rule.model: rule.price() for rule in rules}) if rules else None
 
 
 def in_force(node: Node, limits: list[Limit], now: int) -> tuple[list[Limit], int]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from .auditing import Auditing
 from .membership import Membership
+from .pricing import Pricing
 from .requests import Requests
 from .sharing import Sharing
 from .standing import Standing
 from .starts import Starts
 
 
-class Tenancy(Starts, Membership, Requests, Sharing, Standing, Auditing):
+class Tenancy(Starts, Membership, Requests, Sharing, Standing, Auditing, Pricing):
     """Organizations, teams, projects, keys, people and requests, all in one store.
 
     Used as it is, it acts for the host and may do everything; `by(actor)` is the same for somebody else. Methods block.

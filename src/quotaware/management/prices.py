@@ -1,0 +1,223 @@
+"""`/prices`: what models cost an organization, over the maintained list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from fractions import Fraction
+from functools import partial
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ..core.money import NANO, to_usd
+from ..core.prices import Price
+from ..core.terms import PriceRule, prices_of
+from ..errors import ConfigurationError, NotFound, PreconditionFailed
+from ..tenancy.nodes import Node
+from ..tenancy.plans import book_of
+from ..tenancy.pricing import price_id
+from .pages import listed
+from .routes import Again, Ask, Route
+from .wire import Answer, Body, Listing, Moment, Page, Revised, Time, Usd
+
+_MILLION = 1_000_000
+
+
+class NewPrice(Body):
+    """What a model costs, in US dollars per million tokens.
+
+    What is absent is priced as the whole that it is a part of: `cache_read`, `cache_write` and `audio_input` as
+    `input`, `cache_write_1h` as `cache_write`, `reasoning` and `audio_output` as `output`.
+    """
+
+    model: str = Field(
+        description="a model, or a pattern of models with `*`; its provider may lead it: `openai/gpt-4.1`"
+    )
+    input: Usd
+    output: Usd
+    cache_read: Usd | None = None
+    cache_write: Usd | None = None
+    cache_write_1h: Usd | None = None
+    reasoning: Usd | None = None
+    audio_input: Usd | None = None
+    audio_output: Usd | None = None
+    request: Usd | None = Field(None, description="US dollars for each request on top")
+    valid_from: Time | None = Field(None, description="absent: it was always so")
+    valid_until: Time | None = Field(None, description="absent: until another takes its place")
+
+    def rule(self) -> PriceRule:
+        """The price as the tree has it. Raises ConfigurationError naming the field."""
+        since, until = self.valid_from or 0, self.valid_until
+        if until is not None and until <= since:
+            raise ConfigurationError("valid_until", "comes after valid_from")
+        rates = {name: to_usd(nano) for name in _RATES if (nano := getattr(self, name)) is not None}
+        return PriceRule.of(self.model, rates, since, until or 0)
+
+
+class Prices(Page):
+    """All prices of the organization's own, or with `model` the one that is in force for it, whoever says it."""
+
+    model: str | None = Field(None, min_length=1, max_length=256)
+    provider: str | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="of the model, such as openai; without it, by the model's name",
+    )
+    at: Time | None = Field(None, description="in force then; without it, now")
+
+
+class RatesAnswer(Answer):
+    """US dollars per million tokens; null where it is priced as the whole that it is a part of."""
+
+    input: float
+    output: float
+    cache_read: float | None
+    cache_write: float | None
+    cache_write_1h: float | None
+    reasoning: float | None
+    audio_input: float | None
+    audio_output: float | None
+
+
+class TierAnswer(RatesAnswer):
+    """Rates of the whole of a call with more than so many tokens of input."""
+
+    above_input_tokens: int
+
+
+class PriceAnswer(RatesAnswer, Revised):
+    """A price.
+
+    model     the model, or the pattern of models, that it is said of
+    source    who says it: the organization, the app's configuration, the maintained list, or the configuration for
+              models that nobody lists. Only the organization's has an id, and can be changed
+    tiers     other rates for calls with much input
+    in_force  whether it is now, or at the time asked for; of several for one model the one that began last counts, and
+              a model's name goes before a pattern
+    revision  of the organization
+    """
+
+    id: str | None
+    model: str
+    source: Literal["organization", "configuration", "list", "unknown_model"]
+    request: float | None = Field(description="US dollars for each request on top")
+    tiers: list[TierAnswer]
+    valid_from: Moment | None
+    valid_until: Moment | None
+    in_force: bool
+
+
+def list_prices(ask: Ask) -> Listing[PriceAnswer]:
+    """Takes org:manage. With `model` it answers one price, or none where nobody prices it."""
+    query: Prices = ask.query
+    organization = ask.tenancy.prices(ask.org)
+    if query.model is not None:
+        return Listing(data=_in_force(ask, organization, query), next_cursor=None)
+    now = ask.parts.engine.now()
+    rules = sorted(map(_Known, organization.prices), key=lambda known: known.id)
+
+    def fetch(after: str, limit: int) -> list[_Known]:
+        return [known for known in rules if known.id > after][:limit]
+
+    return listed(query, fetch, lambda known: _shown(organization, known.rule, now))
+
+
+def set_price(ask: Ask) -> PriceAnswer | Again:
+    """Takes org:manage. In force for the very next call; one that is under way is charged what it was made at. One for
+    the same model that begins at the same time is replaced.
+    """
+    rule = ask.body.rule()
+    known = {price_id(each) for each in ask.tenancy.prices(ask.org).prices}
+    answer = _shown(ask.tenancy.set_price(ask.org, rule, expect=ask.expect), rule, ask.parts.engine.now())
+    return Again(answer) if price_id(rule) in known else answer
+
+
+def get_price(ask: Ask) -> PriceAnswer:
+    """Takes org:manage."""
+    organization = ask.tenancy.prices(ask.org)
+    for rule in organization.prices:
+        if price_id(rule) == ask.params["id"]:
+            return _shown(organization, rule, ask.parts.engine.now())
+    raise NotFound(f"There is no price '{ask.params['id'][:100]}' in this organization")
+
+
+def delete_price(ask: Ask) -> None:
+    """Takes org:manage. What the model cost without it holds for the very next call."""
+    ask.tenancy.drop_price(ask.org, ask.params["id"], expect=ask.expect)
+
+
+class _Known:
+    """A rule, as lists go by it."""
+
+    def __init__(self, rule: PriceRule) -> None:
+        self.rule = rule
+        self.id = price_id(rule)
+
+
+def _in_force(ask: Ask, organization: Node, query: Prices) -> list[PriceAnswer]:
+    at = ask.parts.engine.now() if query.at is None else query.at
+    rules, _ = prices_of(organization.prices, at)
+    found = ask.parts.engine.price_in_force(book_of(rules), query.provider, query.model or "", at)
+    if found is None:
+        return []
+    if found.source == "organization":
+        rule = next(rule for rule in reversed(rules) if rule.model.lower() == found.model)
+        return [_shown(organization, rule, at)]
+    return [
+        PriceAnswer(
+            **_told(found.price),
+            id=None,
+            model=found.model,
+            source=found.source,
+            valid_from=None,
+            valid_until=None,
+            in_force=True,
+            revision=organization.rev,
+        )
+    ]
+
+
+def _shown(organization: Node, rule: PriceRule, at: int) -> PriceAnswer:
+    return PriceAnswer(
+        **_told(rule.price()),
+        id=price_id(rule),
+        model=rule.model,
+        source="organization",
+        valid_from=rule.since or None,
+        valid_until=rule.until or None,
+        in_force=rule.holds(at),
+        revision=organization.rev,
+    )
+
+
+def _told(price: Price) -> dict[str, Any]:
+    def rates(tier: Mapping[str, int | None]) -> dict[str, Any]:
+        return {
+            name: None if rate is None else float(Fraction(rate * _MILLION, price.scale * NANO))
+            for name, rate in tier.items()
+            if name != "above"
+        }
+
+    first, *others = map(asdict, price.tiers)
+    request = float(Fraction(price.request, price.scale * NANO)) if price.request else None
+    tiers = [TierAnswer(above_input_tokens=tier["above"], **rates(tier)) for tier in others]
+    return {**rates(first), "request": request, "tiers": tiers}
+
+
+_RATES = (*RatesAnswer.model_fields, "request")
+_route = partial(Route, tag="prices", takes="org:manage")
+
+ROUTES = (
+    _route(
+        "GET", "/prices", list_prices, "The organization's own prices, or the one in force for a model",
+        answer=Listing[PriceAnswer], query=Prices,
+    ),
+    _route(
+        "POST", "/prices", set_price, "Says what a model costs", answer=PriceAnswer, body=NewPrice, status=201,
+        errors=(PreconditionFailed,), again=True,
+    ),
+    _route("GET", "/prices/{id}", get_price, "One price of the organization's own", answer=PriceAnswer),
+    _route("DELETE", "/prices/{id}", delete_price, "Takes a price away", status=204),
+)  # fmt: skip
