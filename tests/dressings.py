@@ -280,9 +280,10 @@ def _placed(form: Form) -> dict[str, Sent]:
         "a deployment in a deployment": f"/openai/deployments/mini/deployments/{form.dear}{end}",
         "a deployment and more slashes": f"/openai//deployments//{form.dear}//{end}",
         "an encoded slash": f"/openai/deployments%2F{form.dear}{end}",
-        "an engine": f"/v1/engines/{form.dear}{end}",
         "a model": f"/models/{form.dear}/v1{end}",
     }
+    if form.known:  # elsewhere an engine is the software that runs a model
+        places["an engine"] = f"/v1/engines/{form.dear}{end}"
     return {f"URL: {how}": Sent(content, path=path) for how, path in places.items()}
 
 

@@ -13,7 +13,7 @@ from genai_prices.data_snapshot import DataSnapshot, get_snapshot, set_custom_sn
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from quotaware.core.prices import MAX_NAME, Price, PriceBook, Rates
+from quotaware.core.prices import MAX_NAME, Price, PriceBook, Rates, dearest
 from quotaware.core.usage import Usage
 from quotaware.errors import ConfigurationError
 
@@ -229,6 +229,25 @@ def test_no_usage_within_the_bounds_costs_more_than_the_worst(price, usage, more
     """Tiers, parts that exceed their whole and all: the worst case is never below the real cost."""
     worst = price.worst(usage.input + more[0], usage.output + more[1], cache_write=cache_write, audio=audio)
     assert price.cost(within(usage, cache_write, audio)) <= worst
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    told=st.lists(prices(), min_size=1, max_size=3),
+    size=st.tuples(tokens, tokens),
+    cache_write=st.booleans(),
+    audio=st.booleans(),
+)
+def test_the_dearest_of_several_is_below_none_of_them(told, size, cache_write, audio):
+    """Where one is dearer in input and another in output, or from some size on, each by its own rates."""
+    named = {f"m{number}": price for number, price in enumerate(told)}
+    most = dearest(named)
+    assert most.told(None) == most.told("another") == most
+    assert Price.load(most.version).worst(*size) == most.worst(*size)
+    for name, price in named.items():
+        assert most.told(f"{name}-2025-04-14") == price
+        least = price.worst(*size, cache_write=cache_write, audio=audio)
+        assert most.worst(*size, cache_write=cache_write, audio=audio) >= least
 
 
 @settings(max_examples=200, deadline=None)

@@ -119,8 +119,8 @@ _DOMAINS: tuple[tuple[str, str], ...] = (
 _MIXED_DOMAINS = (".cognitiveservices.azure.com", ".services.ai.azure.com")
 """Azure's hosts of models beside other services."""
 
-_MARKERS = ("/deployments/", "/engines/", "/models/")
-"""What a model, or the deployment of one, follows in a URL."""
+_MARKERS = ("/deployments/", "/models/", "/engines/")
+"""What the deployment of a model, or a model, follows in a URL; the last one elsewhere the software that runs it."""
 _NAMING = re.compile("|".join(_MARKERS))
 _VERSION = re.compile(r"(?:/extensions|/openai|/v[0-9]+)*\Z")
 
@@ -154,11 +154,11 @@ def _named(route: Route, host: str, path: str) -> Route:
     lower = path.lower()
     if len(lower) != len(path):  # some letters have no small one of their own
         path = lower
-    for marker in _MARKERS:
+    for marker in _MARKERS if route.provider is not None else _MARKERS[:2]:
         begin = lower.find(marker) + len(marker)
         end = next(len(path) - len(suffix) for suffix in SUFFIXES if lower.endswith(suffix))
         if begin >= len(marker) and end > begin:
-            named = _VERSION.sub("", path[begin:end]).strip("/")
+            named = _VERSION.sub("", f"/{path[begin:end]}").strip("/")
             return replace(route, named=named or None, deployed=marker == _MARKERS[0], host=host)
     return replace(route, host=host)
 
