@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,28 +22,20 @@ ROOT = Path(__file__).parents[2]
 KEY = keys.make("admin")
 OTHER = keys.make("live")
 APP = "tests.inbound.wire_app:app"
-SERVERS: dict[str, Callable[[int], list[str]]] = {
-    "uvicorn, h11": lambda port: ["uvicorn", APP, "--port", str(port), "--http", "h11", "--no-proxy-headers"],
-    "uvicorn, httptools": lambda port: [
-        "uvicorn",
-        APP,
-        "--port",
-        str(port),
-        "--http",
-        "httptools",
-        "--no-proxy-headers",
-    ],
-    "granian": lambda port: [
-        "granian",
-        APP,
-        "--port",
-        str(port),
-        "--interface",
-        "asgi",
-        "--host",
-        "127.0.0.1",
-    ],
+UVICORN = ("uvicorn", APP, "--no-proxy-headers")
+GRANIAN = ("granian", APP, "--interface", "asgi")
+SERVERS: dict[str, Callable[[int], tuple[str, ...]]] = {
+    "uvicorn, h11": lambda port: (*UVICORN, "--http", "h11", "--port", str(port)),
+    "uvicorn, httptools": lambda port: (*UVICORN, "--http", "httptools", "--port", str(port)),
+    "granian": lambda port: (*GRANIAN, "--host", "127.0.0.1", "--port", str(port)),
 }
+UNIX: dict[str, Callable[[str], tuple[str, ...]]] = {
+    "uvicorn": lambda path: (*UVICORN, "--uds", path),
+    "granian": lambda path: (*GRANIAN, "--uds", path),
+}
+
+Place = int | str
+"""Where a server listens: a port, or the path of a Unix socket."""
 
 
 class Told(NamedTuple):
@@ -52,11 +45,24 @@ class Told(NamedTuple):
     body: Any
 
 
-def ask(port: int, path: str, *lines: bytes) -> Told:
+def connected(place: Place) -> socket.socket:
+    if isinstance(place, int):
+        return socket.create_connection(("127.0.0.1", place), timeout=30)
+    wire = socket.socket(socket.AF_UNIX)
+    wire.settimeout(30)
+    try:
+        wire.connect(place)
+    except OSError:
+        wire.close()
+        raise
+    return wire
+
+
+def ask(place: Place, path: str, *lines: bytes) -> Told:
     """One request with exactly these header lines."""
     head = b"\r\n".join([f"GET {path} HTTP/1.1".encode(), b"Host: app.test", b"Connection: close", *lines])
     received = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as wire:
+    with connected(place) as wire:
         wire.sendall(head + b"\r\n\r\n")
         while piece := wire.recv(65536):
             received += piece
@@ -74,33 +80,27 @@ def ask(port: int, path: str, *lines: bytes) -> Told:
     return Told(status, error or told)
 
 
-@pytest.fixture(scope="module")
-def ports() -> Iterator[dict[str, int]]:
-    """Every server, each with the app in a process of its own."""
+@contextmanager
+def running(place: Place, command: tuple[str, ...]) -> Iterator[Place]:
+    """The app in a process of its own, until the block ends."""
     environ = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "WIRE_KEY": KEY}
-    running = []
-    ports = {}
     with tempfile.TemporaryFile() as log:
-        for name, command in SERVERS.items():
-            ports[name] = free_port()
-            running.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", *command(ports[name])],
-                    cwd=ROOT,
-                    env=environ,
-                    stdout=log,
-                    stderr=log,
-                )
-            )
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command], cwd=ROOT, env=environ, stdout=log, stderr=log
+        )
         try:
-            for port in ports.values():
-                until(lambda port=port: ask(port, "/host").status == 200, timeout=60, what="a server")
-            yield ports
+            until(lambda: ask(place, "/host").status == 200, timeout=60, what="a server")
+            yield place
         finally:
-            for process in running:
-                process.terminate()
-            for process in running:
-                process.wait(30)
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def port(request: pytest.FixtureRequest) -> Iterator[int]:
+    found = free_port()
+    with running(found, SERVERS[request.param](found)):
+        yield found
 
 
 MALFORMED = (401, "invalid_request", "Invalid API key format")
@@ -147,12 +147,11 @@ CASES: dict[str, tuple[list[bytes], Any, Any]] = {
 }
 
 
-@pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("case", CASES)
-def test_one_answer_each(case: str, server: str, ports: dict[str, int]) -> None:
+def test_one_answer_each(case: str, port: int) -> None:
     lines, host, ours = CASES[case]
     for path, expected in (("/host", host), ("/v1/me", ours)):
-        told = ask(ports[server], path, *lines)
+        told = ask(port, path, *lines)
         if expected in (GOOD, NOBODY):
             assert told.status == 200, told
             assert path == "/v1/me" or told.body["key"] is (expected == GOOD)
@@ -160,29 +159,34 @@ def test_one_answer_each(case: str, server: str, ports: dict[str, int]) -> None:
             assert (told.status, told.body["type"], told.body["message"]) == expected
 
 
-@pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize(
     "value", [KEY.encode() + b"\0", b"\0", b"qw_live_\x7f\x01"], ids=["NUL behind a key", "NUL", "DEL"]
 )
-def test_control_characters_open_nothing(server: str, value: bytes, ports: dict[str, int]) -> None:
+def test_control_characters_open_nothing(value: bytes, port: int) -> None:
     """Most servers refuse them themselves, as RFC 9110 says; who lets them through has them judged."""
     for path in ("/host", "/v1/me"):
-        assert ask(ports[server], path, BEARER + value).status in {400, 401} or (path, value) == (
+        assert ask(port, path, BEARER + value).status in {400, 401} or (path, value) == (
             "/host",
             b"\0",
         )
 
 
-@pytest.mark.parametrize("server", SERVERS)
-def test_a_header_too_long_for_any_server_opens_nothing(server: str, ports: dict[str, int]) -> None:
-    assert ask(ports[server], "/v1/me", BEARER + b"a" * 30_000).status in {400, 401, 431}
+def test_a_header_too_long_for_any_server_opens_nothing(port: int) -> None:
+    assert ask(port, "/v1/me", BEARER + b"a" * 30_000).status in {400, 401, 431}
 
 
-@pytest.mark.parametrize("server", SERVERS)
-def test_the_client_behind_a_proxy(server: str, ports: dict[str, int]) -> None:
-    told = ask(
-        ports[server], "/host", b"X-Forwarded-For: 1.1.1.1, 203.0.113.9", b"x-forwarded-for: 127.0.0.1"
-    )
+def test_the_client_behind_a_proxy(port: int) -> None:
+    told = ask(port, "/host", b"X-Forwarded-For: 1.1.1.1, 203.0.113.9", b"x-forwarded-for: 127.0.0.1")
     assert told.body == {"key": False, "address": "203.0.113.9", "peer": "127.0.0.1"}
-    assert ask(ports[server], "/host", b'Forwarded: for="[2001:db8::7]:1"').body["address"] == "2001:db8::7"
-    assert ask(ports[server], "/host").body["address"] == "127.0.0.1"
+    assert ask(port, "/host", b'Forwarded: for="[2001:db8::7]:1"').body["address"] == "2001:db8::7"
+    assert ask(port, "/host").body["address"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("server", UNIX)
+def test_a_unix_socket_has_no_address_but_what_the_proxy_says(server: str) -> None:
+    with tempfile.TemporaryDirectory() as directory:  # a path that is short enough for a socket
+        path = f"{directory}/s"
+        with running(path, UNIX[server](path)):
+            assert ask(path, "/host").body["address"] is None
+            assert ask(path, "/host", b"X-Forwarded-For: 203.0.113.9").body["address"] == "203.0.113.9"
+            assert ask(path, "/v1/me", BEARER + KEY.encode()).status == 200

@@ -12,7 +12,7 @@ from starlette.routing import Mount, Route
 from quotaware import Quota, QuotaMiddleware
 from quotaware.context import Caller, current
 
-quota = Quota("memory://", trusted_proxies=["127.0.0.1"])
+quota = Quota("memory://", trusted_proxies=["127.0.0.1", "unix"])
 quota.blocking.tenancy.bootstrap("Wire", admin_key=os.environ["WIRE_KEY"])
 
 
