@@ -150,3 +150,18 @@ def test_a_bad_question_names_its_field(api: Api, body: dict, field: str) -> Non
 def test_the_organizations_admin_key_has_no_project(api: Api) -> None:
     told = api.ok("POST", "/explain", {"model": MODEL})
     assert (told["allowed"], told["error"]["code"]) == (False, "project_required")
+
+
+def test_a_member_asks_as_a_member(clock: FakeClock) -> None:
+    who: dict[str, str] = {}
+    quota = a_quota(clock=clock, identify=lambda scope: who)
+    api = Api(quota, clock)
+    project = api.tenancy.create_project(api.org, "backend", limits=["$0.10/month"]).id
+    ada = api.tenancy.create_member(api.org, "ada", roles=[("developer", project)]).id
+    who |= {"member": "ada", "organization": api.org}
+    asked = {"model": MODEL, "input": 0, "max_output": 10}
+    alone = api.client.post("/v1/explain", json=asked).json()
+    assert (alone["allowed"], alone["error"]["code"]) == (False, "project_required")
+    there = api.client.post("/v1/explain", json={**asked, "project": "backend", "member": "ada"}).json()
+    assert (there["allowed"], there["caller"]["project"], there["caller"]["member"]) == (True, project, ada)
+    quota.close()

@@ -34,7 +34,7 @@ class Asked(Body):
 
 
 class AskedOf(Asked):
-    """A call of a key or a project; of the key that asks, where neither is named."""
+    """A call of a key or a project; of whoever asks, where nobody is named."""
 
     key: Name | None = Field(None, description="its id or name; never its secret")
     project: Name | None = None
@@ -94,7 +94,7 @@ class Explained(Answer):
 
 
 def explain_call(ask: Ask) -> Explained:
-    """Takes nothing where the key asks for itself; quota:read at the project, api_key:read for another key, and
+    """Takes nothing where callers ask for themselves; quota:read at the project, api_key:read for another key, and
     org:manage for a member.
     """
     asked: AskedOf = ask.body
@@ -102,7 +102,7 @@ def explain_call(ask: Ask) -> Explained:
     if asked.key is not None:
         told["key"] = ask.tenancy.find(ask.org, "key", asked.key).id
     elif asked.project is None and asked.member is None:
-        told["key"] = ask.actor.id
+        told |= {"key": ask.actor.id} if ask.actor.kind == "key" else {"member": ask.actor.name}
     return _explained(ask, told, asked.project)
 
 
