@@ -6,12 +6,13 @@ affordable, waits for what others hold. `Admission` is what a call that may go c
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,11 +22,12 @@ from .core.charges import Outcome, charge
 from .core.money import MAX_AMOUNT
 from .core.prices import Price
 from .core.steps import COST, NOTHING, Amounts, Answer, Over, Peek, Plan, Reserve, Result, Settle
-from .errors import ApiError, PermissionDenied, QuotaExceeded, StoreError
+from .errors import ApiError, PermissionDenied, QuotaExceeded, QuotawareError, StoreError
 from .stores.thread import Lease
 from .stores.tickets import Steps
 from .tenancy.nodes import Path
 from .tenancy.plans import Policy
+from .tenancy.stops import closes
 from .waiting import Waiter
 
 if TYPE_CHECKING:
@@ -166,7 +168,26 @@ class Attempt:
                 continue
             recut = 0
             if not (yield from self._wait_for(policy.plan, result)):
+                yield from self._close_used_up(policy, price, result.over)
                 return engine.explain(result.over, policy)
+
+    def _close_used_up(self, policy: Policy, price: Price | None, over: tuple[Over, ...]) -> Steps[None]:
+        """Has nodes disabled that are to be so once a hard budget is used up. Since that is hardly ever to the last
+        nano-dollar: when what is left pays for no answer of `clamp_min` tokens to a call like this.
+        """
+        closing = [(entry, policy.meaning(entry).node) for entry in over if closes(*policy.meaning(entry))]
+        if self.dry or not closing:
+            return
+        engine = self.engine
+        least = engine.settings.clamp_min
+        smallest = replace(self.call, cap=min(least, self.call.cap or least))
+        cost = engine.bound(smallest, price, policy, None).hold[COST - 1]
+        for entry, node in closing:
+            if entry.hard and entry.used + cost > entry.cap:
+                with contextlib.suppress(
+                    QuotawareError
+                ):  # the call is refused all the same, and so is the next
+                    yield from engine.close(policy.plan.org, node)
 
     def _answered(
         self, policy: Policy, price: Price | None, bound: Bound, result: Result

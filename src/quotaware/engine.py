@@ -11,6 +11,7 @@ import logging
 from collections import Counter as Tally
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from threading import RLock
 from typing import Literal, NamedTuple, TypeVar
 
@@ -95,6 +96,7 @@ class Engine:
         self.tally: Tally[str] = Tally()
         self.simple: Caller | None = None
         self._prepare: Callable[[], None] | None = None
+        self._close: Callable[[str, Node], None] = lambda org, node: None
         self.unready = ""  # why the store cannot be used, as long as it cannot
         self.room = WaitingRoom(settings.max_waiters)
         self.ids = Ids()
@@ -125,6 +127,14 @@ class Engine:
     def prepare_with(self, work: Callable[[], None]) -> None:
         """Blocking work to do once, before the first call is decided."""
         self._prepare = work
+
+    def close_with(self, close: Callable[[str, Node], None]) -> None:
+        """Blocking work that disables a node of an organization whose budget is used up."""
+        self._close = close
+
+    def close(self, org: str, node: Node) -> Steps[None]:
+        """Does it. Raises as it does, and `StoreError`."""
+        yield from self._call(partial(self._close, org, node))
 
     def prepared(self) -> Steps[None]:
         """Sees to it that the work of `prepare_with` is done. Raises `StoreError`, also where the set-up cannot be

@@ -203,6 +203,7 @@ class Quota:
         self._lanes.every(terms.lease / 3000, self._look_around)
         folder = Folder(self._guard, self._archive)
         self.blocking = Blocking(self, Tenancy(self._guard, directory, clock), folder)
+        self.engine.close_with(self.blocking.tenancy.close_used_up)
         self.tenancy: Any = Awaited(self.blocking.tenancy)
         self.usage = AwaitedUsage(self.blocking.usage)
         _open.add(self)

@@ -380,21 +380,64 @@ def test_a_soft_budget_lets_calls_go_on(api: Api, host: Host) -> None:
     assert not host.goes(key)  # counted all the while
 
 
-@pytest.mark.parametrize("hard", [True, False])
+@pytest.mark.parametrize(
+    ("hard", "budget"),
+    [
+        (True, 0.01),  # used up to the cent
+        (True, 0.0105),  # what is left pays for nothing
+        (False, 0.01),
+    ],
+)
 def test_what_disables_itself_stays_disabled_until_somebody_enables_it(
-    api: Api, host: Host, clock: FakeClock, hard: bool
+    api: Api, host: Host, clock: FakeClock, hard: bool, budget: float
 ) -> None:
     id, key = project(api, api.org, "p")
-    allocate(api, api.org, share("p", 0.01), hard_limit=hard, auto_disable_on_exceed=True)
-    assert host.goes(key)  # uses it up to the cent
+    allocate(api, api.org, share("p", budget), hard_limit=hard, auto_disable_on_exceed=True)
+    assert host.goes(key)
+    if budget > 0.01:
+        assert host.refused(key)["type"] == "quota_exceeded"
     for moment in ((2026, 6, 20), (2026, 7, 1), (2026, 12, 1)):
         at(clock, *moment)
         denied = host.refused(key)
         assert (denied["status"], denied["type"], denied["code"]) == (403, "permission_denied", "disabled")
     allocate(api, api.org, share("p", 5), hard_limit=hard, auto_disable_on_exceed=True)
     assert host.refused(key)["code"] == "disabled"  # more money alone does not open it
-    api.tenancy.enable(api.org, id)
+    api.ok("POST", f"/projects/{id}/enable")
     assert host.goes(key)
+
+
+def test_a_call_that_asks_for_too_much_disables_nothing(api: Api, host: Host) -> None:
+    """What is left would pay for an answer: the budget is not used up, though this call does not fit."""
+    _, key = project(api, api.org, "p")
+    allocate(api, api.org, share("p", 1), auto_disable_on_exceed=True)
+    assert host.goes(key, 500)
+    for _ in range(2):
+        assert host.refused(key, 501)["status"] == 429
+    assert host.goes(key, 244)
+    assert host.refused(key, 257)["status"] == 429  # 256 tokens would cost as much as is left
+    assert host.goes(key, 256)
+    assert host.refused(key, 1)["code"] == "disabled"
+
+
+def test_without_auto_disable_a_used_up_budget_is_new_in_the_next_period(
+    api: Api, host: Host, clock: FakeClock
+) -> None:
+    _, key = project(api, api.org, "p")
+    allocate(api, api.org, share("p", 0.0105))
+    assert host.goes(key)
+    assert [host.refused(key)["status"] for _ in range(2)] == [429, 429]
+    at(clock, 2026, 7, 1)
+    assert host.goes(key)
+
+
+def test_the_closing_stands_in_the_audit_log(api: Api, host: Host) -> None:
+    id, key = project(api, api.org, "p")
+    allocate(api, api.org, share("p", 0.0105), auto_disable_on_exceed=True)
+    assert host.goes(key)
+    assert not host.goes(key)
+    row = api.ok("GET", "/audit-log")["data"][0]
+    assert (row["what"], row["who"]["kind"], row["after"][0]["id"]) == ("project.close", "host", id)
+    assert row["after"][0]["enabled"] is False
 
 
 def test_a_threshold_stops_with_429_and_a_raise_or_a_new_period_lets_it_run(

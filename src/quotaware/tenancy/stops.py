@@ -32,6 +32,16 @@ def runs_again(store: Store, path: Path, new: Node, changes: Mapping[str, object
     return stop.over(now) or not _reached(store, changed, stop.limit, now)
 
 
+def closes(limit: Limit, node: Node) -> bool:
+    """Whether a node is to be closed once this hard budget of its is used up."""
+    return limit.metric == "cost" and any(
+        alert.action == "close"
+        and alert.bears_on(limit)
+        and alert.mark(node.id, limit, limit.amount, 0).at <= limit.amount
+        for alert in node.alerts
+    )
+
+
 def rules_changed(old: Node, new: Node) -> bool:
     """Whether thresholds that stop a node are not what they were."""
     if not any(alert.action in STOPS for alert in old.alerts):

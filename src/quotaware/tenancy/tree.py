@@ -173,6 +173,18 @@ class Tree(Looking):
         """No calls here and below, until it is enabled."""
         return self.update(org, id, expect=expect, enabled=False)
 
+    def close_used_up(self, org: str, node: Node) -> None:
+        """Disables a node as it was seen, since its budget is used up; one that was changed meanwhile is left alone."""
+
+        def draft() -> Edit:
+            path = self._path(org, node.id)
+            old = path.nodes[0]
+            if old.rev != node.rev or not old.enabled:
+                return Edit("", path.rev)
+            return Edit(f"{old.kind}.close", path.rev, (old,), (replace(old, enabled=False),))
+
+        self._commit(org, "node.close", node.id, draft)
+
     def move_project(self, org: str, id: str, parent: str, *, expect: int | None = None) -> Node:
         """Puts a project below another team, or the organization; its keys, limits and counters go along. Takes
         quota:manage at the new place and org:manage at the old one, since everybody of the new place comes to have
