@@ -122,7 +122,7 @@ def add_limit(ask: Ask, kind: Kind) -> LimitAnswer:
 
 
 def change_limit(ask: Ask, kind: Kind) -> LimitAnswer:
-    """What is sent replaces, what is absent stays."""
+    """What is sent replaces, what is absent stays. More than it was is given from above: it takes the right there."""
     given = ask.body.given()
     new: list[Limit] = []
 
@@ -136,7 +136,7 @@ def change_limit(ask: Ask, kind: Kind) -> LimitAnswer:
 
 
 def remove_limit(ask: Ask, kind: Kind) -> None:
-    """Calls go without it at once."""
+    """Calls go without it at once. It takes the right above the node."""
 
     def remove(limits: Limits) -> Limits:
         old = _one(ask, limits)

@@ -141,7 +141,7 @@ def page(
     """One page of the nodes of a kind, anywhere or right below one, that the caller may see and the filters let
     through. Raises PermissionDenied where the caller may see none of them anywhere.
     """
-    ask.actor.require(SEEING[kind], [grant.node for grant in ask.actor.grants])
+    ask.require_anywhere(SEEING[kind])
 
     def fetch(after: str, limit: int) -> Sequence[Node]:
         nodes: Sequence[Node] = ask.tenancy.list(ask.org, kind, parent, after, limit, **filters)

@@ -87,7 +87,7 @@ def get_project(ask: Ask) -> ProjectAnswer:
 
 
 def update_project(ask: Ask) -> ProjectAnswer:
-    """Takes quota:manage."""
+    """Takes quota:manage; what gives it more than it has takes that where it stands, at its team or organization."""
     return told(ask, changed(ask, found(ask, "project"), ask.body.given()))
 
 

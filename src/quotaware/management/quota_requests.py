@@ -70,6 +70,7 @@ class RequestAnswer(AmountAnswer, Revised):
 def list_requests(ask: Ask) -> Listing[RequestAnswer]:
     """Takes quota:read: those of the nodes where the caller has it."""
     query: Requests = ask.query
+    ask.require_anywhere("quota:read")
     node = None if query.node is None else ask.tenancy.place(ask.org, query.node, *_ANY)
     return listed(
         query, lambda after, limit: ask.tenancy.requests(ask.org, node, query.state, after, limit), shown

@@ -38,6 +38,10 @@ class Ask:
         """The caller's organization: nothing outside of it is there."""
         return self.actor.org
 
+    def require_anywhere(self, permission: str) -> None:
+        """Raises `PermissionDenied` where the caller has the permission at no node at all."""
+        self.actor.require(permission, [grant.node for grant in self.actor.grants])
+
 
 class Again(NamedTuple):
     """The answer of a POST that found what it would have made, and changed that: 200."""

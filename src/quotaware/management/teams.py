@@ -33,7 +33,7 @@ def get_team(ask: Ask) -> TeamAnswer:
 
 
 def update_team(ask: Ask) -> TeamAnswer:
-    """Takes quota:manage."""
+    """Takes quota:manage; what gives it more than it has takes that at the organization."""
     return told(ask, changed(ask, found(ask, "team"), ask.body.given()))
 
 
