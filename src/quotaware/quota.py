@@ -72,7 +72,7 @@ class Quota:
     records         a second store, by its URL, that keeps usage records for long: `"sqlite:///records.db"` beside a
                     Redis, which keeps them for days
     identify        the host's own word on who calls: takes the ASGI scope, answers the end user as text, an `Identity`
-                    or None; sync or async
+                    (or a mapping of its fields) or None; sync or async. Whom it names as `member` may also manage
     time_zone       IANA zone whose midnight begins a day and a month (with `limits`; else the organization's own)
     unattributed    a call that nobody was identified for: "deny", "allow" or "project:<id>"
     prices          USD per million tokens by model name or pattern, over the maintained list:

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 
-from quotaware import ApiError, Identity, InvalidKeyFormat, Quota, StoreUnavailable
+from quotaware import ApiError, Identity, InvalidKeyFormat, Quota, QuotaMiddleware, StoreUnavailable
 from quotaware.context import Caller
 from quotaware.tenancy import keys
 from quotaware.tenancy.access import Actor, Grant
-from tests.apps.asgi import bearer
+from tests.apps.asgi import bearer, request
 from tests.inbound.house import House
 from tests.inbound.test_edge import JWT, MALFORMED, TWICE
 from tests.support import NOON
@@ -317,6 +318,41 @@ async def test_a_key_acts_from_any_site(house: House) -> None:
     key = house.key()
     for headers in CROSS[:3]:
         assert (await actor(house, bearer(key.secret), *headers)).kind == "key"
+
+
+async def test_the_management_api_takes_a_member_by_the_hosts_cookie(house: House) -> None:
+    """As the whole app answers it: the member's roles, the host's site, what the audit log says of it."""
+
+    def identify(scope: Any) -> Any:
+        return {"member": "ann"} if COOKIE in scope["headers"] else None
+
+    quota = Quota(house.store, clock=house.clock, identify=identify)
+    app = Starlette()
+    app.add_middleware(QuotaMiddleware, quota=quota)
+    app.mount("/v1", quota.management())
+    ann(house)
+    house.tenancy.create_key(house.org, permissions=["org:manage"])
+    site, evil = (b"sec-fetch-site", b"same-origin"), (b"sec-fetch-site", b"cross-site")
+    body = b'{"name": "more"}'
+    sent = (b"content-type", b"application/json")
+    team = house.tenancy.create_team(house.org, "t").id
+    path = f"/v1/teams/{team}/projects"
+
+    async def post(*headers: Header) -> tuple[int | None, Any]:
+        answer = await request(app, path, method="POST", headers=[sent, *headers], body=body)
+        return answer.status, answer.json()
+
+    assert (await request(app, "/v1/me", headers=[COOKIE, site])).json()["member"]["name"] == "ann"
+    status, told = await post(COOKIE, site)
+    assert (status, told["error"]["message"]) == (403, "Member 'ann' does not have 'quota:manage' permission")
+    house.tenancy.update_member(house.org, "ann", roles=[("admin", team)])
+    assert (await post(COOKIE, evil))[1]["error"]["code"] == "cross_site"
+    assert (await post(site))[0] == 401
+    status, told = await post(COOKIE, site)
+    assert (status, told["name"]) == (201, "more")
+    row = house.tenancy.audit(house.org)[-1]
+    assert (row["who"]["kind"], row["who"]["name"], row["from"]) == ("member", "ann", "127.0.0.1")
+    quota.close()
 
 
 async def test_on_host_routes_nothing_of_this_is_judged(house: House) -> None:
