@@ -20,7 +20,7 @@ from quotaware.core.money import to_usd
 from quotaware.tenancy import keys
 from quotaware.tenancy.access import of_key
 from quotaware.testing.clocks import FakeClock
-from tests.calls import CENT, a_call, a_quota, ask, let_go, used
+from tests.calls import CENT, a_call, a_quota, ask, let_go, refused, used
 from tests.management.conftest import Api
 
 HOUR = 3_600_000
@@ -179,6 +179,7 @@ def test_sums_are_those_of_the_calls_whatever_is_asked(world: World, seed: int) 
         calls = [call for call in world.calls if call.key == key and call.at > api.clock() - 7 * DAY]
         answer = api.ok("GET", f"/api-keys/{key}/usage?days=7")
         assert answer.pop("days") == 7
+        assert answer.pop("denied") == {"requests": 0, "by_code": {}}
         assert answer == {name: world.told(calls)[name] for name in answer}
 
 
@@ -265,6 +266,35 @@ def test_what_is_gone_is_still_counted_and_has_no_name(world: World) -> None:
     assert answer["by_project"] == {project: {"name": None, "requests": 1, "cost": 0.03}}
     assert answer["total_requests"] == 1
     assert world.api.ok("GET", "/teams/red/analytics?environment=live")["total_requests"] == 0
+
+
+def test_denied_calls_stand_apart(world: World) -> None:
+    api, (live, trial, *_) = world.api, world.projects
+    key = world.keys[live][0]
+    world.call(live, key=key)
+    api.tenancy.update(api.org, live, models=["small"])
+    api.tenancy.disable(api.org, trial)
+    for project, who, model, times in (
+        (live, key, "large", 3),
+        (live, None, "large", 2),
+        (trial, None, "small", 4),
+    ):
+        for _ in range(times):
+            digest = keys.digest(world.secrets[who]) if who else None
+            identity = Identity(None if who else project, None, {}, digest)
+            refused(ask(api.quota, a_call(1, model=model), identity))
+    answer = api.ok("GET", "/teams/red/analytics")
+    assert answer["total_requests"] == 1
+    assert answer["denied"] == {"requests": 9, "by_code": {"model_not_allowed": 5, "disabled": 4}}
+    assert api.ok("GET", "/teams/red/analytics?environment=test")["denied"] == {
+        "requests": 4,
+        "by_code": {"disabled": 4},
+    }
+    told = api.ok("GET", f"/api-keys/{key}/usage")
+    assert (told["total_requests"], told["denied"]["requests"]) == (1, 3)
+    own = api.key(live, "analytics:own")
+    assert api.ok("GET", f"/projects/{live}/analytics", key=own)["denied"]["requests"] == 5
+    assert api.ok("GET", "/teams/blue/analytics")["denied"]["requests"] == 0
 
 
 # who sees what

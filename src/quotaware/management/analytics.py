@@ -6,6 +6,7 @@ Who holds `analytics:full` sees everything there; with `analytics:own` only the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from pydantic import Field, model_validator
 
 from ..core.permissions import allows
 from ..core.rollups import Value
-from ..core.totals import Total
+from ..core.totals import Denied, Total
 from ..tenancy.keys import Kind
 from ..tenancy.nodes import Node
 from .routes import Ask, Route
@@ -30,7 +31,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HALF_A_DAY = timedelta(hours=12)
 _UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1)}
 
-Seen = Callable[[Total], bool]
+Seen = Callable[[Total | Denied], bool]
 Nodes = Mapping[str, Node]
 
 
@@ -99,6 +100,13 @@ class Model(Used):
     model: str
 
 
+class DeniedCalls(Answer):
+    """Calls that were refused, which are no requests: how many, and by the `code` of their error."""
+
+    requests: int
+    by_code: dict[str, int]
+
+
 class Summed(Answer):
     """Calls together. The mean of nothing is 0.0."""
 
@@ -106,6 +114,7 @@ class Summed(Answer):
     total_cost_usd: Dollars
     avg_latency_ms: float
     by_model: dict[str, Used]
+    denied: DeniedCalls
 
 
 class KeyUsage(Summed):
@@ -158,9 +167,12 @@ def key_usage(ask: Ask) -> KeyUsage:
     until = _moment(ask.parts.engine.now() + 1)
     since = until - timedelta(days=ask.query.days)
     found: list[Total] = []
+    denied: list[Denied] = []
     for key in tenancy.lineage(org, id):
-        found += ask.parts.usage.totals(organization=org, since=since, until=until, by=("model",), key=key.id)
-    return KeyUsage(days=ask.query.days, **_summed(found))
+        asked = {"organization": org, "since": since, "until": until, "key": key.id}
+        found += ask.parts.usage.totals(by=("model",), **asked)
+        denied += ask.parts.usage.denied(by=("code",), **asked)
+    return KeyUsage(days=ask.query.days, **_summed(found, denied))
 
 
 def _analytics(ask: Ask, kind: Kind) -> Analytics:
@@ -168,15 +180,17 @@ def _analytics(ask: Ask, kind: Kind) -> Analytics:
     id = tenancy.place(org, ask.params["id"], kind)
     view = _view(ask, tenancy.held_at(org, id))
     since, until = span.bounds(ask.parts.engine.now())
-    where = {} if kind == "organization" else {kind: id}
-    found: list[Total] = ask.parts.usage.totals(
-        organization=org, since=since, until=until, by=("project", "key", "model"), bucket="day", **where
-    )
-    ids = {total.by[name] for total in found for name in ("project", "key")} - {None}
+    asked = {"organization": org, "since": since, "until": until}
+    if kind != "organization":
+        asked[kind] = id
+    found: list[Total] = ask.parts.usage.totals(by=("project", "key", "model"), bucket="day", **asked)
+    denied: list[Denied] = ask.parts.usage.denied(by=("project", "key", "code"), **asked)
+    told: list[Total | Denied] = [*found, *denied]
+    ids = {each.by[name] for each in told for name in ("project", "key")} - {None}
     nodes = tenancy.those(org, map(str, ids))
     seen = _seen(ask, view, nodes, span.environment)
     found = [total for total in found if seen(total)]
-    summed = _summed(found)
+    summed = _summed(found, filter(seen, denied))
     return Analytics(
         since=_ms(min([since, *(total.since for total in found if total.since)])),
         until=_ms(max([until, *(total.until for total in found if total.until)])),
@@ -210,7 +224,7 @@ def _seen(ask: Ask, view: str, nodes: Nodes, environment: str | None) -> Seen:
     mine = _mine(ask) if view == "own" else set()
     projects = {grant.node for grant in ask.actor.grants if allows(grant.permissions, OWN)}
 
-    def seen(total: Total) -> bool:
+    def seen(total: Total | Denied) -> bool:
         project, key = (nodes.get(str(total.by[name])) for name in ("project", "key"))
         if environment is not None and (project is None or project.environment != environment):
             return False
@@ -227,9 +241,11 @@ def _mine(ask: Ask) -> set[str]:
     return {each.id for each in ask.tenancy.lineage(ask.org, actor.id)} if actor.kind == "key" else {actor.id}
 
 
-def _summed(totals: Iterable[Total]) -> dict[str, Any]:
+def _summed(totals: Sequence[Total], denied: Iterable[Denied]) -> dict[str, Any]:
     """The fields of `Summed`, models by the largest cost."""
-    totals = tuple(totals)
+    by_code: Counter[str] = Counter()
+    for each in denied:
+        by_code[str(each.by["code"])] += each.calls
     timed = sum(total.timed for total in totals)
     models = _grouped(totals, lambda total: str(total.by["model"] or "unknown"))
     return {
@@ -240,6 +256,7 @@ def _summed(totals: Iterable[Total]) -> dict[str, Any]:
             model: Used(requests=requests, cost=cost)
             for model, (requests, cost) in sorted(models.items(), key=lambda each: (-each[1][1], each[0]))
         },
+        "denied": DeniedCalls(requests=by_code.total(), by_code=dict(by_code.most_common())),
     }
 
 
