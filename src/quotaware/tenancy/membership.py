@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from ..core.permissions import ROLES, covers
 from ..errors import AlreadyExists, ConfigurationError, NotFound
-from . import access
 from .access import Actor
 from .acting import acting
 from .directory import missing, shortened
@@ -344,11 +343,6 @@ class Membership(Tree):
             if id in member.groups:
                 raise
             return org
-
-    def _may_hand_on(self) -> None:
-        """Raises PermissionDenied where the actor is restricted by more than permissions: who holds a role is not."""
-        if access.is_restricted(self._actor):
-            raise access.beyond("roles")
 
     def _parent_of_role(self, org: str, node: str) -> Path:
         try:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.limits import Limit, Mode
 from ..errors import AlreadyExists, ApiError, ConfigurationError
+from .access import beyond, is_restricted
 from .budgets import overdrawn, set_anew, too_small
 from .directory import missing
 from .documents import Thing, as_a, from_doc
@@ -197,6 +198,7 @@ class Tree(Looking):
             check_expected(old, expect)
             self._require("quota:manage", above)
             self._actor.require("org:manage", path.ids[1:])
+            self._may_hand_on()
             if old.kind != "project" or new_parent.kind not in PARENTS["project"]:
                 raise ConfigurationError("parent", f"a {old.kind} cannot stand below a {new_parent.kind}")
             new = replace(old, parent=parent)
@@ -270,6 +272,13 @@ class Tree(Looking):
         return found
 
     # how
+
+    def _may_hand_on(self) -> None:
+        """Raises PermissionDenied where the actor is restricted by more than permissions: whoever comes to have these
+        by a role or a place would not be.
+        """
+        if is_restricted(self._actor):
+            raise beyond("roles")
 
     def _made(self, edit: Edit) -> Node:
         return next(thing for thing in edit.after if isinstance(thing, Node))
