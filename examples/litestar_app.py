@@ -80,7 +80,8 @@ def show(url: str) -> None:
     print(f"That was the budget; one more:\n  {ask}/ask?question=Just+one+more' -i\n")
     print("The admin gives it a dollar; then try the last one again:")
     curl = f"curl -H 'Authorization: Bearer {admin}'"
-    print(f"  {curl} '{url}/v1/teams/{team}/projects' --json '{more}'\n", flush=True)
+    json = f"-H 'Content-Type: application/json' -d '{more}'"
+    print(f"  {curl} '{url}/v1/teams/{team}/projects' {json}\n", flush=True)
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ def run(line: str) -> str:
         return done.stdout.replace("\r\n", "\n")
     _, _, header, url, *flags = shlex.split(line)
     name, value = header.split(": ")
-    body = json.loads(flags[flags.index("--json") + 1]) if "--json" in flags else None
+    body = json.loads(flags[flags.index("-d") + 1]) if "-d" in flags else None
     response = httpx.request(
         "GET" if body is None else "POST", url, headers={name: value}, json=body, timeout=60
     )
