@@ -44,7 +44,7 @@ def closes(limit: Limit, node: Node) -> bool:
 
 def rules_changed(old: Node, new: Node) -> bool:
     """Whether thresholds that stop a node are not what they were."""
-    if not any(alert.action in STOPS for alert in old.alerts):
+    if not any(alert.action in STOPS for alert in (*old.alerts, *new.alerts)):
         return False
     return (old.limits, old.alerts, old.overrides) != (new.limits, new.alerts, new.overrides)
 
