@@ -206,7 +206,8 @@ class MethodNotAllowed(ApiError):
 
 class AlreadyExists(ApiError):
     """409: the name or id is taken. Codes: `already_exists`, `ambiguous_name`, `has_children`, `in_use`, `last_admin`,
-    `decided`, `revoked`, `changed_meanwhile`, `under_way`, `predefined`.
+    `decided`, `revoked`, `changed_meanwhile`, `under_way`, `predefined`,
+    `too_many_pending`.
     """
 
     status = 409

@@ -83,6 +83,20 @@ def test_no_secret_and_no_digest_stands_in_it(api: Api) -> None:
     assert made.node.digest not in text
 
 
+def test_an_attempt_that_was_refused_stands_in_it_with_the_reason(api: Api) -> None:
+    project = api.tenancy.create_project(api.org, "p", limits=["$1/month"]).id
+    key = api.key(project, "quota:read", id="key_p", name="reader")
+    api.error("POST", "/projects/p/overrides", {"limit": "cost/month", "amount_usd": 5}, key=key)
+    (row,) = api.ok("GET", "/audit-log?who=key_p")["data"]
+    assert row["what"].endswith(".refused")
+    assert (row["who"]["name"], row["on"], row["before"], row["after"]) == ("reader", project, [], [])
+    assert row["why"] == {
+        "code": "missing_permission",
+        "message": "API key does not have 'quota:override' permission",
+    }
+    assert api.ok("GET", f"/audit-log?node={project}&who=reader")["data"] == [row]
+
+
 def test_rows_are_filtered(api: Api) -> None:
     api.tenancy.create_team(api.org, "a", id="team_a")
     api.clock.advance(1000)

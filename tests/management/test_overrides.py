@@ -373,6 +373,21 @@ def test_what_cannot_be_asked_for(api: Api, key: str, body: Any, named: list[str
     assert api.ok("GET", "/quota-requests")["data"] == []
 
 
+def test_only_so_many_requests_of_a_node_wait(
+    api: Api, clock: FakeClock, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quotaware.tenancy.requests.MAX_PENDING", 2)
+    first = api.ok("POST", "/quota-requests", wants(0.2), key=key)["id"]
+    api.ok("POST", "/quota-requests", wants(0.3), key=key)
+    error = api.error("POST", "/quota-requests", wants(0.4), key=key)
+    assert (error["status"], error["code"]) == (409, "too_many_pending")
+    api.ok("POST", f"/quota-requests/{first}/reject")
+    api.ok("POST", "/quota-requests", wants(0.4), key=key)
+    assert api.error("POST", "/quota-requests", wants(0.5), key=key)["status"] == 409
+    clock.advance(7 * DAY)
+    assert api.ok("POST", "/quota-requests", wants(0.5), key=key)["state"] == "pending"
+
+
 def test_requests_are_listed_by_state_and_node_for_who_may_read_there(api: Api, key: str) -> None:
     other = api.tenancy.create_project(api.org, "other", limits=["$1/month"])
     mine = [api.ok("POST", "/quota-requests", wants(1 + n), key=key)["id"] for n in range(3)]

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from ..errors import AlreadyExists
+from ..errors import AlreadyExists, PreconditionFailed
 from ..tenancy.keys import Kind
 from ..tenancy.people import Member
 from .pages import listed
@@ -152,6 +152,7 @@ _TAKES = "org:manage"
 _TAG = "members"
 _ONE = "/members/{id}"
 _TAKEN = (AlreadyExists,)
+_GUARDED = (AlreadyExists, PreconditionFailed)
 
 ROUTES = (
     Route("GET", "/members", list_members, "Members, by id", _TAG, _TAKES, Listing[MemberAnswer], query=Page),
@@ -165,14 +166,17 @@ ROUTES = (
         errors=_TAKEN,
     ),
     Route("DELETE", _ONE, delete_member, "Takes a member away", _TAG, _TAKES, status=204, errors=_TAKEN),
-    Route("POST", f"{_ONE}/enable", enable_member, "Lets a member act again", _TAG, _TAKES, MemberAnswer),
+    Route(
+        "POST", f"{_ONE}/enable", enable_member, "Lets a member act again", _TAG, _TAKES, MemberAnswer,
+        errors=_GUARDED,
+    ),
     Route(
         "POST", f"{_ONE}/disable", disable_member, "Lets a member do nothing", _TAG, _TAKES, MemberAnswer,
-        errors=_TAKEN,
+        errors=_GUARDED,
     ),
     Route(
         "POST", f"{_ONE}/roles", give_role, "Gives a member one role", _TAG, _TAKES, MemberAnswer, HeldRole,
-        errors=_TAKEN,
+        errors=_GUARDED,
     ),
     Route(
         "DELETE", f"{_ONE}/roles/{{role}}", take_role, "Takes one role from a member", _TAG, _TAKES,

@@ -25,6 +25,8 @@ from .tree import Tree, check_expected, given_from
 from .writes import Edit
 
 MAX_PERIODS = 120
+MAX_PENDING = 100
+"""Requests of one node that may wait to be decided."""
 STANDS_MS = 7 * 86_400_000
 """How long a request waits to be decided."""
 
@@ -94,7 +96,8 @@ class Requests(Tree):
     ) -> Request:
         """Asks that a limit of a node become `amount`, for so many periods, or for good (0). Takes quota:read. Granted
         at once where the actor may set it, or where it is a budget, the organization lets requests through
-        (`auto_upgrade`) and the parent's budget has room.
+        (`auto_upgrade`) and the parent's budget has room. AlreadyExists with code `too_many_pending` where 100 requests
+        of the node wait.
         """
         check_periods(periods, "periods", 0)
         now = self._clock()
@@ -113,6 +116,7 @@ class Requests(Tree):
             edit = self._granted(path, granted, Edit("request.create", path.rev, after=(granted,)))
             if self._at_once(path, request, edit):
                 return edit
+            self._check_room(org, id)
             return Edit("request.create", path.rev, after=(request,))
 
         return self._request(self._commit(org, "request.create", id, draft))
@@ -173,6 +177,14 @@ class Requests(Tree):
         return "expired" if over else request.state
 
     # how
+
+    def _check_room(self, org: str, id: str) -> None:
+        """Raises where so many requests of a node wait that another would be no help."""
+        waiting = (as_a(Request, doc) for doc in self._all(org, "request", id))
+        if sum(self.state(each) == "pending" for each in waiting) >= MAX_PENDING:
+            raise AlreadyExists(
+                f"{MAX_PENDING} requests of this node wait to be decided already", code="too_many_pending"
+            )
 
     def _as_it_stands(self, request: Request) -> Request:
         return replace(request, state=self.state(request))
