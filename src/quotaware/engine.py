@@ -22,8 +22,8 @@ from .context import NOBODY, Binding, Caller, Identity
 from .core import bounds
 from .core.alerts import Stop
 from .core.bounds import Call
-from .core.denials import InTheWay, denial, stopped
-from .core.models import ANY, Model, refused
+from .core.denials import InTheWay, denial, off_list, stopped, unpriced
+from .core.models import Model
 from .core.money import MAX_AMOUNT
 from .core.permissions import allows
 from .core.prices import Price, PriceBook, dearest
@@ -418,7 +418,7 @@ class Engine:
             if not call.free and not allows(held, wanted):
                 return PermissionDenied(f"{who} does not have '{wanted}' permission")
         for node in path.nodes:
-            if node.models and (refusal := _off_list(call, node)):
+            if node.models and (refusal := off_list(call, node.models, node.kind, node.name or node.id)):
                 return refusal
         return None
 
@@ -440,13 +440,13 @@ class Engine:
         if call.free:
             return None
         if not call.also:
-            return self._price_of(call, policy) or (_unpriced(call) if policy.budgets else None)
+            return self._price_of(call, policy) or (unpriced(call) if policy.budgets else None)
         found: dict[str, Price] = {}
         for one in call.readings:
             if one.model is not None and (price := self._price_of(one, policy)):
                 found[one.model] = price
             elif policy.budgets:
-                return _unpriced(one)
+                return unpriced(one)
         return dearest(found) if found else None
 
     def _price_of(self, call: Call, policy: Policy) -> Price | None:
@@ -563,40 +563,6 @@ class Engine:
         if call.opaque:
             allowed = self._hidden.get(key) or HIDDEN_INPUT
             self._hidden[key] = max(HIDDEN_INPUT, allowed * 7 // 8, allowed + usage.input - most_input)
-
-
-def _off_list(call: Call, node: Node) -> PermissionDenied | None:
-    """Why the models that a node allows do not take in a call, if so: all that may serve it must be among them."""
-    models = call.models or (() if call.free else (Model(call.provider, ANY),))
-    found = refused(node.models, models)
-    if found is None:
-        return None
-    if found.name == ANY:
-        why = call.unknown or "this endpoint names none"
-        return PermissionDenied(
-            f"{node.kind.capitalize()} '{node.name}' allows certain models only, and {why}",
-            code="model_ambiguous",
-        )
-    return PermissionDenied(
-        f"Model '{found.name}' is not allowed for {node.kind} '{node.name}'", code="model_not_allowed"
-    )
-
-
-def _unpriced(call: Call) -> PermissionDenied:
-    """The refusal of a call under a cost limit whose price nobody knows."""
-    if call.unknown:
-        message = f"What this call costs is not known, and a cost limit bears on it: {call.unknown}"
-    elif call.model is None:
-        message = (
-            "What this endpoint costs is not known here, and a cost limit bears on the call. "
-            "Quota(hosts={'<host>': None}) lets a host's traffic pass without being judged"
-        )
-    else:
-        message = (
-            f"No price is known for model '{call.model}', and a cost limit bears on the call. Add one: "
-            "Quota(prices={'<model>': {'input': <USD per million tokens>, 'output': …}}), or set unknown_model"
-        )
-    return PermissionDenied(message, code="price_unknown")
 
 
 def _no_project_for(member: str) -> ApiError:

@@ -12,7 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quotaware.providers.base import Unreadable
-from quotaware.providers.jsontext import BEARING, MODEL_MAX, edit, flag, items, model_name, parse, whole
+from quotaware.providers.jsontext import (
+    BEARING,
+    MODEL_MAX,
+    NAMING,
+    edit,
+    flag,
+    items,
+    model_name,
+    parse,
+    whole,
+)
 
 VALUES = st.recursive(
     st.none()
@@ -83,7 +93,7 @@ def test_a_model_that_stands_twice_is_ambiguous(body: bytes) -> None:
     assert caught.value.code == "model_ambiguous"
 
 
-@pytest.mark.parametrize("name", sorted(BEARING - {"model", "models", "fallbacks", "preset"}))
+@pytest.mark.parametrize("name", sorted(BEARING - NAMING))
 def test_other_members_that_bear_may_not_stand_twice_either(name: str) -> None:
     with pytest.raises(Unreadable, match=name) as caught:
         parse(f'{{"{name}": 1, "model": "a", "{name}": 2}}'.encode())

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from ..errors import ApiError, QuotaExceeded, RateLimitExceeded
+from ..errors import ApiError, PermissionDenied, QuotaExceeded, RateLimitExceeded
+from .bounds import Call
 from .limits import Limit
+from .models import ANY, Model, refused
 from .money import format_usd, to_usd
 from .steps import Over
 
@@ -145,3 +147,37 @@ def figures(
         **{word: float(to_usd(amount)) if money else amount for word, amount in amounts.items()},
         "resets_at": iso(resets_at) if resets_at else None,
     }
+
+
+def off_list(call: Call, allowed: tuple[str, ...], kind: str, name: str) -> PermissionDenied | None:
+    """Why the models that a node allows do not take in a call, if so: all that may serve it must be among them."""
+    models = call.models or (() if call.free else (Model(call.provider, ANY),))
+    found = refused(allowed, models)
+    if found is None:
+        return None
+    if found.name == ANY:
+        why = call.unknown or "this endpoint names none"
+        return PermissionDenied(
+            f"{kind.capitalize()} '{name}' allows certain models only, and {why}",
+            code="model_ambiguous",
+        )
+    return PermissionDenied(
+        f"Model '{found.name}' is not allowed for {kind} '{name}'", code="model_not_allowed"
+    )
+
+
+def unpriced(call: Call) -> PermissionDenied:
+    """The refusal of a call under a cost limit whose price nobody knows."""
+    if call.unknown:
+        message = f"What this call costs is not known, and a cost limit bears on it: {call.unknown}"
+    elif call.model is None:
+        message = (
+            "What this endpoint costs is not known here, and a cost limit bears on the call. "
+            "Quota(hosts={'<host>': None}) lets a host's traffic pass without being judged"
+        )
+    else:
+        message = (
+            f"No price is known for model '{call.model}', and a cost limit bears on the call. Add one: "
+            "Quota(prices={'<model>': {'input': <USD per million tokens>, 'output': …}}), or set unknown_model"
+        )
+    return PermissionDenied(message, code="price_unknown")

@@ -14,28 +14,25 @@ from typing import Any
 
 from .base import Unreadable
 
-BEARING = frozenset(
-    {
-        "best_of",
-        "fallbacks",
-        "input",
-        "max_completion_tokens",
-        "max_tokens",
-        "messages",
-        "model",
-        "models",
-        "n",
-        "preset",
-        "stream",
-        "stream_options",
-        "thinking",
-        "tools",
-    }
-)
-"""Members that a format decides by: none may stand twice, nor in capitals (some readers ignore case)."""
+FALLBACKS = ("models", "fallbacks", "context_window_fallbacks", "content_policy_fallbacks")
+"""Members that name models to take instead of the one that is asked for."""
 
-_NAMING = frozenset({"fallbacks", "model", "models", "preset"})
-"""Those by which it says which model is asked for."""
+NAMING = frozenset({"model", "preset", *FALLBACKS})
+"""Members by which a body says which model is asked for."""
+
+BEARING = NAMING | {
+    "best_of",
+    "input",
+    "max_completion_tokens",
+    "max_tokens",
+    "messages",
+    "n",
+    "stream",
+    "stream_options",
+    "thinking",
+    "tools",
+}
+"""Members that a format decides by: none may stand twice, nor in capitals (some readers ignore case)."""
 
 MODEL_MAX = 512
 """Characters of the longest model name that is read."""
@@ -172,7 +169,7 @@ def _refuse_doubles(members: list[tuple[str, Any]]) -> None:
         if plain in BEARING and (plain in seen or name != plain):
             raise Unreadable(
                 f"{plain}: stands twice in the body, or in letters that not every reader takes for it",
-                "model_ambiguous" if plain in _NAMING else "body_unreadable",
+                "model_ambiguous" if plain in NAMING else "body_unreadable",
             )
         seen.add(plain)
 

@@ -25,9 +25,7 @@ NO_DEPLOYMENTS: Mapping[str, str] = MappingProxyType({})
 MOST = 16
 """Models that one request may name, those to fall back to included."""
 
-_FALLBACKS = ("models", "fallbacks")
-_ELSEWHERE = frozenset({*_FALLBACKS, "preset"})
-"""Members by which a body says something of the model beside `model`."""
+_ELSEWHERE = jsontext.NAMING - {"model"}
 
 _OWN_MODELS = frozenset(
     {"openai", "anthropic", "mistral", "deepseek", "moonshotai", "perplexity", "voyageai", "x-ai", "zai"}
@@ -91,7 +89,7 @@ def _asked(route: Route, body: Mapping[str, Any], deployments: Mapping[str, str]
     said: list[str] = []
     given = _given(body)
     if body.get("preset") is not None:
-        return _Asked((), "its preset may choose another model; leave it out")
+        return _Asked((), "its preset may choose another model: leave it out")
     deployment = route.named if route.deployed or route.provider == "azure" else None
     if deployment is None and route.provider == "azure" and given:
         deployment = given[0]
@@ -100,8 +98,8 @@ def _asked(route: Route, body: Mapping[str, Any], deployments: Mapping[str, str]
         if model is None:
             return _Asked(
                 (),
-                f"which model the deployment {deployment!r} is can be known by nobody else: say it with "
-                f"Quota(deployments={{{deployment!r}: '<model>'}})",
+                f"only its owner knows which model the deployment {deployment[:64]!r} is: say it with "
+                f"Quota(deployments={{{deployment[:64]!r}: '<model>'}})",
             )
         own = (deployment.lower(), model.lower())
         said = [model]
@@ -118,7 +116,7 @@ def _asked(route: Route, body: Mapping[str, Any], deployments: Mapping[str, str]
 def _given(body: Mapping[str, Any]) -> list[str]:
     """The names in a body, that of its model first. Raises `Unreadable` for what is no name."""
     given = [] if body.get("model") is None else [jsontext.model_name(body)]
-    for member in _FALLBACKS:
+    for member in jsontext.FALLBACKS:
         others = body.get(member)
         for other in others if isinstance(others, list) else [] if others is None else [others]:
             named = other if isinstance(other, dict) else {"model": other}
@@ -141,7 +139,7 @@ def _taken_for(provider: str | None, name: str) -> _Asked:
     if provider in _OWN_MODELS and (bare := normal.rpartition("/")[2]):
         names.append(bare)
     unknown = (
-        f"{name!r} names a service that chooses the model; name a model" if chosen_elsewhere(name) else ""
+        f"{name!r} names a service that chooses the model: name a model" if chosen_elsewhere(name) else ""
     )
     return _Asked(_each(names), unknown)
 
