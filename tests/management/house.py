@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -239,12 +239,15 @@ class House:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answered:
-        """One request; `body` is sent as JSON, bytes as they are."""
-        raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        return self.runner.run(self._send(who, method, path, raw, headers or {}))
+        """One request; `body` is sent as JSON, bytes as they are, and others one after the other."""
+        if body is None or isinstance(body, bytes):
+            chunks = iter((body or b"",))
+        else:
+            chunks = body if isinstance(body, Iterator) else iter((json.dumps(body).encode(),))
+        return self.runner.run(self._send(who, method, path, chunks, headers or {}))
 
     async def _send(
-        self, who: Who, method: str, path: str, raw: bytes, headers: Mapping[str, str]
+        self, who: Who, method: str, path: str, chunks: Iterator[bytes], headers: Mapping[str, str]
     ) -> Answered:
         given = {"content-type": "application/json", **headers}
         if who.secret is not None:
@@ -254,7 +257,8 @@ class House:
         answered = Answered()
 
         async def receive() -> Any:
-            return {"type": "http.request", "body": raw, "more_body": False}
+            chunk = next(chunks, None)
+            return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
 
         async def send(message: Any) -> None:
             if message["type"] == "http.response.start":

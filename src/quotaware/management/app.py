@@ -169,6 +169,9 @@ class Management:
         raw: bytes,
         query: bytes,
     ) -> Reply:
+        expect = _expected(headers.get("if-match"))
+        if expect is not None and route.method != "GET" and not route.guarded:
+            raise PreconditionFailed("This changes nothing that has an ETag; send it without If-Match")
         body = None
         if route.body is not None:
             body = bodies.parsed(route.body, raw, headers.get("content-type", ""))
@@ -181,7 +184,7 @@ class Management:
             params,
             None if route.query is None else bodies.queried(route.query, query),
             body,
-            _expected(headers.get("if-match")),
+            expect,
         )
         answer = route.run(ask)
         if answer is None:

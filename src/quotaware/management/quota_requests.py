@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ..errors import AlreadyExists
+from ..errors import AlreadyExists, PreconditionFailed
 from ..tenancy.keys import Kind
 from ..tenancy.people import Request, State
 from ..tenancy.requests import MAX_PERIODS
@@ -129,7 +129,7 @@ def shown(request: Request) -> RequestAnswer:
 
 def _decided(verdict: Literal["approved", "rejected"], ask: Ask) -> RequestAnswer:
     note: str | None = ask.body.note
-    return shown(ask.tenancy.decide(ask.org, ask.params["id"], verdict, note=note))
+    return shown(ask.tenancy.decide(ask.org, ask.params["id"], verdict, note=note, expect=ask.expect))
 
 
 _ONE = "/quota-requests/{id}"
@@ -147,10 +147,10 @@ ROUTES = (
     _route("GET", _ONE, get_request, "One request", takes="quota:read", answer=RequestAnswer),
     _route(
         "POST", f"{_ONE}/approve", approve_request, "Grants a request", takes="quota:override",
-        answer=RequestAnswer, body=Note, errors=(AlreadyExists,),
+        answer=RequestAnswer, body=Note, errors=(AlreadyExists, PreconditionFailed),
     ),
     _route(
         "POST", f"{_ONE}/reject", reject_request, "Refuses a request", takes="quota:override",
-        answer=RequestAnswer, body=Note, errors=(AlreadyExists,),
+        answer=RequestAnswer, body=Note, errors=(AlreadyExists, PreconditionFailed),
     ),
 )  # fmt: skip

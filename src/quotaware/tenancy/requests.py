@@ -122,7 +122,13 @@ class Requests(Tree):
         return self._request(self._commit(org, "request.create", id, draft))
 
     def decide(
-        self, org: str, request_id: str, verdict: Literal["approved", "rejected"], *, note: str | None = None
+        self,
+        org: str,
+        request_id: str,
+        verdict: Literal["approved", "rejected"],
+        *,
+        note: str | None = None,
+        expect: int | None = None,
     ) -> Request:
         """Approves or rejects a request that stands. Takes quota:override above its node (on the organization for its
         own), so that nobody grants himself what he asks for.
@@ -132,6 +138,7 @@ class Requests(Tree):
 
         def draft() -> Edit:
             rev, request = self._read(Request, "request", org, request_id)
+            check_expected(request, expect)
             path = self._path(org, request.parent)
             path = replace(path, rev=min(rev, path.rev))
             self._actor.require("quota:override", given_from(path))
