@@ -13,6 +13,7 @@ from quotaware.core.bounds import UNKNOWN_OUTPUT
 from quotaware.core.charges import Outcome
 from quotaware.core.money import NANO
 from quotaware.core.usage import Usage
+from quotaware.inbound.limit_headers import limit_headers
 from tests.calls import CENT, MODEL, a_call, a_quota, ask, audited, let_go, refused, used
 from tests.support import AuditedStore, FakeClock
 
@@ -75,6 +76,29 @@ def test_clamp_lowers_a_named_cap_to_what_is_left(store: AuditedStore) -> None:
 
 def test_clamp_caps_the_nameless_by_a_quarter_too(store: AuditedStore) -> None:
     assert let_go(ask(on(store, "$1/day", tight="clamp"), UNCAPPED)).cap == 250
+
+
+def test_what_was_carried_over_is_left_too(store: AuditedStore, clock: FakeClock) -> None:
+    """Also where the period's own amount is spent. The store is asked for it once a period."""
+    quota = on(store, "$1/day carryover")
+    let_go(ask(quota, UNCAPPED)).settle(used(cents=40))
+    clock.advance(86_400_000)
+    store.steps.clear()
+    admission = let_go(ask(quota, UNCAPPED))
+    assert (admission.cap, store.steps["Reserve"]) == (400, 2)  # a quarter of $1.60
+    headers = dict(limit_headers(admission.policy, quota.engine.totals, clock(), quota.engine.cap_of))
+    assert ";q=1600000;" in headers["ratelimit-policy"]
+    assert ";r=1200000;" in headers["ratelimit"]  # what the call holds is gone for now
+    admission.settle(used(cents=40))
+    store.steps.clear()
+    for cents, cap in ((40, 300), (30, 200), (25, 125), (25, 62)):
+        admission = let_go(ask(quota, UNCAPPED))
+        assert admission.cap == cap
+        admission.settle(used(cents=cents))
+    assert store.steps["Reserve"] == 4
+    assert refused(ask(quota, a_call(cents=1))).fields["limit_usd"] == 1.6
+    quota.blocking.tenancy.update("org_app", "proj_app", limits=["$2/day carryover"])
+    assert let_go(ask(quota, UNCAPPED)).cap == 250  # a quarter of what the raise added
 
 
 def test_deny_changes_no_body(store: AuditedStore) -> None:

@@ -1,4 +1,4 @@
-"""Denied calls: each is counted once, by what and by whom, and a flood of them costs neither trips nor room."""
+"""DenialCounter calls: each is counted once, by what and by whom, and a flood of them costs neither trips nor room."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from quotaware.context import NOBODY, Identity
 from quotaware.core.denied import is_of_denied
 from quotaware.core.rollups import DAY_MS, Keep, bounds
 from quotaware.core.totals import FOREVER_MS
-from quotaware.denied import COUNTS, HAND_OVER_S, MODELS, NAMES, OTHER, ROW, Denied
+from quotaware.denied import COUNTS, HAND_OVER_S, MODELS, NAMES, OTHER, ROW, DenialCounter
 from quotaware.errors import ApiError, StoreError
 from quotaware.ids import Ids
 from quotaware.rollups import Folder
@@ -279,9 +279,9 @@ def at_place(project: str = "p", key: str = "k") -> Path:
     return Path(ORG, 1, nodes)
 
 
-def a_counter(store: Store, clock: FakeClock, **more: Any) -> Denied:
+def a_counter(store: Store, clock: FakeClock, **more: Any) -> DenialCounter:
     lanes = Lanes(store, clock, LeaseTerms(), 1.0)
-    return Denied(lanes, Ids(), more.pop("lost", lambda: None), **more)
+    return DenialCounter(lanes, Ids(), more.pop("lost", lambda: None), **more)
 
 
 def test_threads_at_once_lose_none_and_count_none_twice(clock: FakeClock) -> None:
@@ -456,6 +456,17 @@ def test_where_memory_is_full_and_the_store_away_the_rest_is_told_as_uncounted(c
     totals = UsageLog(faulty).denied(ORG, by=("project",))
     assert sum(total.calls for total in totals) == COUNTS + 2
     denied._lanes.close()
+
+
+def test_a_key_that_was_put_where_a_model_belongs_is_kept_by_nobody(clock: FakeClock) -> None:
+    quota = a_quota("memory://", clock=clock, limits=["0 requests/day"])
+    secret = keys.make("live")
+    refused(ask(quota, a_call(model=secret)))
+    refused(ask(quota, a_call(model="x" * 185 + secret)))  # cut in the middle of it
+    models = [str(model) for (model,) in by(quota, "model")]
+    assert "qw_live_…" in models
+    assert not any(secret[8:12] in model for model in models)
+    quota.close()
 
 
 # wherever the records go

@@ -8,7 +8,7 @@ from .context import Identity
 from .core.explanation import Explanation
 from .core.limits import Limit
 from .core.prices import Price
-from .core.totals import Total
+from .core.totals import Denied, Total
 from .core.usage import Usage
 from .errors import (
     AlreadyExists,
@@ -37,6 +37,7 @@ __all__ = [
     "ApiError",
     "AuthenticationError",
     "ConfigurationError",
+    "Denied",
     "Explanation",
     "Identity",
     "InvalidKeyFormat",

@@ -40,6 +40,8 @@ RELOADS = 3
 POLL_S = (0.005, 0.025)
 """How often the oldest waiter asks a store that other processes use too, seconds."""
 POLL_ALONE_S = 0.1
+PROBE = MAX_AMOUNT // 2
+"""What is asked for to hear of the cap of a counter: more than is ever left of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,8 @@ class Attempt:
         self, policy: Policy, price: Price | None, about: dict[str, Any]
     ) -> Steps[Admission | ApiError | Literal["stale", "retry"]]:
         engine = self.engine
+        if (uncarried := engine.uncarried(policy)) is not None:  # once a budget and period
+            engine.note_carried(policy, (yield from self.probe(uncarried)))
         recut = 0
         while True:
             bound = self.bound = engine.bound(self.call, price, policy, engine.left(policy))
@@ -162,7 +166,7 @@ class Attempt:
             self.over = result.over
             if result.verdict != "denied":
                 return self._answered(policy, price, bound, result)
-            engine.note_totals(result.over)
+            engine.note_totals(policy, result.over)
             if recut < RELOADS and self._smaller(policy, price, bound):
                 recut += 1
                 continue
@@ -305,10 +309,10 @@ class Attempt:
             dry=self.dry,
         )
 
-    def probe(self, plan: Plan, hold: Amounts) -> Steps[tuple[Over, ...]]:
-        """The caps that so much more would pass. Raises `StoreError`."""
+    def probe(self, plan: Plan) -> Steps[tuple[Over, ...]]:
+        """The caps of budgets as the store has them. Raises `StoreError`."""
         id = self.engine.ids.new(self.engine.now())
-        return (yield from self._ask(Reserve(id, plan, hold, NOTHING, 0, "", dry=True))).over
+        return (yield from self._ask(Reserve(id, plan, (0, PROBE, 0), NOTHING, 0, "", dry=True))).over
 
     def _ask(self, op: Reserve | Peek) -> Steps[Result]:
         lanes = self.engine.lanes

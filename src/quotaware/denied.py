@@ -15,13 +15,14 @@ from . import forks
 from .core.bounds import Call
 from .core.denied import MINUTE_MS, NAME, Denial, outcome_of
 from .core.steps import NOTHING, Plan, Settle
+from .errors import without_keys
 from .ids import Ids
 from .stores.lanes import Lanes
 from .tenancy.nodes import Path
 
 HAND_OVER_S = 5.0
 """How long counts stay in memory at most, seconds: so much a process that is killed may lose."""
-ROW = 500
+ROW = 200
 """Counts in one record."""
 COUNTS = 10_000
 """Counts in memory; with more they are handed over at once, and while the store is away no others are begun."""
@@ -33,7 +34,7 @@ OTHER = "(other)"
 HOUR_MS = 3_600_000
 
 
-class Denied:
+class DenialCounter:
     """The counts of this process that the store does not have yet. Thread-safe; never waits for the store, and never
     raises.
 
@@ -63,6 +64,7 @@ class Denied:
     def note(self, org: str, path: Path, call: Call, code: str, now: int) -> None:
         """Counts a call of a caller at this place that was denied at `now` ms."""
         team, project, key = path.team, path.project, path.key
+        model = None if call.model is None else without_keys(call.model[: 2 * NAME])[:NAME]
         with self._lock:
             denial = Denial(
                 now - now % MINUTE_MS,
@@ -70,7 +72,7 @@ class Denied:
                 project.id if project else None,
                 key.id if key else None,
                 call.provider,
-                None if call.model is None else self._name(org, call.model[:NAME], now // HOUR_MS),
+                None if model is None else self._name(org, model, now // HOUR_MS),
                 call.operation[:NAME],
                 code,
             )

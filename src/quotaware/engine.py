@@ -27,9 +27,9 @@ from .core.models import Model
 from .core.money import MAX_AMOUNT
 from .core.permissions import allows
 from .core.prices import Price, PriceBook, dearest
-from .core.steps import NOTHING, Amounts, Answer, Op, Over, Plan, Settle
+from .core.steps import NOTHING, Amounts, Answer, Counter, Op, Over, Plan, Settle
 from .core.usage import Usage
-from .denied import Denied
+from .denied import DenialCounter
 from .errors import (
     ApiError,
     AuthenticationError,
@@ -104,12 +104,13 @@ class Engine:
             POLICIES
         )
         self._totals: dict[str, tuple[int, int]] = {}
+        self._carried: SharedCache[tuple[str, int], int] = SharedCache(TOTALS)
         self._hidden: SharedCache[tuple[str, str | None], int] = SharedCache(4096)
         self._usual: SharedCache[tuple[str, str | None], float] = SharedCache(4096)
         self._confirmed: SharedCache[tuple[str, str], int] | None = (
             SharedCache(4096) if settings.on_store_error.allows else None
         )
-        self.denied = Denied(lanes, self.ids, lambda: self.count("denied_uncounted"))
+        self.denied = DenialCounter(lanes, self.ids, lambda: self.count("denied_uncounted"))
         self.outage = Outage(self)
         lanes.renamed = self.outage.renamed
         self.ahead = 0  # how far the store's clock is ahead of ours, ms
@@ -157,6 +158,7 @@ class Engine:
         self.directory.forget_all(org)
         self.policies.clear()
         self._totals.clear()
+        self._carried.clear()
 
     def now(self) -> int:
         """The store's time as far as this process knows it, ms."""
@@ -528,13 +530,34 @@ class Engine:
         left = []
         for key, cap in policy.budgets:
             used, held = self.totals(key)
-            left.append(max(0, cap - used - held))
+            most = cap if policy.carried is None else self._carried.get((key, cap)) or cap
+            left.append(max(0, most - used - held))
         return min(left)
 
-    def note_totals(self, over: tuple[Over, ...]) -> None:
+    def note_totals(self, policy: Policy, over: tuple[Over, ...]) -> None:
         """Keeps the figures of a denial, so that the next bound is made from them."""
         for entry in over:
             self._totals[entry.counter] = (entry.used, entry.held)
+        self.note_carried(policy, over)
+
+    def cap_of(self, counter: Counter) -> int:
+        """The cap of a counter, with what was carried over as far as that is known."""
+        return self._carried.get((counter.key, counter.cap)) or counter.cap if counter.carry else counter.cap
+
+    def uncarried(self, policy: Policy) -> Plan | None:
+        """Budgets of which it is not known yet what was carried over."""
+        plan = policy.carried
+        if plan is None or all(self._carried.get((each.key, each.cap)) for each, _ in plan.lines):
+            return None
+        return plan
+
+    def note_carried(self, policy: Policy, over: tuple[Over, ...]) -> None:
+        """Keeps the caps that the store has of budgets with what was carried over."""
+        if policy.carried is not None:
+            caps = {counter.key: counter.cap for counter, _ in policy.carried.lines}
+            for entry in over:
+                if entry.hard and entry.counter in caps:
+                    self._carried[entry.counter, caps[entry.counter]] = entry.cap
 
     def explain(self, over: tuple[Over, ...], policy: Policy) -> ApiError:
         """The error for a denied reserve."""

@@ -10,7 +10,6 @@ from .admission import Admission, Attempt
 from .context import Binding, Caller, Identity
 from .core.bounds import Call, estimate_input
 from .core.explanation import Explanation, LimitState
-from .core.money import MAX_AMOUNT
 from .core.steps import COST, Over, Plan
 from .core.usage import Usage
 from .engine import Engine
@@ -21,9 +20,6 @@ from .stores.tickets import Steps
 from .tenancy import access, keys
 from .tenancy.directory import missing
 from .tenancy.plans import Policy
-
-PROBE = MAX_AMOUNT // 2
-"""What is asked for to hear of the cap of a counter: more than is ever left of one."""
 
 
 def described(
@@ -147,7 +143,7 @@ def _limits(attempt: Attempt) -> Steps[tuple[LimitState, ...]]:
     carried = tuple((counter, COST) for counter, _ in plan.lines if counter.carry is not None)
     caps: dict[str, int] = {}
     if carried:  # what was carried over is in the store only
-        probed = yield from attempt.probe(Plan(plan.org, plan.rev, plan.deps, carried), (0, PROBE, 0))
+        probed = yield from attempt.probe(Plan(plan.org, plan.rev, plan.deps, carried))
         caps = {entry.counter: entry.cap for entry in reversed(probed)}  # the deciding one stands first
     over = {entry.counter: entry for entry in reversed(attempt.over)}
     return tuple(_states(policy, totals, over, caps))

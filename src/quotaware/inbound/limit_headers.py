@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from ..core.steps import Counter
 from ..tenancy.plans import Policy
 
 MOST = 10
@@ -35,7 +36,10 @@ _SECONDS = {
 
 
 def limit_headers(
-    policy: Policy, totals: Callable[[str], tuple[int, int]], now: int
+    policy: Policy,
+    totals: Callable[[str], tuple[int, int]],
+    now: int,
+    cap_of: Callable[[Counter], int] = lambda counter: counter.cap,
 ) -> list[tuple[str, str]]:
     """The two headers for the hard limits of a policy, as of the last figures known; [] where it has none."""
     policies: list[str] = []
@@ -52,10 +56,11 @@ def limit_headers(
         names.add(name)
         scale = MICRO if limit.metric == "cost" else 1
         used, held = totals(counter.key)
-        remaining = min(LARGEST, max(0, counter.cap - used - held) // scale)
+        cap = cap_of(counter)
+        remaining = min(LARGEST, max(0, cap - used - held) // scale)
         window = _SECONDS.get(limit.window.unit) if limit.window is not None else None
         policies.append(
-            f'"{name}";q={min(LARGEST, counter.cap // scale)}'
+            f'"{name}";q={min(LARGEST, cap // scale)}'
             + (f";w={window}" if window else "")
             + f';qu="{_UNITS[limit.metric]}"'
         )

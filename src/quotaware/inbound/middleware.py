@@ -177,7 +177,9 @@ class _Answer:
 
 def _told(engine: Any, binding: Binding) -> list[tuple[bytes, bytes]]:
     """What an answer says of the calls behind it."""
-    headers = limit_headers(binding.policy, engine.totals, engine.now()) if binding.policy is not None else []
+    headers = []
+    if binding.policy is not None:
+        headers = limit_headers(binding.policy, engine.totals, engine.now(), engine.cap_of)
     headers.append(("quotaware-cost-usd", f"{to_usd(binding.cost):f}"))
     if binding.degraded:
         headers.append(("quotaware-degraded", "?1"))  # a boolean of RFC 9651

@@ -39,6 +39,7 @@ class Policy:
     caps     (counter key, cap) → meaning
     budgets  the hard limits on cost: (counter key, cap)
     prices   what the organization says of what models cost, as it is in force
+    carried  those of the budgets to which what was left of the last period is added, None where there are none
     """
 
     plan: Plan
@@ -46,6 +47,7 @@ class Policy:
     caps: dict[tuple[str, int], Meaning]
     budgets: tuple[tuple[str, int], ...]
     prices: PriceBook | None = None
+    carried: Plan | None = None
 
     def meaning(self, over: Over) -> Meaning:
         """The limit behind a cap that a call does not fit. The deciding one's may be more than its limit says, by what
@@ -82,7 +84,10 @@ def compile_policy(path: Path, models: Sequence[Model], end_user: str | None, no
     plan = Plan(path.org, path.rev, path.deps, tuple(lines))
     rules, change = prices_of(path.organization.prices if path.nodes else (), now)
     ends += [change] if change else []
-    return Policy(plan, min(ends, default=0), caps, tuple(budgets), book_of(rules))
+    keys = {key for key, _ in budgets}
+    carried = tuple(line for line in lines if line[0].carry is not None and line[0].key in keys)
+    of_carried = replace(plan, lines=carried) if carried else None
+    return Policy(plan, min(ends, default=0), caps, tuple(budgets), book_of(rules), of_carried)
 
 
 @lru_cache(256)
