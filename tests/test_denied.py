@@ -127,6 +127,7 @@ def test_they_are_no_calls(store: Store, clock: FakeClock) -> None:
     quota = a_quota(store, clock=clock, deadline=5)
     who = grown(quota)
     spend(quota, by=who["q"])
+    assert quota.flush(10)  # before its lease is over
     clock.advance(HOUR_MS)
     refused(ask(quota, by=who["q"]))
     refused(ask(quota, by=who["p"]))

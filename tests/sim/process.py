@@ -48,8 +48,14 @@ class Flat:
     def find(self, provider: str | None, model: str, at_ms: int) -> Flat:
         return self
 
+    def listed(self, provider: str | None, model: str, at_ms: int) -> Flat:
+        return self
+
     def told(self, model: str | None) -> Flat:
         return self
+
+    def told_of(self, provider: str | None, model: str) -> None:
+        return None
 
     def context_window(self, provider: str | None, model: str) -> None:
         return None
