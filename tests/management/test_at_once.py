@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,10 +20,20 @@ PROJECT, KEY = "/projects/backend", "/api-keys/key_ci"
 
 
 @pytest.fixture
-def quota(clock: FakeClock) -> Iterator[Quota]:
-    quota = Quota("memory://", clock=clock, prices=PRICES)
+def quota(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> Iterator[Quota]:
+    """On the store that a test names, memory by default."""
+    urls: dict[str, Callable[[], str]] = {
+        "memory": lambda: "memory://",
+        "sqlite": lambda: f"sqlite:///{tmp_path / 'quota.db'}",
+        "redis": lambda: f"{request.getfixturevalue('valkey_url')}?prefix=t{secrets.token_hex(6)}",
+    }
+    url = urls[getattr(request, "param", "memory")]()
+    quota = Quota(url, clock=clock, prices=PRICES, deadline=5)  # the machine may be busy with other things
     yield quota
     quota.close()
+
+
+on_every_store = pytest.mark.parametrize("quota", ["memory", "sqlite", "redis"], indirect=True)
 
 
 @pytest.fixture
@@ -113,6 +125,7 @@ def test_a_rotated_or_revoked_key_is_gone_for_the_next_call(api: Api, host: Host
     assert host.refused(rotated["key"])["status"] == 401
 
 
+@on_every_store
 def test_a_budget_that_ran_out_is_raised_and_the_call_goes(api: Api, host: Host, key: str) -> None:
     """By each of the ways that there are: sent again, patched, overridden, asked for and approved, allocated."""
     asked = {"project_id": "backend", "limit": "cost/month", "amount_usd": 0.14}
@@ -142,6 +155,7 @@ def test_a_budget_that_ran_out_is_raised_and_the_call_goes(api: Api, host: Host,
     assert spent == 160_000_000
 
 
+@on_every_store
 def test_many_approvals_at_once_are_one(api: Api, host: Host, key: str) -> None:
     reader = api.key("team_eng", "quota:read")
     asked = {"project_id": "backend", "limit": "cost/month", "amount_usd": 0.2, "periods": 1}
@@ -156,6 +170,7 @@ def test_many_approvals_at_once_are_one(api: Api, host: Host, key: str) -> None:
     assert host.goes(key, 150) is (decided == "approved")
 
 
+@on_every_store
 def test_many_allocations_at_once_never_come_to_more_than_there_is(api: Api) -> None:
     api.ok("PATCH", "/organizations/StartupAI", {"monthly_budget_usd": 10})
     manager = api.key(api.org, "quota:manage", "team:create")

@@ -107,6 +107,22 @@ def test_an_override_may_begin_later_and_last_longer(
         assert not host.goes(key, 1)
 
 
+def test_periods_begin_at_midnight_of_the_organizations_zone(
+    api: Api, host: Host, clock: FakeClock, key: str
+) -> None:
+    api.ok("PATCH", "/organizations/StartupAI", {"time_zone": "America/New_York"})
+    api.tenancy.update(api.org, "team_eng", limits=[])
+    api.tenancy.update(api.org, "key_backend", limits=[])
+    made = api.ok("POST", "/projects/backend/overrides", {"limit": "cost/month", "amount_usd": 0.2})
+    assert made["until"] == "2026-07-01T04:00:00Z"
+    assert host.goes(key, 200)
+    at(clock, 2026, 7, 1, 3, 59, 59)
+    assert host.refused(key, 1)["reset_date"] == "2026-07-01T04:00:00Z"
+    at(clock, 2026, 7, 1, 4)
+    assert host.goes(key, 100)
+    assert not host.goes(key, 1)
+
+
 def test_an_override_replaces_what_is_in_its_way_and_is_taken_away(api: Api, host: Host, key: str) -> None:
     path = "/projects/backend/overrides"
     api.ok("POST", path, {"limit": "cost/month", "amount_usd": 0.2, "skip": 3})
