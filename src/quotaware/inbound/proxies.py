@@ -9,7 +9,7 @@ that is tied to addresses is then refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..core.addresses import Address, Block, address_of, block_of
@@ -17,6 +17,9 @@ from ..errors import ConfigurationError
 
 UNIX = "unix"
 """In a list of trusted proxies: whoever comes over a Unix socket."""
+
+LONGEST = 8192
+"""Characters of a header line that are read; a longer one is no work for an event loop, and no proxy's."""
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  # RFC 9110's word
 _PAIR = re.compile(rf'[ \t]*(?:({_TOKEN})=({_TOKEN}|"(?:[^"\\]|\\.)*")[ \t]*)?(;|,|\Z)')
@@ -56,11 +59,11 @@ class Proxies:
     def _trusts(self, address: Address | None) -> bool:
         return address is not None and any(address in block for block in self._blocks)
 
-    def _nearest(self, lines: list[str], hops: Any) -> Address | None:
+    def _nearest(self, lines: list[str], hops: Callable[[str], list[str]]) -> Address | None:
         """The first from the right who is not trusted; the last where all are."""
         hop = None
         for line in reversed(lines):
-            for text in reversed(hops(line)):
+            for text in reversed(hops(line) if len(line) <= LONGEST else [""]):
                 hop = _address(text)
                 if not self._trusts(hop):
                     return hop
