@@ -14,6 +14,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from openai import APIStatusError, AsyncAzureOpenAI
 
 from quotaware import Quota
 from quotaware.core.prices import PriceBook
@@ -441,3 +442,43 @@ def test_what_was_judged_is_what_any_server_would_serve(
             for read_as in READ_AS[form.provider is None :] if isinstance(name, str) else ():
                 assert re.fullmatch(ALLOWED[allowed], read_as(name)), (name, read_as(name))
     assert all(re.fullmatch(ALLOWED[allowed], name) for name in app.served)
+
+
+@pytest.mark.parametrize(
+    ("client", "model", "status"),
+    [
+        ({}, "mini", 200),
+        ({}, "big", 403),
+        ({}, "gpt-4.1-mini", 403),
+        ({"azure_deployment": "mini"}, "gpt-4.1-mini", 200),
+        ({"azure_deployment": "mini"}, "gpt-4.1", 403),
+        ({"azure_deployment": "big"}, "gpt-4.1-mini", 403),
+    ],
+)
+def test_azures_own_client_asks_by_deployment(
+    apps: Apps, client: dict[str, str], model: str, status: int
+) -> None:
+    """It takes the model for the deployment's name, or puts what it calls the model beside it."""
+    app = apps(AZURE, models=("gpt-4.1-mini",))
+
+    async def ask() -> int:
+        transport = app.quota.transport(httpx.ASGITransport(app.provider))
+        async with AsyncAzureOpenAI(
+            azure_endpoint="https://acme.openai.azure.com",
+            api_version="2025-01-01",
+            api_key="any",
+            http_client=httpx.AsyncClient(transport=transport),
+            **client,
+        ) as azure:
+            try:
+                answer = await azure.chat.completions.create(
+                    model=model, max_tokens=5, messages=[{"role": "user", "content": "hi"}]
+                )
+            except APIStatusError as error:
+                return error.status_code
+            assert answer.model == "gpt-4.1-mini"
+            return 200
+
+    with app.quota.acting_as(key=app.key):
+        assert anyio.run(ask) == status
+    assert app.served == (["gpt-4.1-mini"] if status == 200 else [])

@@ -282,6 +282,38 @@ def test_what_is_granted_is_borne_on_as_well(pattern, model):
         assert concerns(pattern, model)
 
 
+DRESSES = (
+    str.upper,
+    str.title,
+    lambda name: f" {name} ",
+    lambda name: f"{name}.",
+    lambda name: f"openai/{name}",
+    lambda name: f"us.{name}",
+    lambda name: f"{name}:free",
+    lambda name: f"{name}@1",
+    lambda name: f"{name}-latest",
+    lambda name: f"{name}-2025-04-14",
+    lambda name: f"ft:{name}:acme::Ab3",
+    lambda name: name.replace("-", "_"),
+    lambda name: name.replace("-", "%2D"),
+    lambda name: chr(ord(name[0]) + 0xFEE0) + name[1:] if name[0].isascii() and name[0].isalnum() else name,
+    lambda name: name[:1] + "\u200b" + name[1:],
+)
+
+
+@given(
+    st.sampled_from(["gpt-4.1", "gpt-4.1*", "claude-sonnet-4-5", "o3", "text-embedding-3-*", "*-mini"]),
+    st.sampled_from([None, "openai", "openrouter", "azure"]),
+    st.lists(st.sampled_from(DRESSES), max_size=3),
+)
+@settings(deadline=None, max_examples=500)
+def test_no_dress_over_another_slips_past_a_limit(pattern, provider, dresses):
+    name = pattern.replace("*", "large")
+    for dress in dresses:
+        name = dress(name)
+    assert concerns(pattern, Model(provider, name)), name
+
+
 @given(names, names, models)
 @settings(deadline=None, max_examples=600)
 def test_within_is_never_wrong(narrow, wide, model):

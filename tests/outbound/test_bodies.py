@@ -337,6 +337,24 @@ async def test_asking_for_usage_changes_that_member_alone(quota: Quota, way: Way
     assert wire.arrived == [body[:-1] + b',"stream_options":{"include_usage":true}}']
 
 
+@pytest.mark.parametrize("host", [KNOWN, STRANGER])
+async def test_a_compressed_call_is_judged_and_goes_out_as_it_came(quota: Quota, way: Way, host: str) -> None:
+    """Unless something is written into it: then it goes out as it reads, and its head says so."""
+    wire = Wire(way)
+    body, stream = gzip.compress(raw(chat(max_tokens=7))), gzip.compress(raw(chat(stream=True)))
+    await wire.send(host + OPENAI, body, **{"content-encoding": "gzip"})
+    heads: list[Any] = []
+
+    def answer(request: Any) -> Any:
+        heads.append((request.headers.get("content-encoding"), json.loads(request.content)))
+        return way.library.Response(200, json=completion())
+
+    await way.post(way.mock(answer), host + OPENAI, content=stream, headers={"content-encoding": "gzip"})
+    assert wire.arrived == [body]
+    assert heads == [(None, chat(stream=True, stream_options={"include_usage": True}))]
+    assert [record.requested_model for record in records(quota)] == [MODEL, MODEL]
+
+
 async def test_a_cap_is_written_where_money_is_tight(way: Way) -> None:
     """A call that names its own goes out unchanged. The head says how long the body is now."""
     quota, lengths = Quota(limits=["$0.1/day"]), []

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -33,8 +34,11 @@ _LEAD = re.compile(r"[/\\]|\.(?=[a-z])")
 _POINT = re.compile(r"(?<=[0-9])\.(?=[0-9])")
 _TUNED = re.compile("(?:^|/)ft:", re.IGNORECASE)
 _VARIANT = re.compile("[:@#?]")
+_AROUND = ".~/-"
 _SEGMENTS = 4
-"""How much of a name of many segments is looked at, from its end."""
+"""How many leads of a name are taken off, from its end."""
+_CUTS = 16
+"""A name that is the variant of a variant so many times is anybody's guess."""
 
 
 class Model(NamedTuple):
@@ -150,7 +154,12 @@ def _spellings(model: Model) -> frozenset[str] | None:
     name = _plain(model.name)
     if name == ANY or not name.isascii() or chosen_elsewhere(name):
         return None
-    found = {spelling for tail in _tails(name) for spelling in _shortened(tail)}
+    found: set[str] = set()
+    for tail in _tails(name):
+        shorter = list(islice(_shortened(tail), _CUTS))
+        if len(shorter) == _CUTS:
+            return None
+        found.update(shorter)
     if model.provider is not None:
         found |= {f"{model.provider}/{spelling}" for spelling in found}
     return frozenset(found)
@@ -164,11 +173,16 @@ def _tails(name: str) -> Iterator[str]:
 
 
 def _shortened(name: str) -> Iterator[str]:
-    """A name, and without what makes it a variant of another."""
-    base = name.partition("ft:")[2].partition(":")[0] if _tuned(name) else _VARIANT.split(name, maxsplit=1)[0]
-    for form in (name, base):
-        yield form
-        yield _VERSION.sub("", form)
+    """A name, and without each of what makes it a version or variant of another, or tuned from one."""
+    while name:
+        yield name
+        cut = _VERSION.sub("", name)
+        if cut == name:
+            cut = name.partition("ft:")[2] if _tuned(name) else _VARIANT.split(name, maxsplit=1)[0]
+        cut = cut.strip(_AROUND)
+        if cut == name:
+            return
+        name = cut
 
 
 def _plain(name: str) -> str:
@@ -177,7 +191,7 @@ def _plain(name: str) -> str:
     if not name.isascii():
         name = unicodedata.normalize("NFKC", name)
         name = "".join(c for c in name if unicodedata.category(c)[0] not in "CZM")
-    name = name.casefold().replace(" ", "").replace("_", "-").strip(".~/-")
+    name = name.casefold().replace(" ", "").replace("_", "-").strip(_AROUND)
     if "claude" in name:  # claude-3.5-sonnet and claude-3-5-sonnet
         name = _POINT.sub("-", name)
     return name.replace("gpt-35", "gpt-3.5")
