@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.servers import Cluster, Server
 
 pytest_plugins = ["quotaware.testing.fixtures"]
+
+settings.register_profile("quotaware", deadline=None)  # a machine may be busy
+settings.load_profile("quotaware")
 
 
 def pytest_configure() -> None:
