@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from quotaware.core.money import usd
+from quotaware.core.steps import Plan, Reserve, Settle
 from quotaware.stores.protocol import Store
 from quotaware.tenancy.access import of_key
 from quotaware.tenancy.directory import Directory
+from quotaware.tenancy.plans import compile_policy
 from quotaware.tenancy.service import Tenancy
-from quotaware.testing.clocks import FakeClock
+from quotaware.testing.clocks import FakeClock, ids
 
 ORG = "org_a"
+PROJECT = "proj_one"
 
 
 class House:
@@ -51,3 +55,35 @@ class House:
     def documents(self) -> dict[str, Any]:
         """Everything that the organization is made of."""
         return {item.key: item.value for item in self.store.dump(self.org) if item.table == "doc"}
+
+
+class Calls:
+    """Calls of `proj_one`, each reserved and settled by hand."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.ids = ids(house.clock)
+
+    def plan(self) -> Plan:
+        path = self.house.directory.load(ORG, PROJECT)
+        return compile_policy(path, (), None, self.house.clock()).plan
+
+    def fits(self, dollars: int) -> bool:
+        """Whether a call of so much would be let go now."""
+        hold = (0, usd(dollars), 0)
+        asked = Reserve(self.ids(), self.plan(), hold, hold, 60_000, "{}", dry=True)
+        return self.house.store.apply({ORG: [asked]}, 5.0)[ORG].results[0].verdict == "done"
+
+    def begin(self, dollars: int) -> tuple[str, Plan]:
+        plan, id = self.plan(), self.ids()
+        hold = (0, usd(dollars), 0)
+        done = self.house.store.apply({ORG: [Reserve(id, plan, hold, hold, 60_000, "{}")]}, 5.0)[ORG]
+        assert done.results[0].verdict == "done"
+        return id, plan
+
+    def end(self, call: tuple[str, Plan], dollars: int) -> None:
+        id, plan = call
+        self.house.store.apply({ORG: [Settle(id, plan, (0, usd(dollars), 0), "{}")]}, 5.0)
+
+    def spend(self, dollars: int) -> None:
+        self.end(self.begin(dollars), dollars)

@@ -8,12 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from quotaware.core.money import usd
-from quotaware.core.steps import Plan, Reserve, Settle
 from quotaware.stores.protocol import Store
-from quotaware.tenancy.plans import compile_policy
-from quotaware.testing.clocks import FakeClock, ids
+from quotaware.testing.clocks import FakeClock
 
-from .people import ORG, House
+from .people import ORG, Calls, House
 
 PROJECT = "proj_one"
 
@@ -21,32 +19,6 @@ PROJECT = "proj_one"
 @pytest.fixture
 def house(any_store: Store, clock: FakeClock) -> House:
     return House(any_store, clock)
-
-
-class Calls:
-    """Calls of the project, each reserved and settled by hand."""
-
-    def __init__(self, house: House) -> None:
-        self.house = house
-        self.ids = ids(house.clock)
-
-    def plan(self) -> Plan:
-        path = self.house.directory.load(ORG, PROJECT)
-        return compile_policy(path, (), None, self.house.clock()).plan
-
-    def begin(self, dollars: int) -> tuple[str, Plan]:
-        plan, id = self.plan(), self.ids()
-        hold = (0, usd(dollars), 0)
-        done = self.house.store.apply({ORG: [Reserve(id, plan, hold, hold, 60_000, "{}")]}, 5.0)[ORG]
-        assert done.results[0].verdict == "done"
-        return id, plan
-
-    def end(self, call: tuple[str, Plan], dollars: int) -> None:
-        id, plan = call
-        self.house.store.apply({ORG: [Settle(id, plan, (0, usd(dollars), 0), "{}")]}, 5.0)
-
-    def spend(self, dollars: int) -> None:
-        self.end(self.begin(dollars), dollars)
 
 
 @pytest.fixture

@@ -82,6 +82,11 @@ class Window:
         """Milliseconds of a rolling window; 0 for the others."""
         return _ROLLING_MS[self.unit] if self.kind == "rolling" else 0
 
+    @property
+    def period_ms(self) -> int:
+        """Milliseconds of a calendar window, the longest of its unit (the clock's changes aside); 0 for the others."""
+        return _STEPS[self.unit] // timedelta(milliseconds=1) if self.kind == "calendar" else 0
+
     def bounds(self, now_ms: int, zone: str) -> tuple[int, int]:
         """[start, end) in milliseconds of the calendar window that `now_ms` lies in; (0, 0) for the others.
 

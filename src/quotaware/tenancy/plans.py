@@ -17,7 +17,9 @@ from ..core.terms import PriceRule, amount_of, prices_of
 from .nodes import Node, Path
 
 KEEP_MS = REMEMBER_MS + 86_400_000
-"""How long a calendar window's counters are kept after its end: while a call of it can settle or be corrected."""
+"""How long a calendar window's counters are kept after the next one's end, which may be reckoned from them: while a
+call can settle or be corrected. It is the same for all of a unit, carried over or not, since that may change meanwhile.
+"""
 
 _MODES = ("hard", "shadow", "soft")
 """What counts where limits of one shape have one amount too, first."""
@@ -123,12 +125,9 @@ def counter_of(path: Path, node: Node, limits: list[Limit], end_user: str | None
     if window is not None:
         span = window.length_ms
         since, until = window.bounds(now, path.zone)
-        keep = until + KEEP_MS if until else 0
+        keep = until + window.period_ms + KEEP_MS if until else 0
         if until:
             if first.carryover:
-                keep = (
-                    window.bounds(until, path.zone)[1] + KEEP_MS
-                )  # the next one is reckoned from it until its end
                 carry = f"{key}@{window.bounds(since - 1, path.zone)[0]}"
             key += f"@{since}"
     watch = tuple(dict.fromkeys(limit.amount for limit in limits[1:] if limit.mode != "hard"))
