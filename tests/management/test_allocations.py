@@ -252,6 +252,19 @@ def test_what_it_takes(api: Api, held: tuple[str, ...], node: str, lacking: str)
     assert len(api.tenancy.list(api.org, "team")) == 1
 
 
+def test_who_manages_a_team_shares_it_out_and_does_not_give_it_more(api: Api) -> None:
+    team = api.tenancy.create_team(api.org, "a", limits=["$5/month"]).id
+    lead = api.key(team, "quota:manage", "quota:override", "team:create")
+    assert allocate(api, "a", share("p", 5), key=lead).status_code == 200
+    assert (
+        allocate(api, "a", share("q", 5), key=lead).status_code == 200
+    )  # over it: the team's own budget holds
+    for node in (api.org, "StartupAI"):
+        refused = allocate(api, node, share("a", 50), key=lead)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "missing_permission")
+    assert [str(limit) for limit in api.tenancy.get(api.org, team).limits] == ["$5/month"]
+
+
 def test_another_organizations_node_is_not_there(api: Api) -> None:
     theirs = api.tenancy.create_team(api.rival, "theirs").id
     for node in (api.rival, theirs, "theirs", "nowhere"):

@@ -192,6 +192,7 @@ def test_the_log_takes_org_manage_and_is_each_organizations_own(api: Api) -> Non
         ("limit=1001", "limit"),
         ("cursor=x", "cursor"),
         ("cursor=0", "cursor"),
+        ("cursor=99999999999999999999", "cursor"),
         ("order=sideways", "order"),
         ("since=yesterday", "since"),
         ("until=2026-06-15", "until"),

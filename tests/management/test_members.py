@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -77,6 +78,18 @@ def test_one_role_is_given_and_taken_and_the_others_stay(api: Api, team: str) ->
     taken = api.ok("DELETE", "/members/ann/roles/on call?node=engineering")
     assert taken["roles"] == [{"role": "viewer", "node": api.org}]
     assert api.error("DELETE", "/members/ann/roles/viewer")["errors"][0]["field"] == "node"
+
+
+def test_roles_that_are_given_at_once_are_all_held(api: Api) -> None:
+    api.ok("POST", "/members", {"name": "ann"})
+    teams = [api.tenancy.create_team(api.org, f"t{number}").id for number in range(12)]
+
+    def give(team: str) -> int:
+        return int(api("POST", "/members/ann/roles", {"role": "viewer", "node": team}).status_code)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(give, teams)) == {200}
+    assert {each["node"] for each in api.ok("GET", "/members/ann")["roles"]} == set(teams)
 
 
 def test_a_change_from_an_old_revision_is_refused_and_changes_nothing(api: Api, team: str) -> None:

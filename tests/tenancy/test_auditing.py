@@ -75,6 +75,9 @@ def test_every_store_is_read_in_both_directions(store: Store, monkeypatch: pytes
     revisions = written(store, [True] * 5 + [False] * 30 + [True, False, True] + [False] * 3)
     assert paged(tenancy, 3, newest=False) == revisions
     assert paged(tenancy, 3, newest=True) == revisions[::-1]
+    beyond = tenancy.audit_log(ORG, cursor=1 << 53, limit=1)
+    assert [row["revision"] for row in beyond.rows] == revisions[-1:]
+    assert tenancy.audit_log(ORG, newest=False, cursor=1 << 53, limit=1) == ((), None)
 
 
 @given(

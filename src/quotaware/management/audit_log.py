@@ -25,7 +25,7 @@ class AuditQuery(Body):
     until: Time | None = None
     order: Literal["newest", "oldest"] = Field("newest", description="which come first")
     limit: int = Field(100, ge=1, le=1000, description="the most that a page holds")
-    cursor: int | None = Field(None, ge=1, description="`next_cursor` of the page before")
+    cursor: int | None = Field(None, ge=1, le=1 << 53, description="`next_cursor` of the page before")
 
 
 class Who(Answer):

@@ -109,7 +109,8 @@ class Auditing(Writes):
         """Rows before a revision, backwards, though a store only reads forwards: revisions are looked through in spans,
         which grow where there is nothing in them, and are halved where there is more than is read at once.
         """
-        end = self._store.read(org, ())[0] if before is None else before - 1
+        end = self._store.read(org, ())[0]
+        end = end if before is None else min(end, before - 1)
         span = MAX_PAGE
         while end > 0:
             begin = max(0, end - span)
