@@ -282,7 +282,9 @@ def at_place(project: str = "p", key: str = "k") -> Path:
 
 def a_counter(store: Store, clock: FakeClock, **more: Any) -> DenialCounter:
     lanes = Lanes(store, clock, LeaseTerms(), 1.0)
-    return DenialCounter(lanes, Ids(), more.pop("lost", lambda: None), **more)
+    counter = DenialCounter(lanes, Ids(), more.pop("lost", lambda: None), **more)
+    lanes.told = lambda org, answer, ops: counter.heard(org)
+    return counter
 
 
 def test_threads_at_once_lose_none_and_count_none_twice(clock: FakeClock) -> None:
@@ -337,6 +339,50 @@ def test_while_the_store_is_away_they_are_counted_in_memory(clock: FakeClock) ->
     assert quota.flush(5)
     assert by(quota, "code") == {("store_unavailable",): 20}
     quota.close()
+
+
+class OneIsLost(MemoryStore):
+    """Takes nothing of one organization."""
+
+    def apply(self, work: Any, deadline: float) -> Any:
+        kept = {org: ops for org, ops in work.items() if org != "org_lost"}
+        return {**super().apply(kept, deadline), **dict.fromkeys(work.keys() - kept, StoreError("lost"))}
+
+
+def test_one_organization_that_is_lost_keeps_no_other_from_being_counted(clock: FakeClock) -> None:
+    store, timer = OneIsLost(clock), Timer()
+    denied = a_counter(store, clock, timer=timer)
+    place = Path("org_lost", 0, ())
+    for n in range(1, 6):
+        denied.note("org_lost", place, a_call(), "c", clock())
+        denied.note(ORG, at_place(), a_call(), "c", clock())
+        timer.now += HAND_OVER_S
+        denied.turn(clock())
+        assert sum(total.calls for total in UsageLog(store).denied(ORG)) == n
+    assert list(denied._counts) == ["org_lost"]
+    assert sum(denied._counts["org_lost"].values()) == 4  # one was handed over, and waits
+
+
+def test_also_where_no_answer_of_the_store_is_needed_to_deny_there_is_who_hands_over(
+    clock: FakeClock,
+) -> None:
+    quota = a_quota("memory://", clock=clock)
+    refused(ask(quota))
+    assert quota._lanes._beside._running
+    quota.close()
+
+
+def test_a_process_whose_clock_is_ahead_counts_in_the_stores_time(clock: FakeClock) -> None:
+    """What it denied is not in an hour that has not begun, wherever its record stands."""
+    store = MemoryStore(clock)
+    set_zone(store, "UTC")
+    denied, folder = a_counter(store, clock), Folder(store)
+    denied.note(ORG, at_place(), a_call(), "c", clock() + 2 * HOUR_MS)
+    denied.hand_over(clock() + 2 * HOUR_MS)
+    for _ in range(2):
+        (total,) = UsageLog(store, folder, clock).denied(ORG, bucket="hour")
+        assert (total.bucket, total.calls) == (moment(NOON), 1)
+        folder.fold(ORG)
 
 
 class Timer:
@@ -443,8 +489,7 @@ def test_where_memory_is_full_and_the_store_away_the_rest_is_told_as_uncounted(c
     faulty.fail()
     denied.note(ORG, at_place(), a_call(), "c", clock())
     denied.hand_over(clock())
-    denied._lanes.flush(0.05)
-    assert denied._lanes.behind
+    assert not denied._lanes.flush(0.05)
     for n in range(COUNTS + 10):
         denied.note(ORG, at_place(f"p{n}"), a_call(), "c", clock())
     assert len(lost) == 10

@@ -25,10 +25,11 @@ HAND_OVER_S = 5.0
 ROW = 200
 """Counts in one record."""
 COUNTS = 10_000
-"""Counts in memory; with more they are handed over at once, and while the store is away no others are begun."""
+"""Counts in memory; with more they are handed over at once, and where the store does not take them no others are begun.
+"""
 MODELS = 1000
 """Names of models that an organization's denials are counted by in an hour; all others are `OTHER`."""
-NAMES = 50_000
+NAMES = 20_000
 """Such names in all."""
 OTHER = "(other)"
 HOUR_MS = 3_600_000
@@ -55,6 +56,9 @@ class DenialCounter:
         """In a forked child: what the parent counted is the parent's to hand over."""
         self._lock = Lock()
         self._counts: dict[str, dict[Denial, int]] = {}
+        self._unheard: set[str] = (
+            set()
+        )  # organizations that were handed some, and of which nothing was heard since
         self._size = 0
         self._since = 0.0
         self._models: dict[str, set[str]] = {}
@@ -87,8 +91,8 @@ class DenialCounter:
             full = self._size >= COUNTS
         if not counted:
             self._lost()
-        if full and not self._lanes.behind:
-            self.hand_over(now)
+        if full:
+            self.hand_over(now, again=False)
         self._lanes.attend()
 
     def _name(self, org: str, model: str, hour: int) -> str:
@@ -104,15 +108,27 @@ class DenialCounter:
         return model
 
     def turn(self, now: int) -> None:
-        """Hands over what has been here for long enough, unless the store is away."""
-        if self._size and self._timer() - self._since >= HAND_OVER_S and not self._lanes.behind:
-            self.hand_over(now)
+        """Hands over what has been here for long enough."""
+        if self._size and self._timer() - self._since >= HAND_OVER_S:
+            self.hand_over(now, again=False)
 
-    def hand_over(self, now: int) -> None:
-        """Queues all of it for the store, which gets each count once."""
+    def heard(self, org: str) -> None:
+        """The store answered for an organization."""
+        if org in self._unheard:
+            self._unheard.discard(org)
+
+    def hand_over(self, now: int, *, again: bool = True) -> None:
+        """Queues all of it for the store, which gets each count once; `again`: also where the store has not answered
+        for the organization since the last time.
+        """
         with self._lock:
-            counts, self._counts, self._size = self._counts, {}, 0
+            counts = {org: own for org, own in self._counts.items() if again or org not in self._unheard}
+            for org, own in counts.items():
+                del self._counts[org]
+                self._size -= len(own)
         for org, own in counts.items():
+            if own:
+                self._unheard.add(org)
             plan = Plan(org, 0, (), ())
             settles = [
                 Settle(self._ids.new(now), plan, NOTHING, outcome_of(some), force=True)

@@ -167,6 +167,7 @@ class Engine:
     def told(self, org: str, answer: Answer, ops: list[Op]) -> None:
         """Hears of every answer of the store: totals, what was let go, what was booked late."""
         self.outage.heard(org, answer, ops)
+        self.denied.heard(org)
         if len(self._totals) > TOTALS:  # they are known again with the next answers
             self._totals.clear()
         self._totals.update(answer.totals)

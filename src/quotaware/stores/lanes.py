@@ -80,11 +80,6 @@ class Lanes:
         return [lease for thread in list(self._threads.values()) for lease in thread.leases]
 
     @property
-    def behind(self) -> bool:
-        """Whether settles wait that the store did not take."""
-        return any(thread.behind for thread in list(self._threads.values()))
-
-    @property
     def dropped(self) -> int:
         """Settles that will never reach the store."""
         return self._dropped + sum(thread.dropped for thread in list(self._threads.values()))

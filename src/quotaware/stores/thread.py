@@ -181,11 +181,6 @@ class StoreThread:
         return list(self._leases.values())
 
     @property
-    def behind(self) -> bool:
-        """Whether settles wait that the store did not take."""
-        return bool(self._backlog)
-
-    @property
     def inline(self) -> bool:
         """Whether the store is called on the caller's own thread."""
         return self.store.lane("") is None
