@@ -43,7 +43,12 @@ function typeOf(value) {
   return schema.format ?? schema.type ?? "anything";
 }
 
-function bounds(schema) {
+function coded(text) {
+  return text.split("`").map((piece, index) => (index % 2 ? make("code", {}, piece) : piece.replaceAll("**", "")));
+}
+
+function bounds(value) {
+  const schema = { ...options(value).find((each) => each.type !== "null"), ...value };
   const words = {
     minimum: "at least", maximum: "at most", exclusiveMinimum: "over", exclusiveMaximum: "under",
     minLength: "characters, at least", maxLength: "characters, at most",
@@ -174,7 +179,7 @@ function inside(path, method, operation) {
   const body = operation.requestBody ? [make("h4", {}, "Body"), ...schemaPart(operation.requestBody.content)] : [];
   const good = Object.keys(operation.responses)[0];
   return make("div", { className: "inside" },
-    make("p", { className: "said" }, operation.description ?? ""),
+    make("p", { className: "said" }, ...coded(operation.description ?? "")),
     ...parametersPart(parameters), ...body,
     make("h4", {}, `Answer (${good})`), ...schemaPart(resolved(operation.responses[good]).content),
     ...answersPart(operation), ...tryPart(path, method, operation, parameters));
@@ -220,7 +225,7 @@ async function start() {
     METHODS.filter((method) => method in item).map((method) => [path, method, item[method]]));
   const sections = api.tags.map(({ name }) => make("section", { id: `tag-${name}` }, make("h2", {}, name),
     ...operations.filter(([, , operation]) => operation.tags.includes(name)).map((each) => shown(...each))));
-  document.getElementById("operations").replaceChildren(make("p", { className: "about" }, api.info.description.replaceAll("**", "")), ...sections);
+  document.getElementById("operations").replaceChildren(make("p", { className: "about" }, ...coded(api.info.description)), ...sections);
   document.getElementById("tags").replaceChildren(...api.tags.map(({ name }) => make("a", { href: `#tag-${name}` }, name)));
   document.getElementById("find").addEventListener("input", (event) => filter(event.target.value.toLowerCase().split(/\s+/)));
   window.addEventListener("hashchange", () => open(location.hash.slice(1)));
