@@ -16,6 +16,8 @@ from starlette.testclient import TestClient
 
 from quotaware import Quota, errors
 from quotaware.errors import ApiError
+from quotaware.management import bodies
+from quotaware.management.examples import EXAMPLES as BODIES
 from quotaware.management.openapi import document
 from quotaware.management.refusals import EXAMPLES
 from quotaware.management.routes import Route
@@ -23,7 +25,7 @@ from quotaware.management.table import ROUTES
 from tests.management import test_app
 from tests.management.conftest import Api
 
-DOCUMENT = document(ROUTES)
+DOCUMENT = document(ROUTES, BODIES)
 SMALL = document(test_app.ROUTES)
 
 
@@ -146,6 +148,17 @@ def test_a_query_becomes_parameters_a_body_and_an_answer_schemas() -> None:
     assert "ETag" in posted["responses"]["201"]["headers"]
     assert told["PATCH", "/things/{thing}"]["responses"]["412"] == {"$ref": "#/components/responses/Error412"}
     assert posted["responses"]["409"] == {"$ref": "#/components/responses/Error409"}
+
+
+def test_every_body_that_has_to_say_something_has_an_example_that_is_one() -> None:
+    for route in ROUTES:
+        if route.body is not None and any(field.is_required() for field in route.body.model_fields.values()):
+            assert route.body in BODIES, f"{route.name}: give an example in management/examples.py"
+    for model, example in BODIES.items():
+        assert bodies.validated(model, example, "body")
+        schema = DOCUMENT["components"]["schemas"][model.__name__]
+        assert schema["examples"] == [example]
+        assert example.keys() <= schema["properties"].keys()
 
 
 # the pages

@@ -7,12 +7,11 @@ asks for is relative to itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
+from typing import Any
 
 from .app import Page, Told
-from .openapi import document
-from .routes import Route
 
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; "
@@ -30,13 +29,13 @@ _FILES = {
 }
 
 
-def pages(routes: Iterable[Route]) -> Mapping[str, Page]:
-    """`/openapi.json` and `/docs`, of this table."""
-    return {"/openapi.json": _described(routes), **{path: _file(*of) for path, of in _FILES.items()}}
+def pages(described: Mapping[str, Any]) -> Mapping[str, Page]:
+    """`/openapi.json` with this document, and `/docs`, which shows it."""
+    return {"/openapi.json": _described(described), **{path: _file(*of) for path, of in _FILES.items()}}
 
 
-def _described(routes: Iterable[Route]) -> Page:
-    rest = json.dumps(document(routes), separators=(",", ":"))
+def _described(described: Mapping[str, Any]) -> Page:
+    rest = json.dumps(described, separators=(",", ":"))
 
     def page(root: str) -> Told:
         servers = json.dumps([{"url": root or "/"}])

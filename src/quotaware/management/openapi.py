@@ -17,6 +17,7 @@ from ..version import __version__
 from .refusals import EXAMPLES, Error, refusals
 from .repeats import LONGEST
 from .routes import Route
+from .wire import Body
 
 Json = dict[str, Any]
 Mode = Literal["validation", "serialization"]
@@ -37,10 +38,10 @@ _IN_PATH = re.compile(r"\{(\w+)\}")
 _REF = "#/components/{}/{}"
 
 
-def document(routes: Iterable[Route]) -> Json:
-    """All operations, with the schemas, headers and errors that they share."""
+def document(routes: Iterable[Route], examples: Mapping[type[Body], Mapping[str, Any]] | None = None) -> Json:
+    """All operations, with the schemas, headers and errors that they share; `examples` of bodies, by their models."""
     routes = tuple(routes)
-    schemas = _Schemas(routes)
+    schemas = _Schemas(routes, examples or {})
     paths: dict[str, Json] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
@@ -70,7 +71,7 @@ class _Untitled(GenerateJsonSchema):
 class _Schemas:
     """The JSON schemas of all models. `shared`: by name, all but the queries, which are parameters."""
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(self, routes: Sequence[Route], examples: Mapping[type[Body], Mapping[str, Any]]) -> None:
         wanted: dict[tuple[type[BaseModel], Mode], None] = {(Error, "serialization"): None}
         for route in routes:
             for model, mode in _models(route):
@@ -79,6 +80,9 @@ class _Schemas:
             list(wanted), ref_template=_REF.format("schemas", "{model}"), schema_generator=_Untitled
         )
         self.shared: dict[str, Json] = dict(sorted(found["$defs"].items()))
+        for body, example in examples.items():
+            if (body, "validation") in self._refs:
+                self.shared[self._name(body, "validation")]["examples"] = [example]
         queries = {route.query for route in routes if route.query is not None}
         self._queries: dict[type[BaseModel], Json] = {
             query: self.shared.pop(self._name(query, "validation")) for query in queries

@@ -59,6 +59,7 @@ function bounds(value) {
   return found.join("; ");
 }
 
+// What a body or an answer looks like; of a body only what it has to say, where nobody gave an example.
 function example(value, depth = 0) {
   const schema = resolved(value);
   if (schema.examples?.length) return schema.examples[0];
