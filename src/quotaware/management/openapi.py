@@ -115,7 +115,7 @@ def _models(route: Route) -> Iterable[tuple[type[BaseModel], Mode]]:
 
 def _operation(route: Route, schemas: _Schemas) -> Json:
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": _IN_PATH_SCHEMA}
+        {"name": name, "in": "path", "required": True, "schema": _SHAPE if name == "shape" else _ID}
         for name in _IN_PATH.findall(route.path)
     ]
     if route.query is not None:
@@ -224,7 +224,8 @@ def _parameter(name: str, where: str, field: Mapping[str, Any], *, required: boo
 
 
 _GOOD = {200: "OK", 201: "Created", 204: "Done"}
-_IN_PATH_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[^/]+$"}
+_ID = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[^/]+$"}
+_SHAPE = {"type": "string", "minLength": 1, "maxLength": 512, "examples": ["cost/month"]}
 _SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "a quotaware key, `qw_…`"},
     "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "the same"},
