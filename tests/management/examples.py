@@ -62,6 +62,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "PATCH /organizations/{id}": (
         Example({"name": "renamed"}),
         Example({"monthly_budget_usd": 2000}, takes="quota:manage"),
+        Example({}, takes="quota:manage"),
     ),
     "POST /organizations/{id}/enable": (Example(),),
     "POST /organizations/{id}/disable": (Example(),),
@@ -69,7 +70,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "GET /teams": (_LIST,),
     "POST /organizations/{organization_id}/teams": (Example({"name": "fresh"}, at="organization"),),
     "GET /teams/{id}": (Example(),),
-    "PATCH /teams/{id}": (Example({"name": "renamed"}),),
+    "PATCH /teams/{id}": (
+        Example({"name": "renamed"}),
+        Example({}),
+    ),
     "DELETE /teams/{id}": (Example(id="other_team", at="organization"),),
     "POST /teams/{id}/enable": (Example(),),
     "POST /teams/{id}/disable": (Example(),),
@@ -78,7 +82,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "POST /teams/{team_id}/projects": (Example({"name": "fresh", "monthly_budget_usd": 1}, at="team"),),
     "POST /organizations/{organization_id}/projects": (Example({"name": "fresh"}, at="organization"),),
     "GET /projects/{id}": (Example(),),
-    "PATCH /projects/{id}": (Example({"name": "renamed"}),),
+    "PATCH /projects/{id}": (
+        Example({"name": "renamed"}),
+        Example({}),
+    ),
     "DELETE /projects/{id}": (Example(id="bare", at="team"),),
     "POST /projects/{id}/enable": (Example(),),
     "POST /projects/{id}/disable": (Example(),),
@@ -95,8 +102,14 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         ),
     ),
     "GET /api-keys/{id}": (Example(),),
-    "PUT /api-keys/{id}": (Example({"name": "renamed"}, also=_KEY),),
-    "PATCH /api-keys/{id}": (Example({"name": "renamed"}, also=_KEY),),
+    "PUT /api-keys/{id}": (
+        Example({"name": "renamed"}, also=_KEY),
+        Example({}, also=_KEY),
+    ),
+    "PATCH /api-keys/{id}": (
+        Example({"name": "renamed"}, also=_KEY),
+        Example({}, also=_KEY),
+    ),
     "DELETE /api-keys/{id}": (Example(),),
     "POST /api-keys/{id}/enable": (Example(also=_KEY),),
     "POST /api-keys/{id}/disable": (Example(also=_KEY),),
@@ -158,7 +171,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         Example({"name": "fresh", "roles": [{"role": "viewer", "node": "{project}"}]}, at="project"),
     ),
     "GET /members/{id}": (_LIST,),
-    "PATCH /members/{id}": (Example({"name": "renamed"}),),
+    "PATCH /members/{id}": (
+        Example({"name": "renamed"}),
+        Example({}),
+    ),
     "DELETE /members/{id}": (Example(),),
     "POST /members/{id}/enable": (Example(),),
     "POST /members/{id}/disable": (Example(),),
@@ -167,12 +183,18 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "GET /groups": (_LIST,),
     "POST /groups": (Example({"name": "fresh", "node": "{team}"}, at="team"),),
     "GET /groups/{id}": (Example(),),
-    "PATCH /groups/{id}": (Example({"name": "renamed"}),),
+    "PATCH /groups/{id}": (
+        Example({"name": "renamed"}),
+        Example({}),
+    ),
     "DELETE /groups/{id}": (Example(),),
     "GET /roles": (_LIST,),
     "POST /roles": (Example({"name": "fresh", "permissions": ["models:list"]}, at="organization"),),
     "GET /roles/{id}": (_LIST,),
-    "PATCH /roles/{id}": (Example({"description": "changed"}),),
+    "PATCH /roles/{id}": (
+        Example({"description": "changed"}),
+        Example({}),
+    ),
     "DELETE /roles/{id}": (Example(),),
 }
 

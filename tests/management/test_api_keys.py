@@ -75,7 +75,8 @@ def test_keys_are_listed_by_place_and_state(api: Api, project: str, team: str) -
 
     assert names("project_id=production") == [(CI["name"], False), (CI["name"], True), ("other", False)]
     assert names("project_id=production&revoked=false&enabled=true") == [(CI["name"], False)]
-    assert names(f"team_id={team}") == [("team", False)]
+    assert names(f"team_id={team}&direct=true") == [("team", False)]
+    assert len(names(f"team_id={team}")) == 4
     assert names("name=other") == [("other", False)]
     assert len(api.ok("GET", "/api-keys?limit=2")["data"]) == 2
     assert api.error("GET", f"/api-keys?project_id=production&team_id={team}")["status"] == 422

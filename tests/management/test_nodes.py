@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from quotaware.errors import QuotaExceeded
 from tests.management.conftest import Api
 
 PIPELINE = {
@@ -116,7 +117,9 @@ def test_lists_are_filtered_and_go_on_at_their_cursor(api: Api, team: str) -> No
     assert names(f"team_id={team}&enabled=false") == ["p1"]
     assert names("name=p0") == ["p0", "p0"]
     assert names("environment=test&enabled=true") == ["p0", "p2", "p3", "p4"]
-    assert names(f"organization_id={api.org}") == ["alone"]
+    assert names(f"organization_id={api.org}&direct=true") == ["alone"]
+    assert len(names(f"organization_id={api.org}")) == 7
+    assert api.error("GET", "/projects?cursor=No!")["errors"][0]["field"] == "cursor"
     assert api.error("GET", "/projects?team_id=nowhere")["status"] == 404
     seen, cursor = [], ""
     while cursor is not None:
@@ -249,3 +252,59 @@ def test_a_bad_field_is_named(api: Api, team: str, body: Any, field: str) -> Non
     error = api.error("POST", f"/teams/{team}/projects", body)
     assert (error["status"], error["errors"][0]["field"]) == (422, field)
     assert api.ok("GET", "/projects")["data"] == []
+
+
+def test_words_that_are_changed_at_once_are_all_changed(api: Api, team: str) -> None:
+    path = f"/projects/{_project(api, team)}"
+    words: list[dict[str, Any]] = [
+        {"monthly_budget_usd": 5.0},
+        {"daily_budget_usd": 1.0},
+        {"rate_limit": {"requests_per_minute": 6}},
+        {"model_limits": {"gpt-4.1": {"daily_requests": 7}}},
+        {"end_user_limits": {"daily_requests": 8}},
+        {"quota_alerts": [{"threshold": 0.5, "action": "slack"}]},
+    ]
+    threads = [threading.Thread(target=api.ok, args=("PATCH", path, each)) for each in words]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    told = api.ok("GET", path)
+    for each in words:
+        assert {word: told[word] for word in each} == each
+
+
+def test_what_a_threshold_stopped_says_so_until_there_is_more(api: Api, team: str) -> None:
+    body = {
+        "name": "p",
+        "monthly_budget_usd": 0.01,
+        "quota_alerts": [{"threshold": 0.5, "action": "disable"}],
+    }
+    made = api.ok("POST", f"/teams/{team}/projects", body)
+    assert made["stopped"] is None
+
+    def use() -> None:
+        with (
+            api.quota.acting_as(project=made["id"]),
+            api.quota.call(provider="openai", model="gpt-4.1", input=10, max_output=800) as call,
+        ):
+            call.used(input=10, output=800)
+
+    def stopped() -> Any:
+        api.quota.flush()
+        return api.ok("GET", "/projects/p")["stopped"]
+
+    use()
+    month = stopped()
+    assert (month["action"], month["limit"]) == ("disable", "cost/month")
+    assert month["until"].endswith("-01T00:00:00Z")
+    with pytest.raises(QuotaExceeded):
+        use()
+    again = api.ok("POST", f"/teams/{team}/projects", {"name": "p", "monthly_budget_usd": 0.03})
+    assert again["stopped"] is None
+    use()
+    use()
+    assert stopped() is not None
+    api.clock.advance(31 * 86_400_000)
+    assert stopped() is None
+    use()

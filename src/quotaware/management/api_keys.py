@@ -14,7 +14,7 @@ from ..tenancy.credentials import MAX_GRACE_MS
 from ..tenancy.keys import Kind
 from ..tenancy.nodes import Node
 from . import terms
-from .nodes import ChosenId, Models, Name, NodeAnswer, Nodes, found, made, page, said, shown
+from .nodes import ChosenId, Inside, Models, Name, NodeAnswer, found, made, page, said, shown
 from .routes import Ask, Route
 from .terms import Terms
 from .wire import Answer, Body, Listing, Moment, Time
@@ -67,12 +67,12 @@ class Rotation(Body):
     )
 
 
-class ApiKeys(Nodes):
+class ApiKeys(Inside):
     """Which of them, and which page."""
 
-    project_id: str | None = Field(None, description="those on this project, by id or name")
-    team_id: str | None = Field(None, description="those on this team")
-    organization_id: str | None = Field(None, description="those on the organization itself")
+    project_id: str | None = Field(None, description="those of this project, by id or name")
+    team_id: str | None = Field(None, description="those of this team, on its projects or itself")
+    organization_id: str | None = Field(None, description="those of the organization")
     revoked: bool | None = None
 
 
@@ -121,8 +121,6 @@ def list_api_keys(ask: Ask) -> Listing[ApiKeyAnswer]:
         "key",
         lambda node: node,
         place(ask, query),
-        name=query.name,
-        enabled=query.enabled,
         revoked=query.revoked,
     )
     return Listing(data=told(ask, nodes.data), next_cursor=nodes.next_cursor)

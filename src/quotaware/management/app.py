@@ -42,7 +42,7 @@ from .routes import Again, Ask, Route
 logger = logging.getLogger("quotaware")
 
 _ETAG = re.compile(r'"([0-9]{1,19})"')
-_WIRE = {"addresses": "allowed_ips", "models": "allowed_models", "zone": "time_zone"}
+_WIRE = {"addresses": "allowed_ips", "after": "cursor", "models": "allowed_models", "zone": "time_zone"}
 """Fields of the tree that the wire calls otherwise."""
 _CONTROL = [
     (b"cache-control", b"no-store"),

@@ -65,6 +65,12 @@ class Nodes(Page):
     enabled: bool | None = None
 
 
+class Inside(Nodes):
+    """Which of them, and which page."""
+
+    direct: bool = Field(False, description="only what stands right below the one that is named")
+
+
 class Stopped(Answer):
     """What stopped a node: the threshold of a limit. `until`: when a new period begins."""
 
@@ -136,15 +142,18 @@ def shown(ask: Ask, node: Node) -> dict[str, Any]:
 
 
 def page(
-    ask: Ask, kind: Kind, shown: Callable[[Node], A], parent: str | None = None, **filters: Any
+    ask: Ask, kind: Kind, shown: Callable[[Node], A], within: str | None = None, **filters: Any
 ) -> Listing[A]:
-    """One page of the nodes of a kind, anywhere or right below one, that the caller may see and the filters let
+    """One page of the nodes of a kind, anywhere or within another node, that the caller may see and the filters let
     through. Raises PermissionDenied where the caller may see none of them anywhere.
     """
     ask.require_anywhere(SEEING[kind])
+    query: Nodes = ask.query
+    filters |= {"name": query.name, "enabled": query.enabled}
+    filters |= {"parent": within} if isinstance(query, Inside) and query.direct else {"below": within}
 
     def fetch(after: str, limit: int) -> Sequence[Node]:
-        nodes: Sequence[Node] = ask.tenancy.list(ask.org, kind, parent, after, limit, **filters)
+        nodes: Sequence[Node] = ask.tenancy.list(ask.org, kind, after=after, limit=limit, **filters)
         return nodes
 
-    return listed(ask.query, fetch, shown)
+    return listed(query, fetch, shown)

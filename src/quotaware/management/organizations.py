@@ -37,8 +37,7 @@ class OrganizationAnswer(NodeAnswer):
 
 def list_organizations(ask: Ask) -> Listing[OrganizationAnswer]:
     """The caller's own, if the caller may look at it. Takes quota:read:summary."""
-    query = ask.query
-    return page(ask, "organization", lambda node: told(ask, node), name=query.name, enabled=query.enabled)
+    return page(ask, "organization", lambda node: told(ask, node))
 
 
 def get_organization(ask: Ask) -> OrganizationAnswer:

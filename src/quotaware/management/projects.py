@@ -9,7 +9,7 @@ from pydantic import Field
 from ..errors import AlreadyExists, ConfigurationError, NotFound, PreconditionFailed
 from ..tenancy.keys import Kind
 from ..tenancy.nodes import Node
-from .nodes import NewNode, NodeAnswer, NodeChange, Nodes, changed, found, made, page, shown, switched
+from .nodes import Inside, NewNode, NodeAnswer, NodeChange, changed, found, made, page, shown, switched
 from .routes import Again, Ask, Route
 from .wire import Body, Listing
 
@@ -32,11 +32,11 @@ class ProjectChange(NodeChange):
     environment: Environment = "live"
 
 
-class Projects(Nodes):
+class Projects(Inside):
     """Which of them, and which page."""
 
     team_id: str | None = Field(None, description="those of this team, by id or name")
-    organization_id: str | None = Field(None, description="those right below the organization")
+    organization_id: str | None = Field(None, description="those of the organization, in teams or not")
     environment: str | None = None
 
 
@@ -63,8 +63,6 @@ def list_projects(ask: Ask) -> Listing[ProjectAnswer]:
         "project",
         lambda node: told(ask, node),
         place(ask, query),
-        name=query.name,
-        enabled=query.enabled,
         environment=query.environment,
     )
 

@@ -17,8 +17,7 @@ class TeamAnswer(NodeAnswer):
 
 def list_teams(ask: Ask) -> Listing[TeamAnswer]:
     """Those that the caller may look at. Takes quota:read:summary."""
-    query = ask.query
-    return page(ask, "team", lambda node: told(ask, node), name=query.name, enabled=query.enabled)
+    return page(ask, "team", lambda node: told(ask, node))
 
 
 def create_team(ask: Ask) -> TeamAnswer:

@@ -346,7 +346,9 @@ class Tree(Looking):
         new = set_anew(old, replace(old, **changes))
         if old.kind == "organization" and _MANAGED & changes.keys():
             self._require("org:manage", path)
-        if old.kind != "organization" or changes.keys() - _MANAGED:
+        if (
+            old.kind != "organization" or not changes or changes.keys() - _MANAGED
+        ):  # its answer shows the node
             if self._actor.may("quota:manage", given_from(path)):
                 return new
             self._require("quota:manage", path)
