@@ -419,6 +419,19 @@ def test_what_disables_itself_stays_disabled_until_somebody_enables_it(
     assert host.goes(key)
 
 
+def test_what_was_carried_over_is_used_up_before_it_disables(api: Api, host: Host, clock: FakeClock) -> None:
+    _, key = project(api, api.org, "p")
+    allocate(api, api.org, share("p", 0.1, carryover=True), auto_disable_on_exceed=True)
+    assert host.goes(key, 40)
+    at(clock, 2026, 7, 3)
+    assert host.goes(key, 100)
+    assert host.goes(key, 60)
+    assert host.refused(key, 1)["status"] == 429
+    assert host.refused(key, 1)["code"] == "disabled"
+    at(clock, 2026, 8, 3)
+    assert host.refused(key, 1)["code"] == "disabled"
+
+
 def test_a_call_that_asks_for_too_much_disables_nothing(api: Api, host: Host) -> None:
     """What is left would pay for an answer: the budget is not used up, though this call does not fit."""
     _, key = project(api, api.org, "p")

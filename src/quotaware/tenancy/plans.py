@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..core.alerts import Alert
+from ..core.alerts import SHARE, Alert
 from ..core.limits import Limit, bearing
 from ..core.models import Model
 from ..core.prices import PriceBook
@@ -131,8 +131,18 @@ def counter_of(path: Path, node: Node, limits: list[Limit], end_user: str | None
                 carry = f"{key}@{window.bounds(since - 1, path.zone)[0]}"
             key += f"@{since}"
     watch = tuple(dict.fromkeys(limit.amount for limit in limits[1:] if limit.mode != "hard"))
-    marks = tuple(alert.mark(node.id, first, first.amount, until) for alert in alerts_on(path, node, first))
+    marks = tuple(
+        alert.mark(node.id, first, first.amount, until)
+        for alert in alerts_on(path, node, first)
+        if not (carry is not None and first.mode == "hard" and closes_whole(alert, first))
+    )  # what closes only with all that was carried over is decided where a call is refused
     return Counter(key, first.amount, first.mode == "hard", watch, span, since, until, keep, marks, carry)
+
+
+def closes_whole(alert: Alert, limit: Limit) -> bool:
+    """Whether an alert closes its node once this budget is used up as a whole."""
+    whole = alert.amount == limit.amount if alert.share is None else alert.share == SHARE
+    return alert.action == "close" and whole and alert.bears_on(limit)
 
 
 def alerts_on(path: Path, node: Node, limit: Limit) -> list[Alert]:

@@ -11,7 +11,7 @@ from ..errors import Conflict, StoreError
 from ..stores.protocol import Change, Clock, Store
 from .directory import Directory
 from .nodes import Node, Path
-from .plans import alerts_on, counter_of, in_force
+from .plans import alerts_on, closes_whole, counter_of, in_force
 
 TRIES = 100
 
@@ -34,12 +34,7 @@ def runs_again(store: Store, path: Path, new: Node, changes: Mapping[str, object
 
 def closes(limit: Limit, node: Node) -> bool:
     """Whether a node is to be closed once this hard budget of its is used up."""
-    return limit.metric == "cost" and any(
-        alert.action == "close"
-        and alert.bears_on(limit)
-        and alert.mark(node.id, limit, limit.amount, 0).at <= limit.amount
-        for alert in node.alerts
-    )
+    return limit.metric == "cost" and any(closes_whole(alert, limit) for alert in node.alerts)
 
 
 def rules_changed(old: Node, new: Node) -> bool:
