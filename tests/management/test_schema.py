@@ -71,6 +71,17 @@ expected-statuses = ["400", "401", "403", "404", "405", "412", "413", "422"]
 """
 
 
+def _noun(route: Route) -> str:
+    """The list that what a route makes stands in."""
+    last = route.path.rpartition("/")[2]
+    return "/api-keys" if last == "service" else f"/{last}"
+
+
+def _below(route: Route) -> set[str]:
+    """What one entry of this list takes."""
+    return {each.method for each in ROUTES if each.path == f"{_noun(route)}/{{id}}"}
+
+
 class Described:
     """The document of a house, in whose paths what it has stands too, with the house behind it."""
 
@@ -166,6 +177,36 @@ def test_a_good_request_is_answered_as_told(described: Described, route: Route, 
     response = case.call(headers={"Authorization": f"Bearer {described.house.admins[OWN].secret}"})
     assert response.status_code in {route.status, 200}
     case.validate_response(response, checks=TOLD)
+
+
+@pytest.mark.parametrize(
+    ("route", "example"),
+    [
+        case
+        for case in CASES
+        if case[0].method == "POST" and case[0].status == 201 and "DELETE" in _below(case[0])
+    ],
+    ids=lambda part: part.name if isinstance(part, Route) else "",
+)
+def test_what_was_made_is_there_until_it_is_taken_away(
+    described: Described, route: Route, example: Example
+) -> None:
+    house = described.house
+    admin = house.admins[OWN]
+    sent = made(route, example, house.places["own"])
+    done = house.send(admin, sent.method, sent.path, sent.body)
+    assert done.status == 201
+    there = f"{_noun(route)}/{done.json['id']}"
+    found = house.send(admin, "GET", there)
+    assert found.status == 200
+    assert found.json.items() <= {**done.json, "last_used_at": None}.items()
+    assert house.send(admin, "DELETE", there).status == 204
+    gone = house.send(admin, "GET", there)
+    if _noun(route) == "/api-keys":  # it is never used again, and stays to be looked at
+        assert gone.json["revoked"] is True
+    else:
+        assert (gone.status, gone.error["type"]) == (404, "not_found")
+        assert house.send(admin, "DELETE", there).status == 404
 
 
 def lies(ask: Ask) -> Made:
