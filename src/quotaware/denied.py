@@ -22,6 +22,8 @@ from .tenancy.nodes import Path
 
 HAND_OVER_S = 5.0
 """How long counts stay in memory at most, seconds: so much a process that is killed may lose."""
+STUCK_S = 1.0
+"""How often that is tried, seconds."""
 ROW = 200
 """Counts in one record."""
 COUNTS = 10_000
@@ -56,9 +58,8 @@ class DenialCounter:
         """In a forked child: what the parent counted is the parent's to hand over."""
         self._lock = Lock()
         self._counts: dict[str, dict[Denial, int]] = {}
-        self._unheard: set[str] = (
-            set()
-        )  # organizations that were handed some, and of which nothing was heard since
+        self._unheard: set[str] = set()  # organizations that the store has not answered for since
+        self._stuck_until = 0.0
         self._size = 0
         self._since = 0.0
         self._models: dict[str, set[str]] = {}
@@ -88,11 +89,13 @@ class DenialCounter:
             if known is None and counted:
                 self._since = self._since if self._size else self._timer()
                 self._size += 1
-            full = self._size >= COUNTS
+            full = self._size >= COUNTS and self._timer() >= self._stuck_until
         if not counted:
             self._lost()
         if full:
             self.hand_over(now, again=False)
+            if self._size >= COUNTS:
+                self._stuck_until = self._timer() + STUCK_S
         self._lanes.attend()
 
     def _name(self, org: str, model: str, hour: int) -> str:

@@ -116,8 +116,8 @@ class Folder:
         zone = zone_of(self._store, org)
         history = History.of(self._store, org)
         records = [each for _, row in page for each in told(row)]
-        put = self._summed(org, records, zone) + self._used(org, records)
-        self._store.fold(org, after, page[-1][0], put + history.extended(page[0][0], zone))
+        put = self._summed(org, records, zone) + history.extended(page[0][0], zone)
+        self._store.fold(org, after, page[-1][0], put)
         return len(page)
 
     def last_used(self, org: str, keys: Sequence[str]) -> dict[str, int]:
@@ -125,24 +125,21 @@ class Folder:
         found = self._store.pick(org, [(*_LAST_USED, key) for key in keys])
         return {key: int(body) for key, body in zip(keys, found, strict=True) if body is not None}
 
-    def _used(self, org: str, records: list[Told]) -> list[Sum]:
-        """When keys were used last, where these records say so."""
-        new = last_used(records)
-        standing = self.last_used(org, list(new))
-        later = {key: at for key, at in new.items() if at > standing.get(key, -1)}
-        return [Sum(*_LAST_USED, key, str(at), FOREVER_MS) for key, at in later.items()]
-
     def _summed(self, org: str, records: list[Told], zone: str) -> list[Sum]:
-        """What stands in the store, with what these records add to it."""
+        """What stands in the store, with what these records add to it, and keys that were used later."""
         cells = list(fold(records, zone).items())
+        used = last_used(records)
         where = [(b.cube.table(b.period, zone), b.begin, dims_text(values)) for (b, values), _ in cells]
+        standing = self._store.pick(org, [*where, *((*_LAST_USED, key) for key in used)])
         put = []
-        standing = self._store.pick(org, where)
-        for ((bucket, _), measures), place, body in zip(cells, where, standing, strict=True):
+        for ((bucket, _), measures), place, body in zip(cells, where, standing, strict=False):
             if body is not None:
                 add(measures, json.loads(body))
             text = json.dumps(measures, separators=(",", ":"))
             put.append(Sum(*place, text, bucket.end + self.keep.of(bucket.period)))
+        for (key, at), before in zip(used.items(), standing[len(where) :], strict=True):
+            if before is None or int(before) < at:
+                put.append(Sum(*_LAST_USED, key, str(at), FOREVER_MS))
         return put
 
 
