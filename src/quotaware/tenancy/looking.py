@@ -54,7 +54,7 @@ class Looking(Writes):
 
     def those(self, org: str, ids: Iterable[str]) -> Mapping[str, Node]:
         """The nodes of these ids that are there. Takes nothing: it is for who may know the ids already."""
-        _, docs = self._store.read(self._inside(org), tuple(ids))
+        _, docs = self._store.read(self._inside(org), tuple(filter(is_id, ids)))
         return {doc.id: from_doc(doc) for doc in docs if doc is not None and doc.kind in KINDS}
 
     def whereabouts(self) -> tuple[Node, ...]:
