@@ -94,18 +94,20 @@ def test_roles_that_are_given_at_once_are_all_held(api: Api) -> None:
 
 def test_a_change_from_an_old_revision_is_refused_and_changes_nothing(api: Api, team: str) -> None:
     first = api("POST", "/members", {"name": "ann"}).headers["etag"]
-    api.ok("PATCH", "/members/ann", {"email": "ann@example.com"}, headers={"if-match": first})
+    held = [{"role": "viewer", "node": team}]
+    changed = {"email": "ann@example.com", "roles": held}
+    api.ok("PATCH", "/members/ann", changed, headers={"if-match": first})
     for method, path, body in (
         ("PATCH", "/members/ann", {"name": "anna"}),
         ("DELETE", "/members/ann", None),
         ("DELETE", f"/members/ann/roles/viewer?node={team}", None),
-        ("POST", "/members/ann/roles", {"role": "viewer", "node": team}),
+        ("POST", "/members/ann/roles", {"role": "developer", "node": team}),
         ("POST", "/members/ann/disable", None),
     ):
         refused = api.error(method, path, body, headers={"if-match": first})
         assert (refused["status"], refused["code"]) == (412, "changed_meanwhile")
     member = api.ok("GET", "/members/ann")
-    assert (member["enabled"], member["roles"], member["email"]) == (True, [], "ann@example.com")
+    assert (member["enabled"], member["roles"], member["email"]) == (True, held, "ann@example.com")
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,7 @@ def _put(ask: Ask, parent: str) -> ProjectAnswer | Again:
         known = ask.tenancy.child(ask.org, "project", parent, ask.body.name)
         if known is None:
             if ask.expect is not None:
+                ask.actor.require("quota:manage", ask.tenancy.above(ask.org, parent).values())
                 raise PreconditionFailed(f"There is no project named '{ask.body.name}' that could be changed")
             try:
                 return told(ask, ask.tenancy.create_project(parent, org=ask.org, **made(ask.body)))

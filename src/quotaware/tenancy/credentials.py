@@ -20,7 +20,7 @@ from .documents import from_doc
 from .keys import new_id
 from .narrowing import narrower
 from .nodes import Node, Path, fields_of
-from .tree import Revise, Tree, check_expected
+from .tree import Revise, Tree
 from .writes import Edit
 
 MAX_GRACE_MS = 30 * 86_400_000
@@ -131,7 +131,6 @@ class Credentials(Tree):
         def draft() -> Edit:
             path = self._key_path(org, id)
             old = path.nodes[0]
-            check_expected(old, expect)
             now = self._clock()
             if old.revoked or (old.expires_at is not None and old.expires_at <= now):
                 raise AlreadyExists(f"Key '{id}' does not work any more; make another one", code="revoked")
@@ -156,7 +155,7 @@ class Credentials(Tree):
 
         secret = keys.make(_key_kind(self._key_path(org, id).nodes[1]))
         digest = keys.digest(secret)
-        edit = self._commit(org, "key.rotate", id, draft)
+        edit = self._commit(org, "key.rotate", id, draft, expect)
         (made,) = (thing for thing in edit.after if isinstance(thing, Node) and thing.id == chosen)
         self._link(digest, org, made.id)
         return NewKey(made, secret)
@@ -167,11 +166,10 @@ class Credentials(Tree):
         def draft() -> Edit:
             path = self._key_path(org, id)
             old = path.nodes[0]
-            check_expected(old, expect)
             self._actor.require("api_key:delete", path.ids[1:])
             return Edit("key.revoke", path.rev, (old,), (replace(old, revoked=True),))
 
-        return self._made(self._commit(org, "key.revoke", id, draft))
+        return self._made(self._commit(org, "key.revoke", id, draft, expect))
 
     def lineage(self, org: str, id: str) -> tuple[Node, ...]:
         """The key with those that it took the place of, and that took its: they have one spend and one history."""

@@ -21,7 +21,7 @@ from .keys import is_id, new_id
 from .looking import check_page
 from .nodes import Path
 from .people import Group, Holding, Member, Role, predefined
-from .tree import Tree, check_expected
+from .tree import Tree
 from .writes import Edit, taken
 
 T = TypeVar("T", Member, Role, Group)
@@ -102,25 +102,23 @@ class Membership(Tree):
     def _alter(self, org: str, id: str, expect: int | None, change: Callable[[Member], Member]) -> Member:
         def draft() -> Edit:
             rev, old = self._read(Member, "member", org, id)
-            check_expected(old, expect)
             new = change(old)
             self._may_give(org, old, new)
             if new.name != old.name:
                 self._check_name(org, new)
             return Edit("member.update", rev, (old,), (new,))
 
-        return self._one(Member, self._commit(org, "member.update", id, draft))
+        return self._one(Member, self._commit(org, "member.update", id, draft, expect))
 
     def delete_member(self, org: str, id: str, *, expect: int | None = None) -> None:
         """Takes org:manage on the organization."""
 
         def draft() -> Edit:
             rev, old = self._read(Member, "member", org, id)
-            check_expected(old, expect)
             self._require("org:manage", self._path(org, org))
             return Edit("member.delete", rev, (old,))
 
-        self._commit(org, "member.delete", id, draft)
+        self._commit(org, "member.delete", id, draft, expect)
 
     def member(self, org: str, name_or_id: str) -> Member:
         """The member with this id or name. Takes org:manage, except for oneself."""
@@ -191,7 +189,6 @@ class Membership(Tree):
 
         def draft() -> Edit:
             rev, old = self._read(Group, "group", org, id)
-            check_expected(old, expect)
             self._require("org:manage", self._path(org, old.parent))
             new = replace(old, **changes)
             if set(new.roles) - set(old.roles):
@@ -200,20 +197,19 @@ class Membership(Tree):
                 self._check_name(org, new)
             return Edit("group.update", rev, (old,), (new,))
 
-        return self._one(Group, self._commit(org, "group.update", id, draft))
+        return self._one(Group, self._commit(org, "group.update", id, draft, expect))
 
     def delete_group(self, org: str, id: str, *, expect: int | None = None) -> None:
         """The members are in it no more."""
 
         def draft() -> Edit:
             rev, old = self._read(Group, "group", org, id)
-            check_expected(old, expect)
             self._require("org:manage", self._path(org, old.parent))
             bereft = self._bereft(org, {id})
             before: tuple[Thing, ...] = (old, *(member for member, _ in bereft))
             return Edit("group.delete", rev, before, tuple(member for _, member in bereft))
 
-        self._commit(org, "group.delete", id, draft)
+        self._commit(org, "group.delete", id, draft, expect)
 
     def group(self, org: str, name_or_id: str) -> Group:
         """The group with this id, or the only one with this name. Takes org:manage at its node."""
@@ -262,21 +258,19 @@ class Membership(Tree):
 
         def draft() -> Edit:
             rev, old = self._read(Role, "role", org, id)
-            check_expected(old, expect)
             new = replace(old, **changes)
             self._may_grant(org, old, new)
             if new.name != old.name:
                 self._check_name(org, new)
             return Edit("role.update", rev, (old,), (new,))
 
-        return self._one(Role, self._commit(org, "role.update", id, draft))
+        return self._one(Role, self._commit(org, "role.update", id, draft, expect))
 
     def delete_role(self, org: str, id: str, *, expect: int | None = None) -> None:
         """AlreadyExists with code `in_use` while somebody holds it."""
 
         def draft() -> Edit:
             rev, old = self._read(Role, "role", org, id)
-            check_expected(old, expect)
             self._require("org:manage", self._path(org, org))
             members = [as_a(Member, doc) for doc in self._all(org, "member", "")]
             groups = [as_a(Group, doc) for doc in self._all(org, "group", "")]
@@ -286,7 +280,7 @@ class Membership(Tree):
                 raise AlreadyExists(f"'{holders[0]}' holds it", code="in_use")
             return Edit("role.delete", rev, (old,))
 
-        self._commit(org, "role.delete", id, draft)
+        self._commit(org, "role.delete", id, draft, expect)
 
     def role(self, org: str, name_or_id: str) -> Role:
         """The custom role with this id or name. Takes org:manage somewhere."""

@@ -9,7 +9,7 @@ from ..core.terms import PriceRule
 from .directory import missing
 from .keys import id_of
 from .nodes import Node
-from .tree import Tree, check_expected
+from .tree import Tree
 from .writes import Edit
 
 
@@ -43,12 +43,11 @@ class Pricing(Tree):
             path = self._path(org, org)
             self._require("org:manage", path)
             old = path.organization
-            check_expected(old, expect)
             rules = change({price_id(rule): rule for rule in old.prices})
             new = replace(old, prices=tuple(rules.values()))
             return Edit("organization.prices", path.rev, (old,), (new,))
 
-        return self._made(self._commit(org, "organization.prices", org, draft))
+        return self._made(self._commit(org, "organization.prices", org, draft, expect))
 
 
 def price_id(rule: PriceRule) -> str:

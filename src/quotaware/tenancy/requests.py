@@ -21,7 +21,7 @@ from .keys import new_id
 from .looking import check_page
 from .nodes import Node, Path
 from .people import Request, State
-from .tree import Tree, check_expected, given_from
+from .tree import Tree, given_from
 from .writes import Edit
 
 MAX_PERIODS = 120
@@ -55,10 +55,9 @@ class Requests(Tree):
         def draft() -> Edit:
             path = self._path(org, id)
             self._actor.require("quota:override", given_from(path))
-            check_expected(path.nodes[0], expect)
             return self._allowed(path, self._raised(path, limit, amount, periods, skip, "override"))
 
-        return self._made(self._commit(org, "node.override", id, draft))
+        return self._made(self._commit(org, "node.override", id, draft, expect))
 
     def drop_overrides(
         self, org: str, id: str, limit: str, *, since: int | None = None, expect: int | None = None
@@ -71,7 +70,6 @@ class Requests(Tree):
             path = self._path(org, id)
             self._actor.require("quota:override", given_from(path))
             old = path.nodes[0]
-            check_expected(old, expect)
             left = tuple(
                 each for each in old.overrides if each.limit != limit or since not in (None, each.since)
             )
@@ -82,7 +80,7 @@ class Requests(Tree):
             new = replace(old, overrides=left)
             return self._allowed(path, self._edit(f"{old.kind}.override", path, new, {"overrides": left}))
 
-        return self._made(self._commit(org, "node.override", id, draft))
+        return self._made(self._commit(org, "node.override", id, draft, expect))
 
     def overrides(self, org: str, id: str) -> tuple[Node, tuple[Override, ...]]:
         """A node, and its overrides that are not over. Takes quota:read."""
@@ -138,7 +136,6 @@ class Requests(Tree):
 
         def draft() -> Edit:
             rev, request = self._read(Request, "request", org, request_id)
-            check_expected(request, expect)
             path = self._path(org, request.parent)
             path = replace(path, rev=min(rev, path.rev))
             self._actor.require("quota:override", given_from(path))
@@ -153,7 +150,7 @@ class Requests(Tree):
                 return edit
             return self._allowed(path, self._granted(path, decided, edit))
 
-        return self._request(self._commit(org, f"request.{verdict}", request_id, draft))
+        return self._request(self._commit(org, f"request.{verdict}", request_id, draft, expect))
 
     def request(self, org: str, id: str) -> Request:
         """A request. Takes quota:read at its node."""

@@ -195,7 +195,6 @@ class Tree(Looking):
         def draft() -> Edit:
             path, above = self._path(org, id), self._parent(org, parent)
             old, new_parent = path.nodes[0], above.nodes[0]
-            check_expected(old, expect)
             self._require("quota:manage", above)
             self._actor.require("org:manage", path.ids[1:])
             self._may_hand_on()
@@ -207,7 +206,7 @@ class Tree(Looking):
                 self._within_budget(above, (), (new,))
             return Edit("project.move", min(path.rev, above.rev), (old,), (new,))
 
-        return self._made(self._commit(org, "project.move", id, draft))
+        return self._made(self._commit(org, "project.move", id, draft, expect))
 
     def delete(self, org: str, id: str, *, expect: int | None = None) -> None:
         """Takes a node away, with its groups, its requests, its dead keys and all roles held at it; AlreadyExists with
@@ -218,7 +217,6 @@ class Tree(Looking):
         def draft() -> Edit:
             path = self._path(org, id)
             node = path.nodes[0]
-            check_expected(node, expect)
             self._may_delete(path)
             gone: list[Thing] = [node]
             for kind in (*KINDS, "group", "request"):
@@ -234,7 +232,7 @@ class Tree(Looking):
             before = (*gone, *(member for member, _ in bereft))
             return Edit(f"{node.kind}.delete", path.rev, before, tuple(member for _, member in bereft))
 
-        for thing in self._commit(org, "node.delete", id, draft).before:
+        for thing in self._commit(org, "node.delete", id, draft, expect).before:
             if isinstance(thing, Node) and thing.digest:
                 self._store.unlink(thing.digest)
                 self._directory.forget_key(thing.digest)
@@ -326,7 +324,6 @@ class Tree(Looking):
         def draft() -> Edit:
             path = self._path(org, id)
             old = path.nodes[0]
-            check_expected(old, expect)
             changes = changed(old)
             _check_kind(old, changes)
             new = self._changed(path, changes)
@@ -338,7 +335,7 @@ class Tree(Looking):
                 self._above_children(path, old, new)
             return self._edit(f"{old.kind}.update", path, new, changes)
 
-        return self._made(self._commit(org, "node.update", id, draft))
+        return self._made(self._commit(org, "node.update", id, draft, expect))
 
     def _changed(self, path: Path, changes: Mapping[str, Any]) -> Node:
         """The node with the changes, if the actor may make them."""
@@ -400,13 +397,3 @@ def _check_kind(node: Node, changes: Iterable[str]) -> None:
         kinds = _CHANGEABLE.get(name, ())
         if kinds and node.kind not in kinds:
             raise ConfigurationError(name, f"is said of a {kinds[0]} only, not of a {node.kind}")
-
-
-def check_expected(thing: Thing, expect: int | None) -> None:
-    """Raises AlreadyExists with code `changed_meanwhile` where a thing is not at the revision that was expected."""
-    if expect is not None and thing.rev != expect:
-        raise AlreadyExists(
-            "It was changed meanwhile; read it again",
-            code="changed_meanwhile",
-            fields={"revision": thing.rev},
-        )

@@ -71,9 +71,14 @@ class Writes:
         other._actor = actor
         return other
 
-    def _commit(self, org: str, what: str, on: str, draft: Callable[[], Edit]) -> Edit:
+    def _commit(
+        self, org: str, what: str, on: str, draft: Callable[[], Edit], expect: int | None = None
+    ) -> Edit:
         """Reads, decides and writes until no other writer came between; answers what was done. `what` and `on` tell of
         an attempt that is refused: what was to be done, and on which thing.
+
+        expect   the revision that this thing must be at; looked at last, so that only who may do it learns of it (RFC
+                 9110, 13.2.1). AlreadyExists with code `changed_meanwhile` where it is at another
         """
         self._inside(org)
         for tries in range(TRIES):
@@ -90,6 +95,8 @@ class Writes:
                 raise
             if self._actor is not actor:  # another thread does something as the same actor
                 continue
+            if expect is not None:
+                _check_expected(edit, on, expect)
             if edit.before == edit.after:
                 return edit
             changed = {thing.id for thing in (*edit.before, *edit.after)}
@@ -206,6 +213,14 @@ class Writes:
         others = self._store.children(org, kind, thing.parent, thing.name, "", 1)
         if others and others[0].id != thing.id:
             raise taken("name", f"There is a {kind} named '{thing.name}' already")
+
+
+def _check_expected(edit: Edit, on: str, expect: int) -> None:
+    (rev,) = (thing.rev for thing in edit.before if thing.id == on)
+    if rev != expect:
+        raise AlreadyExists(
+            "It was changed meanwhile; read it again", code="changed_meanwhile", fields={"revision": rev}
+        )
 
 
 def taken(field: str, message: str) -> AlreadyExists:
