@@ -170,6 +170,11 @@ def test_a_path_that_is_not_there_and_a_method_that_it_does_not_take(things: Api
         ({"name": "a", "at": "yesterday"}, ["at"]),
         ({"name": "a", "at": "2026-12-23T09:15:00"}, ["at"]),
         ({"name": "a", "at": 5}, ["at"]),
+        ({"name": "a", "at": "20261223T091500Z"}, ["at"]),
+        ({"name": "a", "at": "2026-W52-3T09:15:00Z"}, ["at"]),
+        ({"name": "a", "at": "2026-02-30T09:15:00Z"}, ["at"]),
+        ({"name": "a", "at": "1969-12-31T23:59:59Z"}, ["at"]),
+        ({"name": "a", "at": "9999-12-31T23:59:59-12:00"}, ["at"]),
         ({"name": "a", "tags": ["x", 5]}, ["tags[1]"]),
         ({"name": "a", "id": "mine", "__proto__": {}}, ["id", "__proto__"]),
     ],
@@ -229,6 +234,8 @@ def test_money_and_times_cross_the_wire_exactly(things: Api) -> None:
     answered = things.ok("POST", "/things", sent)
     assert answered["cost_usd"] == 1e-9
     assert answered["at"] == "2026-12-23T09:15:00.123Z"
+    for at in ("1970-01-01t00:00:00z", "9999-12-31T23:59:59.999Z"):
+        assert things.ok("POST", "/things", {"name": "a", "at": at})["at"] == at.upper()
 
 
 def test_queries_are_read_by_their_types(things: Api) -> None:

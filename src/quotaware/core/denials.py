@@ -7,7 +7,7 @@ the way, the one that frees last gives type and figures, and all stand in `limit
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from ..errors import ApiError, PermissionDenied, QuotaExceeded, RateLimitExceeded
@@ -19,6 +19,8 @@ from .steps import Over
 
 HELD_RETRY_S = 1
 """What is told to wait where only calls under way are in the way: nobody knows when they end."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
 RETRY_MAX_S = 86_400
 """A longer wait is told as `reset_date` only, never as a `Retry-After` that a client would sleep through."""
 
@@ -56,7 +58,7 @@ class InTheWay(NamedTuple):
 
 def iso(ms: int) -> str:
     """RFC 3339 in UTC with a Z; milliseconds only where there are any."""
-    text = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    text = (_EPOCH + ms * _MS).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return text.replace(".000Z", "Z")
 
 
