@@ -40,6 +40,8 @@ RELOADS = 3
 POLL_S = (0.005, 0.025)
 """How often the oldest waiter asks a store that other processes use too, seconds."""
 POLL_ALONE_S = 0.1
+NOWHERE = Path("", 0, ())
+"""Where a caller is of whom nothing is known."""
 PROBE = MAX_AMOUNT // 2
 """What is asked for to hear of the cap of a counter: more than is ever left of one."""
 
@@ -70,7 +72,7 @@ class Attempt:
         self, engine: Engine, call: Call, binding: Binding, may_wait: bool, *, dry: bool = False
     ) -> None:
         self.dry = dry
-        self.path = Path("", 0, ())
+        self.path = NOWHERE
         self.policy: Policy | None = None
         self.price: Price | None = None
         self.bound: Bound | None = None
