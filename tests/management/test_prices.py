@@ -289,6 +289,7 @@ def test_a_call_under_way_is_charged_what_it_was_made_at(api: Api, host: Host, k
 def test_what_nobody_priced_goes_once_it_is_priced(api: Api, host: Host, key: str) -> None:
     refused = host.refused(key, 10, "brand-new")
     assert (refused["status"], refused["code"]) == (403, "price_unknown")
+    assert "POST /prices" in refused["message"]
     api.ok("POST", "/prices", {"model": "brand-*", "input": 0, "output": 500})
     assert host.goes(key, 10, "brand-new")
     assert costs(api) == [0.005]

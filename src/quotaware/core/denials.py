@@ -180,6 +180,7 @@ def unpriced(call: Call) -> PermissionDenied:
     else:
         message = (
             f"No price is known for model '{call.model}', and a cost limit bears on the call. Add one: "
-            "Quota(prices={'<model>': {'input': <USD per million tokens>, 'output': …}}), or set unknown_model"
+            "Quota(prices={'<model>': {'input': <USD per million tokens>, 'output': …}}), POST /prices of the "
+            "management API, or set unknown_model"
         )
     return PermissionDenied(message, code="price_unknown")
