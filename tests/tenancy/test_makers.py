@@ -141,3 +141,13 @@ def test_who_made_it_stays_when_it_is_read_changed_and_rotated(house):
     assert path.ids == (rotated.id, "proj_one", "team_one", ORG)
     assert maker.node.id in path.deps
     assert house.directory.load(ORG, rotated.id).makers == path.makers
+
+
+def test_a_maker_without_limits_any_more_goes_and_binds_nothing(house, quota):
+    maker = limited(house, ["3 requests/minute"])
+    child = house.as_key(maker.node.id).create_key("proj_one")
+    assert admitted(quota, child.secret, rounds=1) == 1
+    house.host.update(ORG, maker.node.id, limits=[])
+    house.host.delete(ORG, maker.node.id)
+    assert house.directory.load(ORG, child.node.id).makers == ()
+    assert admitted(quota, child.secret, rounds=5) == 2  # its own three

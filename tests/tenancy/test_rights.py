@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 
@@ -16,9 +19,12 @@ from quotaware.errors import (
     PermissionDenied,
 )
 from quotaware.stores.memory import MemoryStore
+from quotaware.tenancy.access import of_key
+from quotaware.tenancy.directory import Directory
 from quotaware.tenancy.service import Tenancy
 from quotaware.testing.clocks import FakeClock
 
+from .conftest import Opens
 from .people import ORG, House
 
 Attempt = Callable[[Tenancy], object]
@@ -505,3 +511,35 @@ def test_two_admins_who_remove_each_other_leave_one(house):
     with pytest.raises(NotFound):
         two.delete_member(ORG, ann)
     assert house.host.member(ORG, "ann")
+
+
+@pytest.mark.parametrize("kind", ["members", "keys"])
+def test_admins_who_remove_one_another_at_once_leave_one(opens: Opens, clock: FakeClock, kind: str):
+    """Each as in a process of its own."""
+    house = House(opens(), clock)
+    names = [f"a{number}" for number in range(4)]
+    for name in names:
+        if kind == "members":
+            house.member(name, ("org_admin", ORG))
+        else:
+            house.host.create_key(ORG, permissions=["org:manage"], id=name)
+    start = Barrier(len(names))
+
+    def remove_the_others(name: str) -> None:
+        store = opens()
+        tenancy = Tenancy(store, Directory(store, clock), clock)
+        found = tenancy.acting(ORG, name) if kind == "members" else of_key(house.directory.load(ORG, name))
+        who = tenancy.by(found)
+        start.wait()
+        for other in names:
+            with contextlib.suppress(ApiError):
+                if kind == "keys":
+                    who.revoke_key(ORG, other)
+                else:
+                    who.update_member(ORG, tenancy.member(ORG, other).id, roles=[])
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(remove_the_others, names))
+    left = [key for key in house.host.list(ORG, "key") if not key.revoked]
+    left += [member for member in house.host.members(ORG) if member.roles]
+    assert len(left) == 1
