@@ -281,6 +281,9 @@ def test_a_post_that_is_sent_again_is_done_once(things: Api) -> None:
     assert again.json() == {**first.json(), "secret": None}  # a secret is shown once
     other = things.error("POST", "/things", {"name": "b"}, headers=headers)
     assert (other["status"], other["code"]) == (422, "idempotency_key_reused")
+    for seen in ("*", ""):
+        from_another = things.error("POST", "/things", {"name": "a"}, headers={**headers, "if-match": seen})
+        assert from_another["code"] == "idempotency_key_reused"
     rival = things("POST", "/things", {"name": "a"}, key=things.rival_admin, headers=headers)
     assert rival.json()["number"] != first.json()["number"]  # somebody else's key is another one
     things.clock.advance(24 * 3_600_000 + 1)

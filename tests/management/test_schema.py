@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -63,7 +66,7 @@ JUDGED = [
 # A body may be of its schema and yet ask for what cannot be (422): a time zone that there is not, a sum over a budget.
 CONFIG = """
 [phases.coverage]
-enabled = false
+{bounds}
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "401", "403", "404", "409", "412", "422"]
 [checks.negative_data_rejection]
@@ -85,7 +88,7 @@ def _below(route: Route) -> set[str]:
 class Described:
     """The document of a house, in whose paths what it has stands too, with the house behind it."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, bounds: str = "enabled = false") -> None:
         self.house = house
         ids = house.places["own"].ids
         found = json.loads(json.dumps(document(ROUTES, EXAMPLES)))
@@ -99,7 +102,7 @@ class Described:
             for parameter in found["paths"][route.path][route.method.lower()]["parameters"]:
                 if parameter.get("in") == "path" and (id := there[parameter["name"]]):
                     parameter["schema"] = {"anyOf": [{"enum": [id]}, parameter["schema"]]}
-        self.schema = schema(house.app, found, str(house.admins[OWN].secret))
+        self.schema = schema(house.app, found, str(house.admins[OWN].secret), bounds)
 
     def __getitem__(self, route: Route) -> Any:
         return self.schema[route.path][route.method]
@@ -118,9 +121,10 @@ def described(of_a_house: Described) -> Iterator[Described]:
     of_a_house.house.undo()
 
 
-def schema(app: Any, document: Any, key: str) -> Any:
+def schema(app: Any, document: Any, key: str, bounds: str = "enabled = false") -> Any:
     """The document, with this app behind it and this key before it."""
-    found = schemathesis.openapi.from_dict(document, config=SchemathesisConfig.from_str(CONFIG))
+    config = SchemathesisConfig.from_str(CONFIG.format(bounds=bounds))
+    found = schemathesis.openapi.from_dict(document, config=config)
     found.app = app
 
     @found.auth()
@@ -160,6 +164,21 @@ def test_every_answer_is_one_that_the_document_tells_of(
     described: Described, route: Route, examples: int
 ) -> None:
     judge(described[route], examples)
+
+
+@pytest.mark.slow
+def test_every_bound_is_one_from_both_sides() -> None:
+    alone = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", "--tb=short"]
+    done = subprocess.run(
+        [*alone, "tests/management/boundaries.py"],
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-2000:]
+    assert f"{len(ROUTES)} passed" in done.stdout
 
 
 @pytest.mark.parametrize(("route", "example"), CASES, ids=CASE_IDS)

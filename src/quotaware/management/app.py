@@ -146,7 +146,8 @@ class Management:
         key = headers.get("idempotency-key")
         if route.method != "POST" or key is None:
             return _told(run())
-        content = b"\0".join((route.method.encode(), scope["path"].encode(), query_string, raw))
+        seen = json.dumps(headers.get("if-match")).encode()
+        content = b"\0".join((route.method.encode(), scope["path"].encode(), query_string, seen, raw))
         who = f"{actor.kind}/{actor.id}"
         found = repeats.claim(self._parts.store, actor.org, who, key, content)
         if isinstance(found, Reply):
