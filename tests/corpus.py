@@ -35,3 +35,12 @@ def exchanges(provider: str, ends: str | None = None) -> list[dict[str, Any]]:
 def wire_body(exchange: dict[str, Any]) -> bytes:
     """The answer's bytes as the fake provider serves them, before any compression."""
     return recorded_body(exchange)
+
+
+def expected_of(exchange: dict[str, Any]) -> tuple[str | None, dict[str, int] | None]:
+    """What the provider reported. For compactions the recordings say 0, which is not what the recorded answers do."""
+    usage = exchange["expected"]["usage"]
+    if urlsplit(exchange["url"]).path.endswith("/responses/compact"):
+        told = exchange["body"]["usage"]
+        usage = {**usage, "input": told["input_tokens"], "output": told["output_tokens"]}
+    return exchange["expected"]["model"], usage

@@ -1,8 +1,10 @@
-"""Everything recorded of OpenAI's chats and embeddings and of Anthropic's messages, replayed over real HTTP."""
+"""Everything recorded of OpenAI, of those who speak as it does, and of Anthropic's messages, replayed over HTTP."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,16 +20,19 @@ from quotaware import Quota
 from quotaware.testing import FakeProvider
 from quotaware.testing.recordings import is_stream
 from quotaware.usage import UsageRecord
-from tests.corpus import exchanges, needs_corpus, wire_body
+from tests.corpus import exchanges, expected_of, needs_corpus, wire_body
 from tests.outbound.wire import ON_ASYNCIO, Way, records
 from tests.support import AuditedStore
 
 pytestmark = [pytest.mark.anyio, needs_corpus]
 CHATS = exchanges("openai", "/chat/completions")
+RESPONSES = exchanges("openai", "/responses")
+COMPACTIONS = exchanges("openai", "/responses/compact")
 EMBEDDINGS = exchanges("openai", "/embeddings")
 MESSAGES = exchanges("anthropic", "/messages")
 COUNTS = exchanges("anthropic", "/messages/count_tokens")
-EVERY = [*CHATS, *EMBEDDINGS, *MESSAGES, *COUNTS]
+OTHERS = {name: exchanges(name) for name in ("azure", "deepseek", "groq", "huggingface", "openrouter")}
+EVERY = [*CHATS, *RESPONSES, *COMPACTIONS, *EMBEDDINGS, *MESSAGES, *COUNTS, *chain(*OTHERS.values())]
 COUNTED = ("input", "output", "cache_read", "cache_write", "reasoning")
 
 
@@ -52,20 +57,22 @@ def quota(books: AuditedStore) -> Iterator[Quota]:
 
 
 def test_the_whole_corpus_is_here() -> None:
-    assert [len(CHATS), len(EMBEDDINGS), len(MESSAGES), len(COUNTS)] == [124, 3, 177, 3]
+    assert [len(CHATS), len(RESPONSES), len(COMPACTIONS), len(EMBEDDINGS)] == [124, 173, 4, 3]
+    assert [len(MESSAGES), len(COUNTS)] == [177, 3]
+    assert [len(part) for part in OTHERS.values()] == [3, 9, 51, 14, 42]
 
 
 def as_expected(record: UsageRecord, exchange: dict[str, Any]) -> bool:
     """Whether the record says what the provider itself reported."""
-    expected = exchange["expected"]
+    model, usage = expected_of(exchange)
     if record.status != exchange["status"]:
         return False
-    if expected["usage"] is None:
+    if usage is None:
         return (
             record.cost == 0 if record.status >= 400 or exchange in COUNTS else record.quality == "estimated"
         )
     told = {name: getattr(record.usage, name) for name in COUNTED}
-    return (record.model, told, record.quality) == (expected["model"], expected["usage"], "exact")
+    return (record.model, told, record.quality) == (model or record.requested_model, usage, "exact")
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -78,6 +85,16 @@ async def test_every_exchange_is_recorded_with_what_the_provider_reported(
     await replayed(provider, quota, way, EVERY[part::4] if chunk is None else EVERY, chunk)
 
 
+def seen_by_the_app(exchange: dict[str, Any]) -> bytes:
+    """All that was sent, but for a usage chunk that the app did not ask for."""
+    asked = (exchange["request"].get("stream_options") or {}).get("include_usage")
+    body = wire_body(exchange)
+    if not is_stream(exchange) or asked or "messages" not in exchange["request"]:
+        return body
+    events = body.split(b"\n\n")
+    return b"\n\n".join(e for e in events if b'"choices":[]' not in e or b'"usage":{' not in e)
+
+
 async def replayed(
     provider: FakeProvider, quota: Quota, way: Way, part: list[dict[str, Any]], chunk: int | None
 ) -> None:
@@ -86,7 +103,7 @@ async def replayed(
     for exchange in part:
         url = f"{provider.url}/replay/{exchange['id']}{urlsplit(exchange['url']).path}"
         answer = await way.post(client, url, exchange["request"])
-        assert answer.content == wire_body(exchange), exchange["id"]
+        assert answer.content == seen_by_the_app(exchange), exchange["id"]
         assert answer.request.content == client.build_request("POST", url, json=exchange["request"]).content
     await way.close(client)
     left = records(quota)
@@ -107,7 +124,7 @@ async def test_streams_are_read_through_an_encoding(
 
 # the SDKs
 
-KNOWN = {"model", "messages", "stream", "input", "max_tokens", "encoding_format"}
+KNOWN = {"model", "messages", "stream", "input", "max_tokens", "encoding_format", "background"}
 
 
 def arguments(exchange: dict[str, Any]) -> dict[str, Any]:
@@ -116,6 +133,15 @@ def arguments(exchange: dict[str, Any]) -> dict[str, Any]:
     return {n: v for n, v in body.items() if n in KNOWN} | {
         "extra_body": {n: v for n, v in body.items() if n not in KNOWN}
     }
+
+
+def readable(exchange: dict[str, Any]) -> bool:
+    """Whether an SDK can read it: in one recorded stream an event is no JSON any more."""
+    events = wire_body(exchange).split(b"data: ")[1:] if is_stream(exchange) else []
+    try:
+        return all(event.startswith(b"[DONE]") or json.loads(event.split(b"\n\n")[0]) for event in events)
+    except ValueError:
+        return False
 
 
 def events_of(exchange: dict[str, Any]) -> int:
@@ -153,10 +179,12 @@ async def test_openais_sdk_reads_every_exchange(provider: FakeProvider, quota: Q
     """Half of them in each world."""
     http = (httpx.Client if sync else httpx.AsyncClient)(verify=False)
     client = (OpenAI if sync else AsyncOpenAI)(api_key="x", base_url=provider.url + "/v1", http_client=http)
-    part = [*CHATS, *EMBEDDINGS][sync::2]
+    part = [*CHATS, *filter(readable, RESPONSES), *EMBEDDINGS][sync::2]
     for exchange in part:
         there = client.with_options(base_url=f"{provider.url}/replay/{exchange['id']}/v1", max_retries=0)
         call = there.embeddings.create if exchange in EMBEDDINGS else there.chat.completions.create
+        if exchange in RESPONSES:
+            call = there.responses.create
         await played(exchange, call, openai.APIStatusError)
     http.close() if sync else await http.aclose()
     left = records(quota)

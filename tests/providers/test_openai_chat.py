@@ -425,3 +425,23 @@ def test_a_whole_event_keeps_its_object() -> None:
     """Without hiding the bytes are handed on themselves, not a copy."""
     event = said("a")
     assert CHAT.stream(hide=False).feed(event) is event
+
+
+@pytest.mark.parametrize(
+    ("model", "opaque"),
+    [
+        ("compound-beta", True),
+        ("groq/compound", True),
+        ("compounds", False),
+        ("sonar-pro", True),
+        ("perplexity/sonar", True),
+        ("gpt-4o-search-preview-2025-03-11", True),
+        ("gpt-5-search-api", True),
+        ("o3-deep-research", True),
+        ("openai/gpt-4.1:online", True),
+        ("gpt-4.1", False),
+        ("my-research", False),
+    ],
+)
+def test_a_model_that_searches_by_itself_is_opaque(model: str, opaque: bool) -> None:
+    assert OpenAIChat().read(None, {"model": model, "messages": []}).opaque is opaque

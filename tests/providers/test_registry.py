@@ -24,6 +24,12 @@ def found(host: str, path: str, **more: Any) -> tuple[str | None, str | None, st
     [
         ("api.openai.com", "/v1/chat/completions", ("openai", "openai.chat", "chat")),
         ("api.openai.com", "/v1/embeddings", ("openai", "openai.embeddings", "embeddings")),
+        ("api.openai.com", "/v1/responses", ("openai", "openai.responses", "responses")),
+        ("api.openai.com", "/v1/responses/compact", ("openai", "openai.compaction", "responses")),
+        ("api.deepseek.com", "/responses", ("deepseek", "openai.responses", "responses")),
+        ("acme.openai.azure.com", "/openai/v1/responses", ("azure", "openai.responses", "responses")),
+        ("openrouter.ai", "/api/v1/responses", ("openrouter", "openai.responses", "responses")),
+        ("127.0.0.1:8000", "/v1/responses", (None, "openai.responses", "responses")),
         ("api.anthropic.com", "/v1/messages", ("anthropic", "anthropic.messages", "chat")),
         (
             "api.anthropic.com",
@@ -150,6 +156,9 @@ def test_an_unknown_provider_for_a_host_is_refused_with_the_known_ones() -> None
         ("/chat/completions", {"model": "m", "messages": []}, True),
         ("/embeddings", {"model": "m", "input": "text"}, True),
         ("/embeddings", {"model": "m", "input": ["text"]}, True),
+        ("/responses", {"model": "m", "input": "hi"}, True),
+        ("/responses", {"model": "m", "input": []}, True),
+        ("/responses", {"model": "m", "answers": "hi"}, False),
         ("/messages", {"model": "m", "messages": []}, True),
         ("/messages", {"to": "bob", "messages": []}, False),
         ("/messages", {"model": "m", "text": "hi"}, False),
@@ -199,6 +208,7 @@ def test_every_provider_is_one_that_has_prices() -> None:
         ("deepseek", "deepseek"),
         ("mistral", "mistral"),
         ("voyage", "voyageai"),
+        ("azure", "azure"),
     ],
 )
 def test_the_recorded_exchanges_are_found(provider: str, name: str) -> None:

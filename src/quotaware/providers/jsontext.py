@@ -21,12 +21,17 @@ NAMING = frozenset({"model", "preset", *FALLBACKS})
 """Members by which a body says which model is asked for."""
 
 BEARING = NAMING | {
+    "background",
     "best_of",
     "input",
+    "instructions",
     "max_completion_tokens",
+    "max_output_tokens",
     "max_tokens",
     "messages",
     "n",
+    "previous_response_id",
+    "prompt",
     "stream",
     "stream_options",
     "thinking",

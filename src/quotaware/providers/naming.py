@@ -61,6 +61,8 @@ def read(
     named = body.get("model")
     if route.named is None and route.provider != "azure" and not body.keys() & _ELSEWHERE:
         asked = _taken_for(route.provider, named) if isinstance(named, str) else _Asked(())
+        if named is None and isinstance(body.get("prompt"), dict):
+            asked = _Asked((), "its stored prompt chooses the model: name a model")
         if len(asked.names) < 2 and not asked.unknown:
             return format.read(route.provider, body)
     else:

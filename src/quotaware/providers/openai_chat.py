@@ -18,6 +18,10 @@ from .text import Tally, decoded_size, delta_size, member, seen_tokens
 _CAPS = ("max_completion_tokens", "max_tokens")
 _OUTSIDE = ("web_search_options", "search_parameters", "plugins")  # bring in what the body does not show
 _OWN_TOOLS = (None, "function", "custom")  # run by the app; any other kind runs on the provider's side
+_SEARCHES = re.compile(
+    r"(?:^|/)(?:compound|sonar)(?![a-z0-9])|-search-(?:preview|api)|deep-research|:online(?![a-z0-9])"
+)
+"""Models that bring in of themselves what no body shows: Groq's systems, Perplexity's, those that search."""
 # Reasoning models of these refuse `max_tokens`; compatible servers often know nothing else.
 _NAMES_NEW_CAP = frozenset({"openai", "azure"})
 _NEW_CAP_ONLY = re.compile(r"(?:^|/)(?:gpt-[5-9]|o[1-9](?:-|$))")
@@ -90,7 +94,10 @@ class OpenAIChat:
             wide=tally.wide,
             parts=tally.parts,
             media=tally.media,
-            opaque=tally.opaque or any(body.get(name) for name in _OUTSIDE) or _runs_tools(body.get("tools")),
+            opaque=tally.opaque
+            or searches(model)
+            or any(body.get(name) for name in _OUTSIDE)
+            or _runs_tools(body.get("tools")),
             audio=tally.audio or body.get("audio") is not None,
             tools=tally.tools,
         )
@@ -123,6 +130,11 @@ class OpenAIChat:
         return openai_refusal(error)
 
 
+def searches(model: str) -> bool:
+    """Whether a model brings in of itself what no body shows."""
+    return _SEARCHES.search(model.lower()) is not None
+
+
 def openai_refusal(error: ApiError) -> dict[str, Any]:
     """An error as OpenAI's API writes it: the SDK reads `message`, `type`, `code` and `param` of it."""
     return {"error": {"param": None, **error.body()["error"]}}
@@ -135,34 +147,43 @@ def whole_answer(body: object, usage: Callable[[object], Usage | None]) -> Repor
 
 
 def chat_usage(usage: object) -> Usage | None:
-    """The tokens in a `usage` object, in OpenAI's names and those of compatible servers.
+    """The tokens in a `usage` object, in OpenAI's names and those of compatible servers; see `tokens_usage`."""
+    return tokens_usage(usage, "prompt", "completion")
+
+
+def tokens_usage(usage: object, sent: str, made: str) -> Usage | None:
+    """The tokens in a `usage` object that calls its two sides so: `prompt` and `completion`, or `input` and `output`.
 
     None where input and output are not both told, each by itself or by the total. Numbers are answered as
     they are reported, negative ones too.
     """
-    input_, output, total = (
-        count(member(usage, name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")
-    )
+    input_, output, total = (count(member(usage, f"{name}_tokens")) for name in (sent, made, "total"))
     if input_ is None and output is not None and total is not None:
         input_ = total - output
     if output is None and input_ is not None and total is not None:
         output = total - input_
     if input_ is None or output is None:
         return None
-    sent, made = member(usage, "prompt_tokens_details"), member(usage, "completion_tokens_details")
+    of_input, of_output = _details(usage, sent), _details(usage, made)
     return Usage(
         input=input_,
         output=output,
         cache_read=_first(
-            member(sent, "cached_tokens"),
+            member(of_input, "cached_tokens"),
             member(usage, "prompt_cache_hit_tokens"),
             member(usage, "cached_tokens"),
         ),
-        cache_write=_first(member(sent, "cache_write_tokens")),
-        reasoning=_first(member(made, "reasoning_tokens")),
-        audio_input=_first(member(sent, "audio_tokens")),
-        audio_output=_first(member(made, "audio_tokens")),
+        cache_write=_first(member(of_input, "cache_write_tokens")),
+        reasoning=_first(member(of_output, "reasoning_tokens")),
+        audio_input=_first(member(of_input, "audio_tokens")),
+        audio_output=_first(member(of_output, "audio_tokens")),
     )
+
+
+def _details(usage: object, side: str) -> Any:
+    """What a side's tokens are made of, under either of its names."""
+    told = member(usage, f"{side}_tokens_details")
+    return member(usage, f"{side}_token_details") if told is None else told
 
 
 _MODEL = re.compile(rb'"model"\s*:\s*"[^"]')
@@ -241,7 +262,7 @@ def _add_part(tally: Tally, part: object, model: str) -> None:
         read(tally, part.get(kind), model)
 
 
-def _add_image(tally: Tally, image: object, model: str) -> None:
+def add_image(tally: Tally, image: object, model: str) -> None:
     url = image if isinstance(image, str) else member(image, "url")
     if not isinstance(url, str) or not url.startswith("data:"):
         tally.opaque = True
@@ -251,7 +272,7 @@ def _add_image(tally: Tally, image: object, model: str) -> None:
     tally.media += low if member(image, "detail") == "low" else high
 
 
-def _add_audio(tally: Tally, audio: object, _: str) -> None:
+def add_audio(tally: Tally, audio: object, _: str) -> None:
     data, container = member(audio, "data"), member(audio, "format")
     tally.audio = True
     if not isinstance(data, str) or not isinstance(container, str):
@@ -261,7 +282,7 @@ def _add_audio(tally: Tally, audio: object, _: str) -> None:
     tally.media += decoded_size(data) // rate + 1
 
 
-def _add_file(tally: Tally, file: object, _: str) -> None:
+def add_file(tally: Tally, file: object, _: str) -> None:
     data = member(file, "file_data")
     tally.add_strings(member(file, "filename"))
     if isinstance(data, str) and not data.startswith(("http:", "https:")):
@@ -272,13 +293,13 @@ def _add_file(tally: Tally, file: object, _: str) -> None:
 
 def _add_document(tally: Tally, document: object, model: str) -> None:
     url = document if isinstance(document, str) else member(document, "url")
-    _add_file(tally, {"file_data": url}, model)
+    add_file(tally, {"file_data": url}, model)
 
 
 _TEXT_PARTS = ("text", "refusal", "thinking")
 _PARTS: dict[str, Callable[[Tally, object, str], None]] = {
-    "image_url": _add_image,
-    "input_audio": _add_audio,
-    "file": _add_file,
+    "image_url": add_image,
+    "input_audio": add_audio,
+    "file": add_file,
     "document_url": _add_document,
 }

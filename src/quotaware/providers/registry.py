@@ -18,6 +18,7 @@ from .anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from .base import Format, Route
 from .openai_chat import OpenAIChat
 from .openai_embeddings import OpenAIEmbeddings
+from .openai_responses import OpenAICompaction, OpenAIResponses
 
 NO_HOSTS: Mapping[str, str | None] = MappingProxyType({})
 """No host is decided otherwise than by the table."""
@@ -36,18 +37,20 @@ _CHAT = _Reads("/chat/completions", OpenAIChat(), "chat", "messages")
 # It answers 422 to `stream_options`, and reports usage in every stream.
 _MISTRAL_CHAT = _Reads("/chat/completions", OpenAIChat(asks=False), "chat", "messages")
 _EMBEDDINGS = _Reads("/embeddings", OpenAIEmbeddings(), "embeddings", "input", (str, list))
+_RESPONSES = _Reads("/responses", OpenAIResponses(), "responses", "input", (str, list))
+_COMPACTION = _Reads("/responses/compact", OpenAICompaction(), "responses", "input", (str, list))
 _INPUT_TOKENS = _Reads("/responses/input_tokens", None, "input_tokens", "input", free=True)
 _MESSAGES = _Reads("/messages", AnthropicMessages(), "chat", "messages")
 _COUNT_TOKENS = _Reads(
     "/messages/count_tokens", AnthropicCountTokens(), "count_tokens", "messages", (list,), True
 )
 
-_FORMATS = (_CHAT, _EMBEDDINGS, _MESSAGES, _COUNT_TOKENS)
+_FORMATS = (_CHAT, _EMBEDDINGS, _RESPONSES, _COMPACTION, _MESSAGES, _COUNT_TOKENS)
 _NEEDS = {reads.format.name: (reads.needs, reads.of) for reads in _FORMATS if reads.format}
 
-_OPENAI = (_CHAT, _EMBEDDINGS, _INPUT_TOKENS)
+_OPENAI = (_CHAT, _EMBEDDINGS, _RESPONSES, _COMPACTION, _INPUT_TOKENS)
 _ANTHROPIC = (_MESSAGES, _COUNT_TOKENS)
-_COMPATIBLE = (_CHAT, _EMBEDDINGS, _MESSAGES, _COUNT_TOKENS)
+_COMPATIBLE = (_CHAT, _EMBEDDINGS, _RESPONSES, _COMPACTION, _MESSAGES, _COUNT_TOKENS)
 
 # One host before many providers, each by the first segment of the path (`/together/v1/…`).
 _HUGGINGFACE = "router.huggingface.co"

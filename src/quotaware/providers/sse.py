@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from .base import Report
@@ -119,12 +120,14 @@ class EventReader:
     """The `StreamReader` of every format that streams server-sent events.
 
     With `hide`, an event waits for its blank line. Where lines end in CR alone it waits for one byte more.
+    Without it, an answer that has a method `rest` is given what an event is longer than `EVENT_MAX`, piece by piece.
     """
 
-    __slots__ = ("_answer", "_events", "_hide")
+    __slots__ = ("_answer", "_events", "_hide", "_rest")
 
     def __init__(self, answer: Answer, hide: bool) -> None:
         self._answer = answer
+        self._rest: Callable[[bytes], None] | None = getattr(answer, "rest", None)
         self._events = Splitter()
         self._hide = hide
 
@@ -137,6 +140,8 @@ class EventReader:
         for piece, readable in self._events.feed(data):
             if readable:
                 take(piece)
+            elif self._rest is not None:
+                self._rest(piece)
         return data
 
     def flush(self) -> bytes:

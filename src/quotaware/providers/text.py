@@ -72,11 +72,14 @@ def decoded_size(encoded: str) -> int:
     return (len(encoded) - encoded.find(",") - 1) * 3 // 4 + 1
 
 
-# The members of a delta that carry text. A value may be cut; an escape in it that is cut does not count yet.
+# A JSON string as far as it was seen: an escape in it that is cut does not count yet.
+_STRING = rb'\s*:\s*"((?:[^"\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+)'
+# The members of a delta that carry text.
 _TEXT = re.compile(
     rb'"(content|text|reasoning|reasoning_content|thinking|refusal|arguments|partial_json|transcript)"'
-    rb'\s*:\s*"((?:[^"\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+)'
+    + _STRING
 )
+_DELTA = re.compile(rb'"delta"' + _STRING)
 _ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
 
 
@@ -91,9 +94,18 @@ def delta_size(event: bytes) -> int:
         return 0
     sizes: dict[bytes, int] = {}
     for name, value in _TEXT.findall(event, start):
-        size = len(_ESCAPE.sub(b".", value) if b"\\" in value else value)
-        sizes[name] = sizes.get(name, 0) + size
+        sizes[name] = sizes.get(name, 0) + _unescaped(value)
     return max(sizes.values()) if sizes else 0
+
+
+def string_delta_size(event: bytes) -> int:
+    """The same of an event whose delta is a text itself."""
+    found = _DELTA.search(event)
+    return _unescaped(found[1]) if found else 0
+
+
+def _unescaped(value: bytes) -> int:
+    return len(_ESCAPE.sub(b".", value) if b"\\" in value else value)
 
 
 def seen_tokens(deltas: int, size: int) -> int:

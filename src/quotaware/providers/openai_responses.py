@@ -1,0 +1,224 @@
+"""OpenAI's responses, as JSON and as a stream, their compaction, and the compatible servers that speak the same.
+
+An answer made in the background reports its usage only later, where it is asked for by its id.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.bounds import Call
+from ..core.usage import Usage
+from ..errors import ApiError
+from . import jsontext
+from .base import Report, StreamReader, Unreadable
+from .openai_chat import add_audio, add_file, add_image, openai_refusal, searches, tokens_usage
+from .sse import EventReader, message
+from .text import Tally, member, seen_tokens, string_delta_size
+
+_HELD = ("previous_response_id", "conversation", "prompt")
+"""Members that bring in what the server keeps."""
+_OWN_TOOLS = (None, "apply_patch", "custom", "function", "local_shell", "namespace", "tool_search")
+"""Tools that the app runs, or that only choose among those which the body describes."""
+_FINAL = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
+_TAIL = 65_536
+"""Bytes at the end of an event too long to be read whole in which its usage is looked for."""
+_USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
+_NO_TEXT = re.compile(rb'"type"\s*:\s*"response\.(?:audio|output_audio)\.delta"')
+
+
+class OpenAIResponses:
+    """`openai.responses`: POST …/responses."""
+
+    name = "openai.responses"
+    operation = "responses"
+
+    def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
+        """See `Format.read`."""
+        model = jsontext.model_name(body)
+        tally = _tally(body, model)
+        return Call(
+            provider=provider,
+            operation=self.operation,
+            model=model,
+            stream=jsontext.flag(body, "stream"),
+            cap=jsontext.whole(body, "max_output_tokens"),
+            text=tally.text,
+            wide=tally.wide,
+            parts=tally.parts,
+            media=tally.media,
+            opaque=tally.opaque,
+            audio=tally.audio,
+            tools=tally.tools,
+        )
+
+    def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
+        """See `Format.cap`."""
+        named = jsontext.whole(body, "max_output_tokens")
+        return {"max_output_tokens": tokens if named is None else min(named, tokens)}
+
+    def ask_usage(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Format.ask_usage`: every stream reports it."""
+        return {}
+
+    def answer(self, body: object) -> Report:
+        """See `Format.answer`."""
+        return _report(body)
+
+    def stream(self, hide: bool) -> StreamReader:
+        """See `Format.stream`; no event is ever there for us alone."""
+        return EventReader(_ResponseAnswer(), hide=False)
+
+    def refusal(self, error: ApiError) -> dict[str, Any]:
+        """See `Format.refusal`."""
+        return openai_refusal(error)
+
+
+class OpenAICompaction(OpenAIResponses):
+    """`openai.compaction`: POST …/responses/compact, which makes a long history shorter. It takes no cap."""
+
+    name = "openai.compaction"
+
+    def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
+        """See `Format.cap`: there is no member that would cap it."""
+        return {}
+
+
+def _tally(body: Mapping[str, Any], model: str) -> Tally:
+    given = body.get("input")
+    if given is not None and not isinstance(given, str | list):
+        raise Unreadable("input: a text or a list is required")
+    tally = Tally()
+    for entry in given if isinstance(given, list) else [given]:
+        tally.parts += 1
+        _add_item(tally, entry, model)
+    if body.get("instructions") is not None:
+        tally.parts += 1
+        tally.add_strings(body["instructions"])
+    _add_tools(tally, body.get("tools"))
+    if body.get("text") is not None:
+        tally.add_json(body["text"])
+    prompt = body.get("prompt")
+    if prompt is not None:
+        _add_item(tally, member(prompt, "variables"), model)
+    held = any(body.get(name) is not None for name in _HELD)
+    tally.opaque = tally.opaque or held or searches(model)
+    return tally
+
+
+def _add_item(tally: Tally, item: object, model: str) -> None:
+    """Adds an item of the input, whatever is nested in it."""
+    waiting = [item]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            tally.parts += len(value)
+            waiting.extend(value)
+        elif isinstance(value, dict):
+            kind = value.get("type")
+            read = _MEDIA.get(kind) if isinstance(kind, str) else None
+            if read is not None:
+                read(tally, value, model)
+                continue
+            tally.opaque = tally.opaque or kind == "item_reference"
+            _add_tools(tally, value.get("tools"))
+            waiting.extend(held for name, held in value.items() if name != "tools")
+        else:
+            tally.add_strings(value)
+
+
+def _add_tools(tally: Tally, tools: object) -> None:
+    if isinstance(tools, list):
+        tally.add_tools(tools)
+        tally.opaque = tally.opaque or any(member(tool, "type") not in _OWN_TOOLS for tool in tools)
+
+
+def _add_image_part(tally: Tally, part: Mapping[str, Any], model: str) -> None:
+    add_image(tally, {"url": part.get("image_url"), "detail": part.get("detail")}, model)
+
+
+def _add_made_image(tally: Tally, item: Mapping[str, Any], model: str) -> None:
+    """An image of an earlier answer: its data, or the id under which the server keeps it."""
+    data = item.get("result")
+    add_image(tally, {"url": f"data:,{data[:1]}" if isinstance(data, str) else None}, model)
+
+
+def _add_audio_part(tally: Tally, part: Mapping[str, Any], model: str) -> None:
+    add_audio(tally, part.get("input_audio"), model)
+
+
+_MEDIA: dict[str, Callable[[Tally, Mapping[str, Any], str], None]] = {
+    "computer_screenshot": _add_image_part,
+    "image_generation_call": _add_made_image,
+    "input_audio": _add_audio_part,
+    "input_file": add_file,
+    "input_image": _add_image_part,
+}
+
+
+def responses_usage(usage: object) -> Usage | None:
+    """The tokens in a `usage` object of a response; None where input and output are not both told."""
+    return tokens_usage(usage, "input", "output") or tokens_usage(usage, "prompt", "completion")
+
+
+def _report(response: object) -> Report:
+    """What a response says of itself, as it stands."""
+    model, usage = member(response, "model"), responses_usage(member(response, "usage"))
+    return Report(model if isinstance(model, str) and model else None, usage, done=True)
+
+
+@dataclass(slots=True)
+class _ResponseAnswer:
+    """A streamed response. It is done at the event that ends it, which carries the whole of it, usage included."""
+
+    model: str | None = None
+    usage: Usage | None = None
+    deltas: int = 0
+    size: int = 0
+    done: bool = False
+    tail: bytes = b""
+
+    def take(self, event: bytes) -> bool:
+        """See `sse.Answer.take`; no event is ours. Text in an event has its quotes escaped, so what stands in plain
+        ones is a member.
+        """
+        if b'"response"' in event:
+            self._take_response(event)
+        elif b'"delta"' in event and (size := string_delta_size(event)):
+            self.deltas += 1
+            self.size += 0 if _NO_TEXT.search(event) else size
+        return False
+
+    def rest(self, piece: bytes) -> None:
+        """See `EventReader`: what comes of an event after as much as can be read of it."""
+        self.tail = (self.tail + piece)[-_TAIL:]
+
+    def report(self) -> Report:
+        """See `sse.Answer.report`."""
+        usage = self.usage or (_usage_at_the_end(self.tail) if self.tail else None)
+        seen = seen_tokens(self.deltas, self.size)
+        return Report(self.model, usage, seen, self.done or usage is not None)
+
+    def _take_response(self, event: bytes) -> None:
+        read = message(event)
+        said = _report(read.get("response"))
+        self.model = said.model or self.model
+        self.usage = said.usage or (None if read else _usage_at_the_end(event)) or self.usage
+        self.done = self.done or read.get("type") in _FINAL or self.usage is not None
+
+
+def _usage_at_the_end(tail: bytes) -> Usage | None:
+    """The last usage in the end of a response that cannot be read whole: it is too long, or no JSON."""
+    tail = tail[-_TAIL:]
+    for found in reversed(list(_USAGE.finditer(tail))):
+        try:
+            usage, _ = json.JSONDecoder().raw_decode(tail[found.end() :].decode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            continue
+        if (told := responses_usage(usage)) is not None:
+            return told
+    return None
