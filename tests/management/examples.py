@@ -100,6 +100,12 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
             at="project",
             also=(("chat:create", "project"),),
         ),
+        Example(  # the limited right is one in projects
+            {"name": "fresh", "team_id": "{team}", "permissions": ["chat:create"]},
+            at="team",
+            takes="api_key:create",
+            also=(("chat:create", "team"),),
+        ),
     ),
     "GET /api-keys/{id}": (Example(),),
     "PUT /api-keys/{id}": (

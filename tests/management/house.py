@@ -77,6 +77,7 @@ DEVELOPER = (
     "models:list",
 )
 VIEWER = ("quota:read:summary", "analytics:read:aggregate")
+SOME_KEYS = ("api_key:create:limited", "chat:create")
 CUSTOM = ("quota:manage", "api_key:delete", "team:delete")
 
 
@@ -216,6 +217,10 @@ class House:
             "key that makes keys": Who(
                 ((project, ("api_key:create", "chat:create")),),
                 key(project, "api_key:create", "chat:create").secret,
+            ),
+            "key that makes some keys": Who(
+                ((team, SOME_KEYS),),
+                key(team, *SOME_KEYS).secret,
             ),
             "call-only key": Who(((project, ("chat:create",)),), key(project, "chat:create").secret),
             "disabled key": Who((), disabled.secret, refused=(403, "disabled")),
