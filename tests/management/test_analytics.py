@@ -20,7 +20,7 @@ from quotaware.core.money import to_usd
 from quotaware.tenancy import keys
 from quotaware.tenancy.access import of_key
 from quotaware.testing.clocks import FakeClock
-from tests.calls import CENT, a_call, a_quota, ask, let_go, refused, used
+from tests.calls import CENT, a_call, a_quota, ask, let_go, refused, spend, used
 from tests.management.conftest import Api
 
 HOUR = 3_600_000
@@ -324,6 +324,33 @@ def test_own_is_what_the_caller_made_or_is_and_its_projects(world: World) -> Non
     assert (refused["status"], refused["permission"]) == (403, "analytics:full")
     heir = api.tenancy.rotate_key(org, caller.node.id)
     assert api.ok("GET", f"/teams/{team}/analytics", key=heir.secret)["total_requests"] == 1
+
+
+def test_a_members_own_are_the_keys_that_he_made_and_the_projects_of_his_roles(clock: FakeClock) -> None:
+    who: dict[str, str] = {}
+    quota = a_quota(clock=clock, identify=lambda scope: who)
+    api = Api(quota, clock)
+    tenancy = api.tenancy
+    team = tenancy.create_team(api.org, "red").id
+    own, other = (tenancy.create_project(team, name).id for name in ("own", "other"))
+    tenancy.create_role(api.org, "maker", ["analytics:own", "api_key:create", "chat:create"])
+    tenancy.create_member(api.org, "ada", roles=[("maker", team), ("developer", own)])
+    who |= {"member": "ada", "organization": api.org}
+    made = api.client.post(
+        "/v1/api-keys/service", json={"project_id": "other", "permissions": ["chat:create"]}
+    )
+    for identity, cents in (
+        (Identity(own), 1),
+        (Identity(other), 2),
+        (Identity(None, None, {}, keys.digest(made.json()["key"])), 4),
+    ):
+        spend(quota, cents, identity)
+    told = api.client.get("/v1/teams/red/analytics").json()
+    assert (told["view"], told["total_requests"], told["total_cost_usd"]) == ("own", 2, 0.05)
+    assert list(told["by_key"]) == [made.json()["id"]]
+    assert {id: each["cost"] for id, each in told["by_project"].items()} == {own: 0.01, other: 0.04}
+    assert api.client.get(f"/v1/organizations/{api.org}/analytics").status_code == 403
+    quota.close()
 
 
 def test_a_key_of_a_project_owns_that_project(world: World) -> None:
