@@ -985,6 +985,12 @@ def test_what_was_left_of_the_period_before_is_added(books):
     assert books.reserve(books.new(), monthly(10, 1), 2).verdict == "done"
 
 
+def test_a_period_that_was_never_moved_leaves_what_it_is_said_to(books):
+    now = plan((Counter("cost@1", 10, carry="cost@0", idle=7), COST))
+    assert books.reserve(books.new(), now, 18).verdict == "denied"
+    assert books.reserve(books.new(), now, 17).verdict == "done"
+
+
 def test_what_went_over_is_not_taken_from_the_next_period(books):
     first = books.new()
     books.reserve(first, monthly(10, 0), 10)

@@ -233,8 +233,9 @@ def _lines(doc: Doc, now: int) -> list[tuple[Counter, int]]:
     fixed: dict[str, int] = {"since": start, "until": start + WEEK, "keep": start + 3 * WEEK}
     marks = (Mark("half", 10 * size), Mark("all", 20 * size, doc.id if doc.id.startswith("key") else None))
     carry = f"{doc.id}/week@{start - WEEK}" if doc.id == "team" else None
+    idle = 5 * size if carry else 0
     return [
-        (Counter(f"{doc.id}/week@{start}", 30 * size, marks=marks, carry=carry, **fixed), COST),
+        (Counter(f"{doc.id}/week@{start}", 30 * size, marks=marks, carry=carry, idle=idle, **fixed), COST),
         (Counter(f"{doc.id}/life", 400 * size, watch=(40 * size, 90 * size)), COST),
         (Counter(f"{doc.id}/soft", 45, hard=False, span=5000), TOKENS),
         (Counter(f"{doc.id}/tokens", 60, span=1000, marks=(Mark("hot", 30),)), TOKENS),
@@ -264,7 +265,7 @@ def _comparable(found: Any, now: int) -> dict[tuple[str, str], Any]:
             if (cell.counter.span or cell.counter.keep < 0) and cell.used == cell.held == 0 and not cell.ring:
                 continue
             packed = items.pack_cell(cell)
-            definition = cell.counter._replace(hard=True, watch=(), since=0, until=0, carry=None)
+            definition = cell.counter._replace(hard=True, watch=(), since=0, until=0, carry=None, idle=0)
             packed["counter"] = items.pack_counter(definition)  # the rest comes with each plan again
             if cell.counter.span or cell.counter.keep < 0:
                 del packed["rev"]  # one that was forgotten begins with the revision of its next plan

@@ -92,12 +92,11 @@ class _World:
         if chance.random() < 0.7:
             window: dict[str, Any] = {"since": start, "until": start + PERIOD, "keep": start + PERIOD + KEEP}
             carry = f"period@{start - PERIOD}" if chance.random() < 0.6 else None
+            idle = chance.choice((0, cap // 2)) if carry else 0
             hard = chance.random() < 0.8
+            marks = self._marks(cap)
             lines.append(
-                (
-                    Counter(f"period@{start}", cap, hard, marks=self._marks(cap), carry=carry, **window),
-                    COST,
-                )
+                (Counter(f"period@{start}", cap, hard, marks=marks, carry=carry, idle=idle, **window), COST)
             )
         if chance.random() < 0.7:
             span = 1000

@@ -89,6 +89,61 @@ def test_what_was_left_is_there_until_the_end_of_the_period_and_in_the_middle_of
     assert most(calls) == 0
 
 
+def test_a_period_without_any_call_leaves_its_budget(house, calls, clock):
+    clock.now = at(2026, 6, 20)
+    allocate(house, carryover=True)
+    assert most(calls) == 100  # what was before it was allocated left nothing
+    clock.now = at(2026, 7, 20)
+    assert most(calls) == 200
+    calls.spend(150)
+    clock.now = at(2026, 8, 20)
+    assert most(calls) == 150
+    clock.now = at(2026, 11, 20)
+    assert most(calls) == 200
+    calls.spend(200)
+    assert most(calls) == 0
+    clock.now = at(2026, 12, 20)
+    assert most(calls) == 100
+
+
+def test_a_period_without_any_call_leaves_what_it_had_and_nothing_of_what_is_set_later(house, calls, clock):
+    clock.now = at(2026, 6, 20)
+    allocate(house)
+    clock.now = at(2026, 8, 20)
+    house.host.set_limit(ORG, PROJECT, "$100/month carryover")
+    assert most(calls) == 100  # it did not carry over then
+    clock.now = at(2026, 9, 20)
+    house.host.override(ORG, PROJECT, "cost/month", 20 * 10**9)
+    assert most(calls) == 20
+    clock.now = at(2026, 10, 20)
+    assert most(calls) == 120
+    house.host.set_limit(ORG, PROJECT, "$900/month carryover")
+    assert most(calls) == 900
+    clock.now = at(2026, 11, 20)
+    house.host.set_limit(ORG, PROJECT, "$50/month carryover")
+    assert most(calls) == 50
+
+
+def test_another_time_zone_is_no_period_without_a_call(house, calls, clock):
+    clock.now = at(2026, 6, 20)
+    allocate(house, carryover=True)
+    clock.now = at(2026, 7, 20)
+    calls.spend(100)
+    house.host.update(ORG, ORG, zone="Asia/Tokyo")
+    clock.now = at(2026, 8, 20)
+    assert most(calls) == 100
+    clock.now = at(2026, 9, 20)
+    assert most(calls) == 200
+
+
+def test_a_key_that_took_the_place_of_another_goes_on_with_what_was_left(house, clock):
+    clock.now = at(2026, 6, 20)
+    made = house.host.create_key(PROJECT, limits=["$100/month carryover"]).node
+    clock.now = at(2026, 7, 20)
+    rotated = house.host.rotate_key(ORG, made.id).node
+    assert rotated.carry_since == made.carry_since == (("cost/month", at(2026, 6, 20)),)
+
+
 def test_a_raise_in_the_middle_of_a_period_keeps_what_was_carried_over(house, calls, clock):
     allocate(house, carryover=True)
     calls.spend(70)

@@ -364,7 +364,7 @@ def _renew(view: View, counter: Counter, cell: Cell, rev: int) -> None:
     cell.renew(counter, rev)
     if counter.carry is not None:
         before = view.cells.get(counter.carry)
-        left = max(0, before.cap - before.used - before.held) if before else 0
+        left = max(0, before.cap - before.used - before.held) if before else counter.idle
         cell.cap = min(MAX_AMOUNT, cell.counter.cap + left)
 
 

@@ -36,7 +36,8 @@ class Counter(NamedTuple):
            is empty
     marks  thresholds
     carry  key of the period before, which ended where this one begins and is kept as long after its end: what was left
-           of it is added to the cap; one that is not there leaves nothing
+           of it is added to the cap
+    idle   what the period before leaves if it is not there, since nothing moved it
     """
 
     key: str
@@ -49,6 +50,7 @@ class Counter(NamedTuple):
     keep: int = 0
     marks: tuple[Mark, ...] = ()
     carry: str | None = None
+    idle: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def pack_counter(counter: Counter) -> list[Any]:
     """A counter as a list, trailing defaults left out."""
     values: list[Any] = list(counter)
     values[8] = [list(mark) for mark in counter.marks]
-    defaults: tuple[Any, ...] = (None, None, True, (), 0, 0, 0, 0, [], None)
+    defaults: tuple[Any, ...] = (None, None, True, (), 0, 0, 0, 0, [], None, 0)
     while len(values) > 2 and values[-1] == defaults[len(values) - 1]:
         values.pop()
     return values

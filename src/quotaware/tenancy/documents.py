@@ -45,6 +45,7 @@ _PLAIN = _Form(lambda value: value, lambda value: value)
 _FORMS: Final[dict[tuple[type[Thing], str], _Form]] = {
     (Node, "limits"): _Form(str, Limit.parse),
     (Node, "alerts"): _Form(str, Alert.parse),
+    (Node, "carry_since"): _Form(list, tuple),
     (Node, "overrides"): _Form(astuple, lambda value: Override(*value)),
     (Node, "prices"): _Form(
         astuple, lambda value: PriceRule(value[0], tuple(map(tuple, value[1])), *value[2:])

@@ -43,6 +43,7 @@ class Node:
     models       patterns of the models allowed here and below; empty for all
     created_at   ms since the epoch
     stopped      the threshold that stopped it, if one did
+    carry_since  (shape, ms): since when a limit that carries over is as it is (`carrying.py`)
     rev          the organization's revision at which it last changed; 0 before it is written
 
     of a key:
@@ -60,6 +61,7 @@ class Node:
 
     of an organization:
     zone         IANA name of the zone that its calendar windows follow
+    zone_since   ms since which it is that one; 0: from the beginning
     prices       what models cost it
     alert_threshold    millionths of a budget: an alert on every budget that has none
     auto_upgrade       requests for more are granted at once within the parent's budget
@@ -91,6 +93,8 @@ class Node:
     auto_upgrade: bool = False
     carryover_allowed: bool = True
     stopped: str | None = None
+    carry_since: tuple[tuple[str, int], ...] = ()
+    zone_since: int = 0
     rev: int = 0
 
     def __post_init__(self) -> None:
@@ -168,7 +172,8 @@ _ONLY: Final[dict[str, Kind]] = {
         ("permissions", "expires_at", "revoked", "addresses", "digest", "creator", "origin", "makers"), "key"
     ),
     **dict.fromkeys(
-        ("zone", "prices", "alert_threshold", "auto_upgrade", "carryover_allowed"), "organization"
+        ("zone", "zone_since", "prices", "alert_threshold", "auto_upgrade", "carryover_allowed"),
+        "organization",
     ),
     "environment": "project",
 }
@@ -234,5 +239,6 @@ _CHECKS: Final[dict[str, checks.Check]] = {
     "auto_upgrade": checks.flag,
     "carryover_allowed": checks.flag,
     "stopped": checks.maybe(checks.text(1024)),
+    "zone_since": checks.number,
     "rev": checks.number,
 }

@@ -14,6 +14,7 @@ from ..core.models import Model
 from ..core.prices import PriceBook
 from ..core.steps import CONCURRENCY, COST, REMEMBER_MS, REQUESTS, TOKENS, Counter, Over, Plan
 from ..core.terms import PriceRule, amount_of, prices_of
+from .carrying import idle
 from .nodes import Node, Path
 
 KEEP_MS = REMEMBER_MS + 86_400_000
@@ -121,14 +122,16 @@ def counter_of(path: Path, node: Node, limits: list[Limit], end_user: str | None
         key += "/" + hashlib.sha256(end_user.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     since = until = span = 0
     keep = -1
-    carry = None
+    carry, left = None, 0
     if window is not None:
         span = window.length_ms
         since, until = window.bounds(now, path.zone)
         keep = until + window.period_ms + KEEP_MS if until else 0
         if until:
             if first.carryover:
-                carry = f"{key}@{window.bounds(since - 1, path.zone)[0]}"
+                before = window.bounds(since - 1, path.zone)[0]
+                carry = f"{key}@{before}"
+                left = idle(node, first, path.organization, before, since)
             key += f"@{since}"
     watch = tuple(dict.fromkeys(limit.amount for limit in limits[1:] if limit.mode != "hard"))
     marks = tuple(
@@ -136,7 +139,9 @@ def counter_of(path: Path, node: Node, limits: list[Limit], end_user: str | None
         for alert in alerts_on(path, node, first)
         if not (carry is not None and first.mode == "hard" and closes_whole(alert, first))
     )  # what closes only with all that was carried over is decided where a call is refused
-    return Counter(key, first.amount, first.mode == "hard", watch, span, since, until, keep, marks, carry)
+    return Counter(
+        key, first.amount, first.mode == "hard", watch, span, since, until, keep, marks, carry, left
+    )
 
 
 def closes_whole(alert: Alert, limit: Limit) -> bool:

@@ -23,6 +23,7 @@ from ..stores.protocol import Change, Clock, Store
 from .access import HOST, Actor, of_key
 from .acting import acting
 from .admins import check_admins
+from .carrying import dated
 from .directory import Directory, missing, shortened
 from .documents import Thing, as_a, is_a, kind_of, to_doc
 from .keys import is_id
@@ -95,6 +96,7 @@ class Writes:
                 raise
             if self._actor is not actor:  # another thread does something as the same actor
                 continue
+            edit = _dated(edit, self._clock())
             if expect is not None:
                 _check_expected(edit, on, expect)
             if edit.before == edit.after:
@@ -213,6 +215,18 @@ class Writes:
         others = self._store.children(org, kind, thing.parent, thing.name, "", 1)
         if others and others[0].id != thing.id:
             raise taken("name", f"There is a {kind} named '{thing.name}' already")
+
+
+def _dated(edit: Edit, now: int) -> Edit:
+    """The write with what its nodes say of since when they are as they are."""
+    before = {thing.id: thing for thing in edit.before if isinstance(thing, Node)}
+    return replace(
+        edit,
+        after=tuple(
+            dated(before.get(thing.id), thing, now) if isinstance(thing, Node) else thing
+            for thing in edit.after
+        ),
+    )
 
 
 def _check_expected(edit: Edit, on: str, expect: int) -> None:

@@ -87,7 +87,13 @@ def _special(line: int, counter: Counter, carry: int) -> bytes:
     if not (counter.watch or counter.marks or carry):
         return _SPAN + msgpack.number(line) + _SPAN_MS + msgpack.number(counter.span)
     marks = [value for mark in counter.marks for value in (mark.id, mark.at, mark.stop or False)]
-    parts = {"span": counter.span, "watch": list(counter.watch), "marks": marks, "carry": carry}
+    parts = {
+        "span": counter.span,
+        "watch": list(counter.watch),
+        "marks": marks,
+        "carry": carry,
+        "idle": counter.idle,
+    }
     return msgpack.pack({"line": line, **{name: part for name, part in parts.items() if part}})
 
 

@@ -124,9 +124,9 @@ local function install(c, plan_rev, limit, more)
 end
 
 -- What was left of the period before is added to the cap.
-local function carry_over(c, before)
+local function carry_over(c, before, idle)
     open_up(c)
-    local left = live[before] and math.max(0, cap[before] - used[before] - held[before]) or 0
+    local left = live[before] and math.max(0, cap[before] - used[before] - held[before]) or idle or 0
     base[c] = base[c] or cap[c]
     local limit = math.min(MAX_AMOUNT, base[c] + left)
     if cap[c] ~= limit then cap[c], dirty[c] = limit, true end
@@ -142,7 +142,7 @@ local function look(c, plan_rev, limit, more)
     elseif plan_rev > revs[c] then
         install(c, plan_rev, limit, more)
     end
-    if more and more.carry then carry_over(c, more.carry) end
+    if more and more.carry then carry_over(c, more.carry, more.idle) end
 end
 
 local function part_of(at, span)

@@ -182,6 +182,17 @@ class Windows:
                 name
             )
 
+    def test_a_period_that_is_not_there_leaves_what_it_is_said_to(
+        self, store: Store, clock: FakeClock, new: NewId
+    ) -> None:
+        """Until it is there, with what is left of it then."""
+        before = today(clock.now, 10)
+        clock.advance(DAY)
+        now = today(clock.now, 10, carry=before.lines[0][0].key, idle=7)
+        assert verdicts(ask(store, hold(new(), now, 18), hold(new(), now, 17))) == ["denied", "done"]
+        ask(store, insist(new(), before, (0, 9, 0)))
+        assert verdicts(ask(store, hold(new(), now, 1))) == ["denied"]
+
     def test_totals_are_those_of_now(self, store: Store, clock: FakeClock, new: NewId) -> None:
         rate: Plan = budget(10, span=1000)
         id = new()
