@@ -121,6 +121,7 @@ def main() -> None:
                     quota.close(10)
                 os.environ["QUOTAWARE_ADMIN_KEY"] = task.get("admin_key", "")
                 quota = Quota(prices=PRICES, **task["settings"])
+                quota.store.deadline = max(quota.store.deadline, task["settings"].get("deadline", 0.0))
             elif quota is not None:
                 print(json.dumps(runner.run(TASKS[task["do"]](quota, task))), flush=True)
     if quota is not None:
