@@ -434,3 +434,15 @@ def test_requests_are_listed_by_state_and_node_for_who_may_read_there(api: Api, 
     assert (error["status"], error["message"]) == (403, "API key does not have 'quota:read' permission")
     error = api.error("POST", "/quota-requests", wants(5), key=api.key(api.org, "api_key:create"))
     assert (error["status"], error["message"]) == (403, "API key does not have 'quota:read' permission")
+
+
+def test_a_limited_key_is_not_raised_by_its_own_word(api: Api) -> None:
+    api.ok("PATCH", f"/organizations/{api.org}", {"auto_upgrade": True})
+    project = api.ok("POST", f"/organizations/{api.org}/projects", {"name": "p", "daily_budget_usd": 50})
+    made = {"project_id": project["id"], "permissions": ["quota:read"], "daily_budget_usd": 5}
+    key = api.ok("POST", "/api-keys/service", made)
+    more = {"limit": "cost/day", "amount_usd": 60}
+    own = api.ok("POST", "/quota-requests", {"api_key_id": key["id"], **more}, key=key["key"])
+    assert own["state"] == "pending"
+    of_project = api.ok("POST", "/quota-requests", {"project_id": project["id"], **more}, key=key["key"])
+    assert of_project["state"] == "approved"

@@ -206,7 +206,7 @@ class Requests(Tree):
         if old.kind != "key" and not request.periods and may("quota:manage", given_from(path)):
             return True
         is_budget = any(limit.shape == request.limit for limit in budgets(old).values())
-        return path.organization.auto_upgrade and is_budget
+        return path.organization.auto_upgrade and is_budget and self._escalation(path, edit) is None
 
     def _allowed(self, path: Path, edit: Edit) -> Edit:
         """The write, unless it gives a key more than the actor has himself."""
