@@ -158,6 +158,14 @@ def judge(operation: Any, examples: int) -> None:
         judged()
 
 
+def test_the_document_is_openapi() -> None:
+    told = json.loads(json.dumps(document(ROUTES, EXAMPLES)))
+    schemathesis.openapi.from_dict(told).validate()
+    told["paths"]["/me"]["get"]["parameters"] = [{"name": "x", "in": "nowhere"}]
+    with pytest.raises(Exception, match="parameters"):
+        schemathesis.openapi.from_dict(told).validate()
+
+
 @pytest.mark.parametrize("examples", [10, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 def test_every_answer_is_one_that_the_document_tells_of(
