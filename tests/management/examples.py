@@ -54,6 +54,13 @@ _LESS = {"organizations": 900, "teams": 150, "projects": 40, "api-keys": 8}
 _CALL = {"model": "gpt-4.1", "input": 10, "max_output": 10}
 _RAISED = {"limit": "cost/month", "amount_usd": 60}
 
+
+def _shares(node: str, target: str) -> dict[str, Any]:
+    """Ten dollars a month of a node for one below it."""
+    share = {"target": target, "type": "monthly_budget", "amount_usd": 10}
+    return {"team_id": node, "allocations": [share]}
+
+
 EXAMPLES: dict[str, tuple[Example, ...]] = {
     "GET /me": (_LIST,),
     # organizations
@@ -90,7 +97,9 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     "POST /projects/{id}/enable": (Example(),),
     "POST /projects/{id}/disable": (Example(),),
     "POST /projects/{id}/move": (
-        Example({"team_id": "{other_team}"}, at="team", also=(("quota:manage", "other_team"),)),
+        Example(
+            {"team_id": "{other_team}"}, at="other_team", takes="quota:manage", also=(("org:manage", "team"),)
+        ),
     ),
     # keys
     "GET /api-keys": (_LIST, Example(query="project_id={project}", at=ANYWHERE)),
@@ -144,12 +153,9 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     **{f"GET /{noun}/{{id}}/analytics": (Example(),) for noun in ("organizations", "teams", "projects")},
     **{f"GET /{noun}/{{id}}/allocations": (Example(),) for noun in ("organizations", "teams")},
     "POST /organizations/quota/allocate": (
-        Example(
-            {
-                "team_id": "{team}",
-                "allocations": [{"target": "{bare}", "type": "monthly_budget", "amount_usd": 10}],
-            },
-            at="team",
+        Example(_shares("{team}", "{bare}"), at="team"),
+        Example(  # a target that is made
+            _shares("{organization}", "fresh"), at="organization", also=(("team:create", "organization"),)
         ),
     ),
     # requests for more

@@ -214,6 +214,7 @@ class House:
             "custom role": Who(((team, CUSTOM),), member=member("cas", [(custom, team)])),
             "nobody's member": Who((), member=member("nil")),
             "admin key": Who(((OWN, ("org:manage",)),), key(OWN, "org:manage").secret),
+            "key that sets budgets": Who(((OWN, ("quota:manage",)),), key(OWN, "quota:manage").secret),
             "key that makes keys": Who(
                 ((project, ("api_key:create", "chat:create")),),
                 key(project, "api_key:create", "chat:create").secret,

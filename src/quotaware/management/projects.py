@@ -105,7 +105,9 @@ def disable_project(ask: Ask) -> ProjectAnswer:
 
 
 def move_project(ask: Ask) -> ProjectAnswer:
-    """Its keys, limits and what it used go along. Takes quota:manage at the old place and at the new one."""
+    """Its keys, limits and what it used go along. Takes org:manage at the old place, whose people lose it, and
+    quota:manage at the new one.
+    """
     project = found(ask, "project")
     parent = place(ask, ask.body)
     if parent is None:
@@ -250,7 +252,7 @@ ROUTES = (
         move_project,
         "Puts it below another team, or the organization",
         _TAG,
-        "quota:manage",
+        "org:manage",
         ProjectAnswer,
         Move,
         errors=(PreconditionFailed,),
