@@ -12,20 +12,33 @@ from hypothesis import strategies as st
 from quotaware.core.bounds import Call
 from quotaware.providers.anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from quotaware.providers.base import Format, Report, Unreadable
+from quotaware.providers.gemini import (
+    GeminiBatchEmbed,
+    GeminiCache,
+    GeminiCountTokens,
+    GeminiEmbed,
+    GeminiGenerate,
+    GeminiStream,
+    VertexPredict,
+)
 from quotaware.providers.jsontext import parse
 from quotaware.providers.openai_chat import OpenAIChat
 from quotaware.providers.openai_embeddings import OpenAIEmbeddings
 from quotaware.providers.openai_responses import OpenAICompaction, OpenAIResponses
 
+STREAMING: list[Format] = [OpenAIChat(), AnthropicMessages(), GeminiStream(), OpenAIResponses()]
 FORMATS: list[Format] = [
-    OpenAIChat(),
+    *STREAMING,
     OpenAIEmbeddings(),
-    AnthropicMessages(),
-    AnthropicCountTokens(),
-    OpenAIResponses(),
     OpenAICompaction(),
+    AnthropicCountTokens(),
+    GeminiGenerate(),
+    GeminiCountTokens(),
+    GeminiEmbed(),
+    GeminiBatchEmbed(),
+    GeminiCache(),
+    VertexPredict(),
 ]
-STREAMING: list[Format] = [FORMATS[0], FORMATS[2], FORMATS[4]]
 NAMES = [
     *("model", "models", "messages", "input", "max_tokens", "n", "stream", "stream_options", "include_usage"),
     *(
@@ -50,6 +63,18 @@ NAMES = [
         "output_tokens",
         "delta",
     ),
+    *(
+        "contents",
+        "parts",
+        "inlineData",
+        "inline_data",
+        "mimeType",
+        "functionResponse",
+        "requests",
+        "instances",
+    ),
+    *("generationConfig", "maxOutputTokens", "max_output_tokens", "usageMetadata", "promptTokenCount"),
+    *("candidates", "finishReason", "promptTokensDetails", "modality", "tokenCount", "functionDeclarations"),
     *("cache_creation", "message", "x_groq", "cache_control", "audio", "prediction", "container"),
     *("response", "instructions", "max_output_tokens", "input_image", "result", "prompt", "variables"),
 ]
@@ -109,6 +134,7 @@ SNIPPETS = [
     b"\\u12",
     b"\xff",
     b"content_block_delta",
+    b'{"usageMetadata": {"candidatesTokenCount": 7',
     b'{"type":"message_delta"}',
     b'{"type":"response.completed","response":{"usage":{',
     b'{"delta":"',
@@ -167,7 +193,13 @@ def test_a_schema_that_is_nested_too_deeply_is_unreadable() -> None:
     deep: Any = "x"
     for _ in range(50_000):
         deep = [deep]
-    body = {"model": "m", "messages": [{"role": "user", "content": deep}], "input": [deep], "tools": [deep]}
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": deep}],
+        "contents": [deep],
+        "input": [deep],
+        "tools": [deep, {"functionDeclarations": [deep]}],
+    }
     for form in STREAMING:
         with pytest.raises(Unreadable, match="nested"):
             form.read(None, body)

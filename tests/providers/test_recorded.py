@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from quotaware.core.bounds import Call
-from quotaware.providers.base import Format, Report
+from quotaware.providers import naming
+from quotaware.providers.base import Format, Report, Route
 from quotaware.providers.jsontext import parse
 from quotaware.providers.registry import find
 from quotaware.testing.recordings import is_stream
@@ -25,6 +26,7 @@ PROVIDERS = (
     "azure",
     "deepseek",
     "google",
+    "google-vertex",
     "groq",
     "huggingface",
     "mistral",
@@ -36,15 +38,21 @@ COUNTED = ("input", "output", "cache_read", "cache_write", "reasoning")
 
 
 @cache
-def read_exchanges() -> list[tuple[Format, dict[str, Any]]]:
-    """Every recorded exchange that a format reads, with the format that reads it."""
+def routed_exchanges() -> list[tuple[Route, dict[str, Any]]]:
+    """Every recorded exchange that a format reads, with its route."""
     found = []
     for exchange in (exchange for provider in PROVIDERS for exchange in exchanges(provider)):
         url = urlsplit(exchange["url"])
         route = find(exchange["method"], url.netloc, url.path)
         if route is not None and route.format is not None:
-            found.append((route.format, exchange))
+            found.append((route, exchange))
     return found
+
+
+@cache
+def read_exchanges() -> list[tuple[Format, dict[str, Any]]]:
+    """The same, each with the format that reads it."""
+    return [(route.format, exchange) for route, exchange in routed_exchanges() if route.format is not None]
 
 
 @cache
@@ -54,9 +62,15 @@ def streams() -> list[tuple[str, Format, bytes]]:
     return sorted(found, key=lambda stream: len(stream[2]))
 
 
-def said(report: Report) -> tuple[str | None, dict[str, int] | None]:
+def said(report: Report) -> dict[str, int] | None:
     usage = report.usage
-    return report.model, None if usage is None else {name: getattr(usage, name) for name in COUNTED}
+    return None if usage is None else {name: getattr(usage, name) for name in COUNTED}
+
+
+def events_of(stream: bytes) -> list[bytes]:
+    """The events of a stream, as its own line ends part them."""
+    end = b"\r\n\r\n" if b"\r\n\r\n" in stream else b"\n\n"
+    return [event + end for event in stream.split(end)[:-1]]
 
 
 def charged(report: Report) -> int:
@@ -78,25 +92,30 @@ def random_chunks(stream: bytes, seed: int) -> list[bytes]:
 
 
 def test_every_recorded_answer_gives_the_expected_model_and_usage() -> None:
-    """All chats, responses, embeddings, messages and token counts of the corpus, whole and streamed."""
+    """All that a format reads of the corpus, whole and streamed. A model that no answer names is the one of the URL."""
     wrong = {}
-    for form, exchange in read_exchanges():
+    for route, exchange in routed_exchanges():
+        form = route.format
+        assert form is not None
         if is_stream(exchange):
             report = feed_all(form, [wire_body(exchange)])[1]
         else:
             report = form.answer(json.loads(wire_body(exchange)))
-        if said(report) != expected_of(exchange) or not report.done:
-            wrong[exchange["id"]] = (report, exchange["expected"])
+        model, usage = expected_of(exchange)
+        if model not in {None, report.model or route.named} or said(report) != usage or not report.done:
+            wrong[exchange["id"]] = (report, model, usage)
     assert wrong == {}
-    assert len(read_exchanges()) >= 650
+    assert len(read_exchanges()) >= 940
 
 
 def test_every_recorded_request_is_read() -> None:
-    for form, exchange in read_exchanges():
+    for route, exchange in routed_exchanges():
         body = parse(json.dumps(exchange["request"]).encode())
-        call = form.read(exchange["provider"], body)
+        assert route.format is not None
+        model = route.named or body["model"]
+        call = naming.read(route, route.format, body, {model.lower(): model})
         assert isinstance(call, Call)
-        assert call.model == body["model"]
+        assert call.model == model
         assert call.free or call.text > 0 or call.media > 0 or call.opaque
         assert call.stream == is_stream(exchange) or exchange["status"] >= 400
 
@@ -123,7 +142,7 @@ def test_a_stream_cut_at_every_byte_is_charged_what_was_seen(at: int) -> None:
 def test_a_stream_in_any_chunks_gives_the_same_report_and_bytes(hide: bool) -> None:
     """F8: cut at event borders and at random points; hidden is the usage chunk, exactly, and nothing else."""
     for name, form, stream in streams():
-        events = [event + b"\n\n" for event in stream.split(b"\n\n")[:-1]]
+        events = events_of(stream)
         assert b"".join(events) == stream
         ours = [e for e in events if b'"choices":[]' in e and b'"usage":{' in e] if hide else []
         expected = stream.replace(ours[0], b"") if ours else stream
@@ -155,12 +174,12 @@ def test_a_stream_with_other_line_ends_says_the_same() -> None:
     for _, form, stream in streams():
         expected = feed_all(form, [stream])[1]
         for end in (b"\r\n", b"\r"):
-            other = stream.replace(b"\n", end)
+            other = stream.replace(b"\r\n", b"\n").replace(b"\n", end)
             assert feed_all(form, random_chunks(other, seed=3))[1] == expected
 
 
 def test_the_first_event_is_not_held_back() -> None:
     """With hiding too, what is whole goes on at once."""
     for _, form, stream in streams():
-        first = stream[: stream.index(b"\n\n") + 2]
+        first = events_of(stream)[0]
         assert form.stream(hide=True).feed(first) == first

@@ -12,6 +12,7 @@ from typing import Any
 from ..admission import Admission
 from ..core.charges import Outcome
 from ..providers.base import Format, Report, StreamReader
+from ..providers.jsonstream import ObjectReader
 from ..providers.jsontext import MODEL_MAX
 from .decoding import Decoder, decoder
 
@@ -20,6 +21,11 @@ BOMB = 8 * 1024 * 1024
 WHOLE = 262_144
 """A JSON answer up to this size is parsed whole; of a larger one only both ends are kept and looked at."""
 END = 65_536
+_MODEL = ("model", "modelVersion")
+_USAGE = ("usage", "usageMetadata", "meta")
+"""Names by which answers tell their model and usage."""
+_OBJECTS = frozenset({"application/x-ndjson", "application/stream+json", "application/jsonl"})
+"""Kinds of answers that are JSON objects, one after another."""
 
 
 class Undecodable(Exception):
@@ -61,15 +67,40 @@ class _Body:
         return report if report.usage is not None else report._replace(seen=report.seen or seen, done=True)
 
 
+class _Json:
+    """An answer in JSON to a call that asked for a stream: an array of events, or one answer after all."""
+
+    def __init__(self, format: Format) -> None:
+        self._format = format
+        self._reader: StreamReader | None = None
+        self._size = 0
+
+    @property
+    def whole(self) -> bool:
+        return isinstance(self._reader, _Body)
+
+    def feed(self, data: bytes) -> bytes:
+        self._size += len(data)
+        if self._reader is None:
+            first = data.lstrip()[:1]
+            if not first:
+                return data
+            listed = first == b"["
+            self._reader = ObjectReader(self._format.stream(hide=False)) if listed else _Body(self._format)
+        return self._reader.feed(data)
+
+    def flush(self) -> bytes:
+        return self._reader.flush() if self._reader is not None else b""
+
+    def report(self) -> Report:
+        report = self._reader.report() if self._reader is not None else Report()
+        return report if report.usage or report.seen else report._replace(seen=-(-self._size // 4))
+
+
 def _ends(head: bytes, tail: bytearray) -> dict[str, Any] | None:
-    """`model` and `usage` of a JSON answer too long to be kept: looked up by name at its two ends."""
+    """Model and usage of a JSON answer too long to be kept: looked up by name at its two ends."""
     found: dict[str, Any] = {}
-    for name, text in (
-        ("model", head[:END]),
-        ("model", bytes(tail)),
-        ("usage", head[:END]),
-        ("usage", bytes(tail)),
-    ):
+    for name, text in ((name, text) for name in (*_USAGE, *_MODEL) for text in (head[:END], bytes(tail))):
         at = text.rfind(b'"' + name.encode() + b'"')
         colon = text.find(b":", at)
         if at >= 0 and colon >= 0:
@@ -78,7 +109,7 @@ def _ends(head: bytes, tail: bytearray) -> dict[str, Any] | None:
                 found[name] = json.JSONDecoder().raw_decode(rest)[0]
             except ValueError:
                 continue
-    return found if isinstance(found.get("usage"), dict) else None
+    return found if any(isinstance(found.get(name), dict) for name in _USAGE) else None
 
 
 class Tap:
@@ -89,7 +120,7 @@ class Tap:
         self._format = format
         self._hide = hide
         self._status = 0
-        self._reader: StreamReader | _Body | None = None
+        self._reader: StreamReader | None = None
         self._decoder: Decoder | None = None
         self._reading = False
         self._over = False
@@ -106,8 +137,10 @@ class Tap:
         if kind == "text/event-stream" or (self._admission.call.stream and not kind.endswith("json")):
             self._reader = self._format.stream(self._hide)
             self.rewrites = self._hide
+        elif kind in _OBJECTS:
+            self._reader = ObjectReader(self._format.stream(hide=False))
         else:
-            self._reader = _Body(self._format)
+            self._reader = _Json(self._format) if self._admission.call.stream else _Body(self._format)
         try:
             self._decoder = decoder(encoding)
             self._reading = True
@@ -213,7 +246,7 @@ class Tap:
         except Exception:  # a fault of a format must not reach the host
             self._fault("unreadable")
             report = Report()
-        whole = isinstance(self._reader, _Body)
+        whole = isinstance(self._reader, _Body) or (isinstance(self._reader, _Json) and self._reader.whole)
         done = report.done or (ended and whole) or (ended and report.usage is None)
         model = report.model and report.model[:MODEL_MAX]
         return Outcome(self._status, usage=report.usage, seen=report.seen, done=done), model

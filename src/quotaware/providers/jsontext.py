@@ -23,6 +23,10 @@ NAMING = frozenset({"model", "preset", *FALLBACKS})
 BEARING = NAMING | {
     "background",
     "best_of",
+    "cachedContent",
+    "contents",
+    "generationConfig",
+    "generation_config",
     "input",
     "instructions",
     "max_completion_tokens",
@@ -32,18 +36,25 @@ BEARING = NAMING | {
     "n",
     "previous_response_id",
     "prompt",
+    "requests",
     "stream",
     "stream_options",
+    "systemInstruction",
     "thinking",
     "tools",
 }
-"""Members that a format decides by: none may stand twice, nor in capitals (some readers ignore case)."""
+"""Members that a format decides by: none may stand twice, nor in other capitals (some readers ignore case)."""
+
+_INNER = frozenset({"budget_tokens", "candidateCount", "maxOutputTokens", "max_output_tokens"})
+"""Members of inner objects that may not stand twice either."""
 
 MODEL_MAX = 512
 """Characters of the longest model name that is read."""
 
 NUMBER_MAX = 2**53
 """The largest whole number that every JSON reader reads alike."""
+
+_SPELLED = {name.casefold(): name for name in BEARING}
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -60,8 +71,12 @@ def parse(body: bytes) -> dict[str, Any]:
     def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         nonlocal members
         members = pairs  # of the outermost object in the end, since it is the last to be complete
-        return dict(pairs)
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            doubles.update(_doubled(pairs))
+        return found
 
+    doubles: set[str] = set()
     try:
         parsed = json.loads(
             body.decode(), object_pairs_hook=keep, parse_float=_finite, parse_constant=_no_number
@@ -75,6 +90,8 @@ def parse(body: bytes) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise Unreadable("the body is not a JSON object", "model_ambiguous")
     _refuse_doubles(members)
+    if inner := doubles & (_INNER | {"model"} if "requests" in parsed else _INNER):
+        raise Unreadable(f"{min(inner)}: stands twice in one object of the body", "model_ambiguous")
     return parsed
 
 
@@ -167,13 +184,19 @@ def _no_number(name: str) -> float:
     raise Unreadable(f"the body holds {name}, which is not JSON")
 
 
+def _doubled(members: list[tuple[str, Any]]) -> set[str]:
+    seen: set[str] = set()
+    return {name for name, _ in members if name in seen or seen.add(name)}  # type: ignore[func-returns-value]
+
+
 def _refuse_doubles(members: list[tuple[str, Any]]) -> None:
     seen: set[str] = set()
     for name, _ in members:
         plain = folded(name)
-        if plain in BEARING and (plain in seen or name != plain):
+        spelled = _SPELLED.get(plain)
+        if spelled is not None and (plain in seen or name != spelled):
             raise Unreadable(
-                f"{plain}: stands twice in the body, or in letters that not every reader takes for it",
+                f"{spelled}: stands twice in the body, or in letters that not every reader takes for it",
                 "model_ambiguous" if plain in NAMING else "body_unreadable",
             )
         seen.add(plain)

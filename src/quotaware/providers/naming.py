@@ -6,6 +6,7 @@ says why.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -25,7 +26,10 @@ NO_DEPLOYMENTS: Mapping[str, str] = MappingProxyType({})
 MOST = 16
 """Models that one request may name, those to fall back to included."""
 
-_ELSEWHERE = jsontext.NAMING - {"model"}
+_ELSEWHERE = jsontext.NAMING - {"model"} | {"requests"}
+
+_GOOGLES = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?models/(?=.)")
+"""What leads a model's name in Google's bodies: the same model, wherever it is."""
 
 _OWN_MODELS = frozenset(
     {"openai", "anthropic", "mistral", "deepseek", "moonshotai", "perplexity", "voyageai", "x-ai", "zai"}
@@ -63,7 +67,7 @@ def read(
         asked = _taken_for(route.provider, named) if isinstance(named, str) else _Asked(())
         if named is None and isinstance(body.get("prompt"), dict):
             asked = _Asked((), "its stored prompt chooses the model: name a model")
-        if len(asked.names) < 2 and not asked.unknown:
+        if asked.names in ((), (named,)) and not asked.unknown:
             return format.read(route.provider, body)
     else:
         asked = _asked(route, body, deployments)
@@ -118,6 +122,12 @@ def _asked(route: Route, body: Mapping[str, Any], deployments: Mapping[str, str]
 def _given(body: Mapping[str, Any]) -> list[str]:
     """The names in a body, that of its model first. Raises `Unreadable` for what is no name."""
     given = [] if body.get("model") is None else [jsontext.model_name(body)]
+    requests = body.get("requests")
+    for request in requests if isinstance(requests, list) else ():
+        named = request.get("params", request) if isinstance(request, dict) else None
+        if isinstance(named, dict) and named.get("model") is not None:
+            given.append(jsontext.model_name(named))
+    given = list(_each(given))
     for member in jsontext.FALLBACKS:
         others = body.get(member)
         for other in others if isinstance(others, list) else [] if others is None else [others]:
@@ -137,6 +147,8 @@ def _taken_for(provider: str | None, name: str) -> _Asked:
     provider of its own models, without what leads it.
     """
     normal = unicodedata.normalize("NFKC", name).strip().rstrip(". ")
+    if provider == "google" and (lead := _GOOGLES.match(name)):
+        return _taken_for(provider, name[lead.end() :])
     names = [name, normal or name]
     if provider in _OWN_MODELS and (bare := normal.rpartition("/")[2]):
         names.append(bare)

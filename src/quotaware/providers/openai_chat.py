@@ -13,7 +13,7 @@ from ..errors import ApiError
 from . import jsontext
 from .base import Report, StreamReader
 from .sse import EventReader, message, payload
-from .text import Tally, decoded_size, delta_size, member, seen_tokens
+from .text import Tally, audio_tokens, decoded_size, delta_size, member, seen_tokens
 
 _CAPS = ("max_completion_tokens", "max_tokens")
 _OUTSIDE = ("web_search_options", "search_parameters", "plugins")  # bring in what the body does not show
@@ -45,11 +45,6 @@ _IMAGE_TOKENS: tuple[tuple[str, tuple[int, int]], ...] = (
     ("o3", (75, 75 + 8 * 150)),
     ("", (16_384, 16_384)),
 )
-
-# Bytes of sound that make a token at the most: 32 tokens a second (OpenAI counts 10, Gemini 32) at the lowest
-# rate of the container: 8-bit sound at 8 kHz, MP3 at 8 kbit/s, and Opus at 4 kbit/s for all others.
-_AUDIO_BYTES_PER_TOKEN = {"wav": 250, "mp3": 31}
-_OTHER_AUDIO_BYTES_PER_TOKEN = 16
 
 DOCUMENT_LEAST = 5_000
 """The most tokens of a document of one page, text and picture; a longer one counts by its bytes."""
@@ -278,8 +273,7 @@ def add_audio(tally: Tally, audio: object, _: str) -> None:
     if not isinstance(data, str) or not isinstance(container, str):
         tally.opaque = True
         return
-    rate = _AUDIO_BYTES_PER_TOKEN.get(container, _OTHER_AUDIO_BYTES_PER_TOKEN)
-    tally.media += decoded_size(data) // rate + 1
+    tally.media += audio_tokens(data, container)
 
 
 def add_file(tally: Tally, file: object, _: str) -> None:

@@ -16,6 +16,15 @@ from ..errors import ConfigurationError
 from . import jsontext
 from .anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from .base import Format, Route
+from .gemini import (
+    GeminiBatchEmbed,
+    GeminiCache,
+    GeminiCountTokens,
+    GeminiEmbed,
+    GeminiGenerate,
+    GeminiStream,
+    VertexPredict,
+)
 from .openai_chat import OpenAIChat
 from .openai_embeddings import OpenAIEmbeddings
 from .openai_responses import OpenAICompaction, OpenAIResponses
@@ -31,6 +40,7 @@ class _Reads(NamedTuple):
     needs: str  # the member that a body of this format has beside `model`
     of: tuple[type, ...] = (list,)  # and what it is
     free: bool = False
+    within: str = ""  # what the path holds besides
 
 
 _CHAT = _Reads("/chat/completions", OpenAIChat(), "chat", "messages")
@@ -45,12 +55,50 @@ _COUNT_TOKENS = _Reads(
     "/messages/count_tokens", AnthropicCountTokens(), "count_tokens", "messages", (list,), True
 )
 
-_FORMATS = (_CHAT, _EMBEDDINGS, _RESPONSES, _COMPACTION, _MESSAGES, _COUNT_TOKENS)
+_GEMINI = (
+    _Reads(":generatecontent", GeminiGenerate(), "chat", "contents", (list, dict, str)),
+    _Reads(":streamgeneratecontent", GeminiStream(), "chat", "contents", (list, dict, str)),
+    _Reads(":counttokens", GeminiCountTokens(), "count_tokens", "contents", (list, dict, str), free=True),
+    _Reads(":embedcontent", GeminiEmbed(), "embeddings", "content", (dict, str)),
+    _Reads(":batchembedcontents", GeminiBatchEmbed(), "embeddings", "requests"),
+)
+
+_FORMATS = (_CHAT, _EMBEDDINGS, _RESPONSES, _COMPACTION, _MESSAGES, _COUNT_TOKENS, *_GEMINI)
 _NEEDS = {reads.format.name: (reads.needs, reads.of) for reads in _FORMATS if reads.format}
 
 _OPENAI = (_CHAT, _EMBEDDINGS, _RESPONSES, _COMPACTION, _INPUT_TOKENS)
 _ANTHROPIC = (_MESSAGES, _COUNT_TOKENS)
 _COMPATIBLE = (_CHAT, _EMBEDDINGS, _RESPONSES, _COMPACTION, _MESSAGES, _COUNT_TOKENS)
+_CLAUDE, _PUBLISHED = "/publishers/anthropic/models/", "/publishers/"
+_GOOGLE = (
+    *_GEMINI,
+    _Reads("/cachedcontents", GeminiCache(), "cached_contents", "contents"),
+    _Reads("/files", None, "files", "file", free=True),
+    # what is no deployment of the user's, though it stands where one would
+    _Reads("/endpoints/openapi/chat/completions", _CHAT.format, "chat", "messages"),
+    _Reads("/endpoints/openapi/embeddings", _EMBEDDINGS.format, "embeddings", "input"),
+    _CHAT,
+    _EMBEDDINGS,
+    # Vertex serves models of others in their makers' formats
+    _Reads(
+        "/count-tokens:rawpredict",
+        _COUNT_TOKENS.format,
+        "count_tokens",
+        "messages",
+        free=True,
+        within=_CLAUDE,
+    ),
+    _Reads(":rawpredict", _MESSAGES.format, "chat", "messages", within=_CLAUDE),
+    _Reads(":streamrawpredict", _MESSAGES.format, "chat", "messages", within=_CLAUDE),
+    _Reads(":rawpredict", _MISTRAL_CHAT.format, "chat", "messages", within="/publishers/mistralai/models/"),
+    _Reads(
+        ":streamrawpredict", _MISTRAL_CHAT.format, "chat", "messages", within="/publishers/mistralai/models/"
+    ),
+    _Reads(":predict", VertexPredict(), "embeddings", "instances", within="/publishers/google/models/"),
+    _Reads("predict", None, "unknown", "instances", within=_PUBLISHED),
+    _Reads(":predictlongrunning", None, "unknown", "instances", within=_PUBLISHED),
+    _Reads("/batchpredictionjobs", None, "unknown", "model"),
+)
 
 # One host before many providers, each by the first segment of the path (`/together/v1/…`).
 _HUGGINGFACE = "router.huggingface.co"
@@ -72,6 +120,7 @@ _PROVIDERS: dict[str, tuple[_Reads, ...]] = {
     "openai": _OPENAI,
     "anthropic": _ANTHROPIC,
     "azure": (*_OPENAI, *_ANTHROPIC),
+    "google": _GOOGLE,
     "mistral": (_MISTRAL_CHAT, _EMBEDDINGS),
     "avian": _COMPATIBLE,
     "cerebras": _COMPATIBLE,
@@ -97,6 +146,8 @@ _HOSTS: dict[str, str] = {
     "api.cerebras.ai": "cerebras",
     "api.deepseek.com": "deepseek",
     "api.fireworks.ai": "fireworks",
+    "generativelanguage.googleapis.com": "google",
+    "generativelanguage.mtls.googleapis.com": "google",
     "api.groq.com": "groq",
     "api.mistral.ai": "mistral",
     "api.moonshot.ai": "moonshotai",
@@ -122,9 +173,15 @@ _DOMAINS: tuple[tuple[str, str], ...] = (
 _MIXED_DOMAINS = (".cognitiveservices.azure.com", ".services.ai.azure.com")
 """Azure's hosts of models beside other services."""
 
+_MIXED_HOSTS = re.compile(r"(?:[a-z0-9-]+-)?aiplatform(?:\.mtls|\.[a-z0-9-]+\.rep)?\.googleapis\.com")
+"""Vertex AI's hosts, those of regions included, of models beside other services."""
+
+_DEPLOYED = ("/deployments/", "/endpoints/", "/tunedmodels/")
+"""What the deployment of a model follows in a URL."""
 _MARKERS = ("/deployments/", "/models/", "/engines/")
-"""What the deployment of a model, or a model, follows in a URL; the last one elsewhere the software that runs it."""
-_NAMING = re.compile("|".join(_MARKERS))
+"""What it, or a model, follows; the last one elsewhere the software that runs it."""
+_OWN_MARKERS = {None: _MARKERS[:2], "google": ("/endpoints/", "/tunedmodels/", "/models/")}
+_NAMING = re.compile("|".join({*_MARKERS, *_DEPLOYED}))
 _VERSION = re.compile(r"(?:/extensions|/openai|/v[0-9]+)*\Z")
 
 
@@ -146,23 +203,22 @@ def find(method: str, host: str, path: str, hosts: Mapping[str, str | None] = NO
         table = _TABLES[decided] if decided is not None else _NO_CALLS
     else:
         table = _known(name, path)
-    route = table.route(path) if table is not None else _STRANGERS.routed(path)
+    suffix, route = (table if table is not None else _STRANGERS).routed(path)
     if route is None or route.format is None or not (route.provider == "azure" or _NAMING.search(path)):
         return route
-    return _named(route, name, squeezed(asked))
+    return _named(route, name, squeezed(asked), suffix)
 
 
-def _named(route: Route, host: str, path: str) -> Route:
+def _named(route: Route, host: str, path: str, suffix: str) -> Route:
     """The route with what its URL says of the model, in the letters that it is written in."""
     lower = path.lower()
     if len(lower) != len(path):  # some letters have no small one of their own
         path = lower
-    for marker in _MARKERS if route.provider is not None else _MARKERS[:2]:
-        begin = lower.find(marker) + len(marker)
-        end = next(len(path) - len(suffix) for suffix in SUFFIXES if lower.endswith(suffix))
+    for marker in _OWN_MARKERS.get(route.provider, _MARKERS):
+        begin, end = lower.find(marker) + len(marker), len(path) - len(suffix)
         if begin >= len(marker) and end > begin:
             named = _VERSION.sub("", f"/{path[begin:end]}").strip("/")
-            return replace(route, named=named or None, deployed=marker == _MARKERS[0], host=host)
+            return replace(route, named=named or None, deployed=marker in _DEPLOYED, host=host)
     return replace(route, host=host)
 
 
@@ -225,39 +281,47 @@ def check_hosts(hosts: Mapping[str, str | None]) -> dict[str, str | None]:
 class _Table(NamedTuple):
     """The routes of one provider, made once."""
 
-    routes: tuple[tuple[str, Route], ...]
+    routes: tuple[tuple[str, str, Route], ...]
     unknown: Route | None
 
-    def routed(self, path: str) -> Route | None:
-        return next((route for suffix, route in self.routes if path.endswith(suffix)), None)
-
-    def route(self, path: str) -> Route | None:
-        return self.routed(path) or self.unknown
+    def routed(self, path: str) -> tuple[str, Route | None]:
+        """The route of a path, and the suffix that it is known by."""
+        for suffix, within, route in self.routes:
+            if path.endswith(suffix) and within in path:
+                return suffix, route
+        return "", self.unknown
 
 
 def _table(provider: str | None, formats: tuple[_Reads, ...], *, alone: bool = True) -> _Table:
     """`alone`: whether nothing but LLM calls is posted there."""
-    routes = ((reads.suffix, Route(provider, reads.format, reads.operation, reads.free)) for reads in formats)
+    routes = (
+        (reads.suffix, reads.within, Route(provider, reads.format, reads.operation, reads.free))
+        for reads in formats
+    )
     return _Table(tuple(routes), Route(provider, None, "unknown") if alone else None)
 
 
 _TABLES = {provider: _table(provider, formats) for provider, formats in _PROVIDERS.items()}
 _KNOWN = {host: _TABLES[provider] for host, provider in _HOSTS.items()}
 _ENDS = tuple(end for end, _ in _DOMAINS)
-_STRANGERS = _table(None, _FORMATS)
+_STRANGERS = _table(None, _FORMATS, alone=False)
+_HUGGINGFACE_OTHERS = _table(None, _FORMATS)
 _NO_CALLS = _table(None, (), alone=False)
 _MIXED = _table("azure", _PROVIDERS["azure"], alone=False)
+_VERTEX = _table("google", _PROVIDERS["google"], alone=False)
 SUFFIXES = tuple(reads.suffix for reads in _FORMATS)
 """How the paths end that are calls on any host."""
 
 
 def _known(name: str, path: str) -> _Table | None:
     if name == _HUGGINGFACE:
-        return _TABLES.get(f"huggingface_{path[1:].partition('/')[0]}", _STRANGERS)
+        return _TABLES.get(f"huggingface_{path[1:].partition('/')[0]}", _HUGGINGFACE_OTHERS)
     if name.endswith(_ENDS):
         return next(_TABLES[provider] for end, provider in _DOMAINS if name.endswith(end))
     if name.endswith(_MIXED_DOMAINS):
         return _MIXED
+    if name.endswith(".googleapis.com") and _MIXED_HOSTS.fullmatch(name):
+        return _VERTEX
     return _KNOWN.get(name)
 
 

@@ -72,6 +72,18 @@ def decoded_size(encoded: str) -> int:
     return (len(encoded) - encoded.find(",") - 1) * 3 // 4 + 1
 
 
+# Bytes of sound that make a token at the most: 32 tokens a second (OpenAI counts 10, Gemini 32) at the lowest
+# rate of the container: 8-bit sound at 8 kHz, MP3 at 8 kbit/s, and Opus at 4 kbit/s for all others.
+_AUDIO_BYTES_PER_TOKEN = {"wav": 250, "x-wav": 250, "mp3": 31, "mpeg": 31}
+_OTHER_AUDIO_BYTES_PER_TOKEN = 16
+
+
+def audio_tokens(encoded: str, container: str) -> int:
+    """The most tokens that a sound takes, given in base64."""
+    rate = _AUDIO_BYTES_PER_TOKEN.get(container, _OTHER_AUDIO_BYTES_PER_TOKEN)
+    return decoded_size(encoded) // rate + 1
+
+
 # A JSON string as far as it was seen: an escape in it that is cut does not count yet.
 _STRING = rb'\s*:\s*"((?:[^"\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+)'
 # The members of a delta that carry text.
@@ -80,6 +92,7 @@ _TEXT = re.compile(
     + _STRING
 )
 _DELTA = re.compile(rb'"delta"' + _STRING)
+_SAID = re.compile(rb'"text"' + _STRING)
 _ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
 
 
@@ -102,6 +115,11 @@ def string_delta_size(event: bytes) -> int:
     """The same of an event whose delta is a text itself."""
     found = _DELTA.search(event)
     return _unescaped(found[1]) if found else 0
+
+
+def text_size(event: bytes, end: int) -> int:
+    """Bytes of the values of `text` in an event up to `end`, found without parsing it."""
+    return sum(map(_unescaped, _SAID.findall(event, 0, end))) if b'"text"' in event else 0
 
 
 def _unescaped(value: bytes) -> int:

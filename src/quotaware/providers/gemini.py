@@ -1,0 +1,282 @@
+"""Gemini's content generation, whole and streamed, its token counting, its embeddings and its cached contents.
+
+The model stands in the URL (`…/models/gemini-2.5-flash:generateContent`), on both of Google's hosts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.bounds import Call
+from ..core.usage import Usage, count
+from ..errors import ApiError
+from . import jsontext
+from .base import Report, StreamReader, Unreadable
+from .google_shape import (
+    add_contents,
+    add_tools,
+    config,
+    each,
+    either,
+    google_refusal,
+    metadata_usage,
+    spelled,
+    whole,
+)
+from .plain import Plain
+from .sse import EventReader, message
+from .text import Tally, member, seen_tokens, text_size
+
+_MADE = re.compile(rb'"(?:candidates|thoughts)TokenCount"\s*:\s*([0-9]{1,9})')
+_SCHEMAS = ("responseSchema", "responseJsonSchema")
+
+
+class GeminiGenerate:
+    """`gemini.generate`: POST …:generateContent."""
+
+    name = "gemini.generate"
+    operation = "chat"
+    streams = False
+
+    def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
+        """See `Format.read`. `maxOutputTokens` bounds what is thought and what is said together."""
+        settings = config(body)
+        tally = _tally(body)
+        for schema in _SCHEMAS:
+            if (given := either(settings, schema)) is not None:
+                tally.add_json(given)
+        modalities = each(either(settings, "responseModalities"))
+        return Call(
+            provider=provider,
+            operation=self.operation,
+            model=jsontext.model_name(body),
+            stream=self.streams,
+            cap=whole(settings, "maxOutputTokens"),
+            choices=whole(settings, "candidateCount", least=1) or 1,
+            text=tally.text,
+            wide=tally.wide,
+            parts=tally.parts,
+            media=tally.media,
+            tools=tally.tools,
+            opaque=tally.opaque,
+            cache_write=False,
+            audio=tally.audio or "AUDIO" in modalities,
+        )
+
+    def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
+        """See `Format.cap`."""
+        settings = config(body)
+        named = whole(settings, "maxOutputTokens")
+        cap = tokens if named is None else min(named, tokens)
+        return {spelled(body, "generationConfig"): {**settings, spelled(settings, "maxOutputTokens"): cap}}
+
+    def ask_usage(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Format.ask_usage`: every answer and every event reports it."""
+        return {}
+
+    def answer(self, body: object) -> Report:
+        """See `Format.answer`."""
+        return Report(_model(body), metadata_usage(member(body, "usageMetadata")), done=True)
+
+    def stream(self, hide: bool) -> StreamReader:
+        """See `Format.stream`; no event is ever there for us alone."""
+        return EventReader(_GeminiAnswer(), hide=False)
+
+    def refusal(self, error: ApiError) -> dict[str, Any]:
+        """See `Format.refusal`."""
+        return google_refusal(error)
+
+
+class GeminiStream(GeminiGenerate):
+    """`gemini.stream`: POST …:streamGenerateContent. With `alt=sse` its answer is events, else an array of them."""
+
+    name = "gemini.stream"
+    streams = True
+
+
+class _Gemini(Plain):
+    def refusal(self, error: ApiError) -> dict[str, Any]:
+        """See `Format.refusal`."""
+        return google_refusal(error)
+
+
+class GeminiCountTokens(_Gemini):
+    """`gemini.count_tokens`: POST …:countTokens. It answers a count and is free."""
+
+    name = "gemini.count_tokens"
+    operation = "count_tokens"
+
+    def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
+        """See `Format.read`: only the model matters."""
+        model = jsontext.model_name(body)
+        return Call(provider=provider, operation=self.operation, model=model, generates=False, free=True)
+
+    def answer(self, body: object) -> Report:
+        """See `Format.answer`: what it counts is not what it uses."""
+        return Report(done=True)
+
+
+class GeminiEmbed(_Gemini):
+    """`gemini.embed`: POST …:embedContent."""
+
+    name = "gemini.embed"
+    operation = "embeddings"
+
+    def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
+        """See `Format.read`."""
+        tally = Tally()
+        self.add(tally, body)
+        return _embeddings(provider, body, tally)
+
+    def add(self, tally: Tally, body: Mapping[str, Any]) -> None:
+        """Adds what is to be embedded."""
+        add_contents(tally, body.get("content"))
+        tally.add_strings(body.get("title"))
+
+    def answer(self, body: object) -> Report:
+        """See `Format.answer`."""
+        return Report(_model(body), metadata_usage(member(body, "usageMetadata")), done=True)
+
+
+class GeminiBatchEmbed(GeminiEmbed):
+    """`gemini.batch_embed`: POST …:batchEmbedContents, many contents that are embedded at once."""
+
+    name = "gemini.batch_embed"
+
+    def add(self, tally: Tally, body: Mapping[str, Any]) -> None:
+        """Adds what is to be embedded."""
+        for request in each(body.get("requests")):
+            if not isinstance(request, dict):
+                raise Unreadable("requests: a list of objects is required")
+            super().add(tally, request)
+
+
+class VertexPredict(_Gemini):
+    """`vertex.predict`: POST …/publishers/google/models/…:predict, by which Vertex embeds text, and makes images.
+
+    Its answer is of another shape for every model, and is taken to report no usage.
+    """
+
+    name = "vertex.predict"
+    operation = "embeddings"
+
+    def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
+        """See `Format.read`: what is no text to embed is `unknown`."""
+        tally = Tally()
+        instances = jsontext.items(body, "instances")
+        for instance in instances:
+            tally.parts += 1
+            tally.add_strings(instance)
+        if all(isinstance(member(instance, "content"), str) for instance in instances):
+            return _embeddings(provider, body, tally)
+        return Call(provider=provider, operation="unknown", model=jsontext.model_name(body), opaque=True)
+
+    def answer(self, body: object) -> Report:
+        """See `Format.answer`."""
+        return Report(done=True)
+
+
+class GeminiCache(_Gemini):
+    """`gemini.cache`: POST …/cachedContents, which writes content to Google's cache for calls to come.
+
+    How long it is kept there is billed apart, by the hour, and is not in the usage.
+    """
+
+    name = "gemini.cache"
+    operation = "cached_contents"
+
+    def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
+        """See `Format.read`."""
+        tally = _tally(body)
+        return Call(
+            provider=provider,
+            operation=self.operation,
+            model=jsontext.model_name(body),
+            text=tally.text,
+            wide=tally.wide,
+            parts=tally.parts,
+            media=tally.media,
+            tools=tally.tools,
+            opaque=tally.opaque,
+            audio=tally.audio,
+            generates=False,
+        )
+
+    def answer(self, body: object) -> Report:
+        """See `Format.answer`."""
+        written = count(member(member(body, "usageMetadata"), "totalTokenCount"))
+        usage = None if written is None else Usage(input=written, cache_write=written)
+        return Report(usage=usage, done=True)
+
+
+@dataclass(slots=True)
+class _GeminiAnswer:
+    """A streamed answer. Each event tells the usage of the step under way, the last one that of all; the newest that
+    can be read is parsed once it is asked for. It is done at the reason why it ended, which comes with that of all.
+    """
+
+    newest: bytes = b""
+    before: bytes = b""
+    deltas: int = 0
+    size: int = 0
+    made: int = 0
+
+    def take(self, event: bytes) -> bool:
+        """See `sse.Answer.take`; no event is ours."""
+        if size := _said(event):
+            self.deltas += 1
+            self.size += size
+        if b'"usageMetadata"' in event:
+            self.before, self.newest = self.newest, event
+            made = sum(map(int, _MADE.findall(event, event.find(b'"usageMetadata"'))))
+            self.made = max(self.made, made)
+        return False
+
+    def report(self) -> Report:
+        """See `sse.Answer.report`."""
+        told = message(self.newest) or message(self.before)
+        usage = metadata_usage(member(told, "usageMetadata"))
+        ended = any(isinstance(member(c, "finishReason"), str) for c in each(told.get("candidates")))
+        blocked = isinstance(member(told.get("promptFeedback"), "blockReason"), str)
+        seen = max(self.made, seen_tokens(self.deltas, self.size))
+        return Report(_model(told), usage, seen, usage is not None and (ended or blocked))
+
+
+def _said(event: bytes) -> int:
+    """Bytes of text in an event, without what the text is grounded on."""
+    end = event.find(b'"groundingMetadata"')
+    return text_size(event, len(event) if end < 0 else end)
+
+
+def _model(body: object) -> str | None:
+    model = member(body, "modelVersion")
+    return model if isinstance(model, str) and model else None
+
+
+def _embeddings(provider: str | None, body: Mapping[str, Any], tally: Tally) -> Call:
+    return Call(
+        provider=provider,
+        operation="embeddings",
+        model=jsontext.model_name(body),
+        text=tally.text,
+        wide=tally.wide,
+        parts=tally.parts,
+        media=tally.media,
+        opaque=tally.opaque,
+        audio=tally.audio,
+        cache_write=False,
+        generates=False,
+    )
+
+
+def _tally(body: Mapping[str, Any]) -> Tally:
+    """Everything in a body that the model reads."""
+    tally = Tally()
+    add_contents(tally, body.get("contents"))
+    add_contents(tally, either(body, "systemInstruction"))
+    add_tools(tally, body.get("tools"))
+    tally.opaque = tally.opaque or either(body, "cachedContent") is not None
+    return tally

@@ -1,0 +1,185 @@
+"""What all of Google's formats share: members in two spellings, content made of parts, usage, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..core.usage import Usage, count
+from ..errors import ApiError
+from . import jsontext
+from .base import Unreadable
+from .text import Tally, audio_tokens, decoded_size, member
+
+# The most tokens of one image: tiles of 258 tokens, as many as an image takes that is five times as long as wide
+# ("Understand and count tokens", ai.google.dev/gemini-api/docs/tokens); Gemini 3's finest resolution takes 2,240.
+_IMAGE_TOKENS = 16 * 258
+_DOCUMENT_LEAST = 5_000  # a page of a PDF: up to 1,120 tokens for its picture, and its text
+
+_STATUSES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+}
+
+
+def spelled(value: Mapping[str, Any], name: str) -> str:
+    """How a member is written in an object: as given (`maxOutputTokens`) or with underscores; as given where it is
+    absent. Google reads both. Raises `Unreadable` where both are there.
+    """
+    other = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+    if other == name or other not in value:
+        return name
+    if name in value:
+        raise Unreadable(f"{name}: stands twice in the body, in two spellings")
+    return other
+
+
+def either(value: object, name: str) -> Any:
+    """A member of what should be an object, in either spelling; None where there is none. Raises as `spelled`."""
+    return value.get(spelled(value, name)) if isinstance(value, dict) else None
+
+
+def each(value: object) -> list[Any]:
+    """What is repeated, or stands alone: Google reads one value as a list of one."""
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def add_contents(tally: Tally, contents: object) -> None:
+    """Adds messages: lists of parts, single parts, or bare texts."""
+    waiting = [*each(contents)]
+    while waiting:
+        entry = waiting.pop()
+        tally.parts += 1
+        if not isinstance(entry, dict):
+            tally.add_strings(entry)
+        elif "parts" in entry:
+            tally.add_strings(entry.get("role"))
+            for part in each(entry["parts"]):
+                waiting.extend(_add_part(tally, part))
+        else:
+            waiting.extend(_add_part(tally, entry))
+
+
+def add_tools(tally: Tally, tools: object) -> None:
+    """Adds the functions that the app runs. Any other tool runs at Google, and feeds the model what the body does not
+    show.
+    """
+    for tool in each(tools):
+        if not isinstance(tool, dict):
+            tally.add_strings(tool)
+            continue
+        declarations = spelled(tool, "functionDeclarations")
+        tally.add_tools(each(tool.get(declarations)))
+        if tool.keys() - {declarations}:
+            tally.add_json(tool)
+            tally.opaque = True
+
+
+def metadata_usage(usage: object) -> Usage | None:
+    """The tokens in a `usageMetadata` object; None where it tells no input. Counts that are 0 are left out of it.
+
+    What tools brought in counts as input, thoughts as output.
+    """
+    sent = count(member(usage, "promptTokenCount"))
+    if sent is None:
+        return None
+    numbers = (
+        "toolUsePromptTokenCount",
+        "candidatesTokenCount",
+        "thoughtsTokenCount",
+        "cachedContentTokenCount",
+    )
+    tools, made, thought, cached = (count(member(usage, name)) or 0 for name in numbers)
+    return Usage(
+        input=sent + tools if tools >= 0 else tools,
+        output=made + thought if min(made, thought) >= 0 else min(made, thought),
+        cache_read=cached,
+        reasoning=thought,
+        audio_input=_sound(usage, "promptTokensDetails") + _sound(usage, "toolUsePromptTokensDetails"),
+        audio_output=_sound(usage, "candidatesTokensDetails"),
+    )
+
+
+def google_refusal(error: ApiError) -> dict[str, Any]:
+    """An error as Google's APIs write it (google.rpc.Status): `code` is the HTTP status, the exact reason stands in
+    `details`.
+    """
+    told = error.body()["error"]
+    details: list[dict[str, Any]] = [
+        {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": error.code, "domain": "quotaware"}
+    ]
+    if error.retry_after is not None:
+        details.append(
+            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{error.retry_after}s"}
+        )
+    status = _STATUSES.get(error.status, "INVALID_ARGUMENT" if error.status < 500 else "INTERNAL")
+    return {"error": {**told, "code": error.status, "status": status, "details": details}}
+
+
+def _sound(usage: object, name: str) -> int:
+    details = each(member(usage, name))
+    return sum(count(member(d, "tokenCount")) or 0 for d in details if member(d, "modality") == "AUDIO")
+
+
+def _add_part(tally: Tally, part: object) -> list[Any]:
+    """Adds a part; answers the parts that it holds itself."""
+    tally.parts += 1
+    if not isinstance(part, dict):
+        tally.add_strings(part)
+        return []
+    rest = dict(part)
+    data = rest.pop(spelled(rest, "inlineData"), None)
+    if data is not None:
+        _add_data(tally, data)
+    if rest.pop(spelled(rest, "fileData"), None) is not None:
+        tally.opaque = True
+    call = rest.pop(spelled(rest, "functionCall"), None)
+    if call is not None:
+        tally.add_json(call)
+    answered = rest.pop(spelled(rest, "functionResponse"), None)
+    held: list[Any] = []
+    if isinstance(answered, dict):
+        held = each(answered.get("parts"))
+        answered = {name: value for name, value in answered.items() if name != "parts"}
+    if answered is not None:
+        tally.add_json(answered)
+    tally.add_strings(rest)
+    return held
+
+
+def _add_data(tally: Tally, blob: object) -> None:
+    data, kind = member(blob, "data"), either(blob, "mimeType")
+    if not isinstance(data, str) or not isinstance(kind, str):
+        tally.opaque = True
+        return
+    family, _, container = kind.lower().partition(";")[0].strip().partition("/")
+    if family == "image":
+        tally.media += _IMAGE_TOKENS
+    elif family == "audio":
+        tally.audio = True
+        tally.media += audio_tokens(data, container)
+    elif family == "video":  # how long it is, its size does not say
+        tally.audio = tally.opaque = True
+    else:
+        tally.media += max(decoded_size(data), 0 if family == "text" else _DOCUMENT_LEAST)
+
+
+def config(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The `generationConfig` of a body, empty where it has none. Raises `Unreadable` where it is no object."""
+    found = either(body, "generationConfig")
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise Unreadable("generationConfig: an object is required")
+    return found
+
+
+def whole(value: Mapping[str, Any], name: str, least: int = 0) -> int | None:
+    """As `jsontext.whole`, in either spelling."""
+    return jsontext.whole(value, spelled(value, name), least)
