@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from quotaware.management.bodies import MAX_ERRORS, MOST
+from quotaware.management.bodies import MAX_ERRORS, MOST, WIDEST
 from quotaware.management.routes import Route
 from tests.management.examples import CASE_IDS, CASES, Example, made
 from tests.management.house import House
@@ -162,15 +162,28 @@ def test_a_number_of_four_thousand_digits_fits_nowhere(house: House, route: Rout
 
 @pytest.mark.parametrize(("route", "example"), WITH_BODY, ids=BODY_IDS)
 def test_of_many_bad_fields_so_many_are_named(house: House, route: Route, example: Example) -> None:
-    body = {f"no{number}": number for number in range(5000)}
+    body = {f"no{number}": number for number in range(WIDEST // 2)}
     error = refused(house, route, example, body)
     assert (error["status"], len(error["errors"])) == (422, MAX_ERRORS)
 
 
-def test_a_million_keys_are_too_many(house: House) -> None:
+@pytest.mark.parametrize("last", [b"}", b',"k80000":1}'])
+def test_so_many_keys_are_too_many(house: House, last: bytes) -> None:
     route, example = WITH_BODY[0]
-    raw = json.dumps({f"k{number}": 0 for number in range(1_000_000)}).encode()
-    assert refused(house, route, example, raw)["status"] == 413
-    most = json.dumps({f"k{number}": 0 for number in range(90_000)}, separators=(",", ":")).encode()
-    assert len(most) <= MOST
-    assert len(refused(house, route, example, most)["errors"]) == MAX_ERRORS
+    keys = json.dumps({f"k{number}": 0 for number in range(90_000)}, separators=(",", ":")).encode()
+    raw = keys[:-1] + last
+    assert len(raw) <= MOST
+    wide = refused(house, route, example, raw)
+    assert (wide["status"], wide["code"]) == (400, "not_json")
+    assert refused(house, route, example, raw + raw[1:])["status"] == 413
+    inside = b'{"name": ' + raw + b"}"
+    assert refused(house, route, example, inside)["code"] == "not_json"
+
+
+@pytest.mark.parametrize(
+    "value", [[0] * 300_000, [[0] * (WIDEST - 1)] * 30, {str(n): [0] * 1000 for n in range(50)}]
+)
+def test_so_many_values_are_too_many(house: House, value: Any) -> None:
+    for route, example in WITH_BODY[:3]:
+        error = refused(house, route, example, {"name": value})
+        assert (error["status"], error["code"]) == (400, "not_json")

@@ -24,6 +24,8 @@ MOST = 1 << 20
 """Bytes of a body."""
 DEEPEST = 64
 """Levels of a body's JSON."""
+WIDEST, MOST_VALUES = 2000, 40_000
+"""Members of one object or array, and of all together: more than any request says."""
 MAX_ERRORS = 100
 """Bad fields that one answer names."""
 _NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
@@ -66,6 +68,7 @@ def parsed(model: type[B], raw: bytes, content_type: str) -> B:
         RecursionError,
     ) as error:  # UnicodeDecodeError is a ValueError, and so is an int too long
         raise MalformedRequest(f"The body is no JSON: {str(error)[:200]}", code="not_json") from None
+    _check_size(value)
     if not isinstance(value, dict):
         raise MalformedRequest("The body is no JSON object", code="not_json")
     return validated(model, value, "body")
@@ -139,12 +142,27 @@ def _check_depth(raw: bytes) -> None:
             depth -= 1
 
 
+def _check_size(value: Any) -> None:
+    left = MOST_VALUES
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        inside = each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+        left -= len(inside)
+        if len(inside) > WIDEST or left < 0:
+            raise MalformedRequest(
+                f"The body has more than {WIDEST} members in one place, or {MOST_VALUES} in all",
+                code="not_json",
+            )
+        waiting.extend(inside)
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice[:100]!r} stands in one object twice")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name[:100]!r} stands in one object twice")
+        found[name] = value
     return found
 
 
