@@ -21,6 +21,7 @@ AS_HOSTS_OF = {
     "google": ("google", 208),
     "google-vertex": ("google", 83),
     "anthropic": ("anthropic", 180),
+    "cohere": ("cohere", 16),
     "mistral": ("mistral", 44),
     "voyage": ("voyageai", 4),
 }

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from quotaware.core.bounds import Call
 from quotaware.providers.anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from quotaware.providers.base import Format, Report, Unreadable
+from quotaware.providers.cohere import CohereChat, CohereChatV1, CohereEmbed
 from quotaware.providers.gemini import (
     GeminiBatchEmbed,
     GeminiCache,
@@ -22,11 +23,26 @@ from quotaware.providers.gemini import (
     VertexPredict,
 )
 from quotaware.providers.jsontext import parse
+from quotaware.providers.mistral import (
+    MistralAgentChat,
+    MistralConversation,
+    MistralFim,
+    MistralOcr,
+)
 from quotaware.providers.openai_chat import OpenAIChat
 from quotaware.providers.openai_embeddings import OpenAIEmbeddings
 from quotaware.providers.openai_responses import OpenAICompaction, OpenAIResponses
+from quotaware.providers.rerank import Rerank
+from quotaware.providers.voyage import VoyageInputs
 
-STREAMING: list[Format] = [OpenAIChat(), AnthropicMessages(), GeminiStream(), OpenAIResponses()]
+STREAMING: list[Format] = [
+    OpenAIChat(),
+    AnthropicMessages(),
+    GeminiStream(),
+    OpenAIResponses(),
+    CohereChat(),
+    MistralConversation(),
+]
 FORMATS: list[Format] = [
     *STREAMING,
     OpenAIEmbeddings(),
@@ -38,6 +54,13 @@ FORMATS: list[Format] = [
     GeminiBatchEmbed(),
     GeminiCache(),
     VertexPredict(),
+    CohereChatV1(),
+    CohereEmbed(),
+    MistralAgentChat(),
+    MistralFim(),
+    MistralOcr(),
+    Rerank(),
+    VoyageInputs(),
 ]
 NAMES = [
     *("model", "models", "messages", "input", "max_tokens", "n", "stream", "stream_options", "include_usage"),
@@ -75,6 +98,8 @@ NAMES = [
     ),
     *("generationConfig", "maxOutputTokens", "max_output_tokens", "usageMetadata", "promptTokenCount"),
     *("candidates", "finishReason", "promptTokensDetails", "modality", "tokenCount", "functionDeclarations"),
+    *("inputs", "texts", "documents", "query", "chat_history", "suffix", "completion_args", "agent_id"),
+    *("meta", "tokens", "billed_units", "search_units", "image_tokens", "event_type", "usage_info"),
     *("cache_creation", "message", "x_groq", "cache_control", "audio", "prediction", "container"),
     *("response", "instructions", "max_output_tokens", "input_image", "result", "prompt", "variables"),
 ]
@@ -134,6 +159,10 @@ SNIPPETS = [
     b"\\u12",
     b"\xff",
     b"content_block_delta",
+    b'{"type":"message-end","delta":{"usage":{"tokens":{',
+    b'{"event_type":"text-generation","text":"',
+    b'"citation',
+    b'{"type":"message.output.delta","content":"',
     b'{"usageMetadata": {"candidatesTokenCount": 7',
     b'{"type":"message_delta"}',
     b'{"type":"response.completed","response":{"usage":{',
@@ -198,6 +227,7 @@ def test_a_schema_that_is_nested_too_deeply_is_unreadable() -> None:
         "messages": [{"role": "user", "content": deep}],
         "contents": [deep],
         "input": [deep],
+        "inputs": [deep],
         "tools": [deep, {"functionDeclarations": [deep]}],
     }
     for form in STREAMING:

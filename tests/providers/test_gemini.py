@@ -68,7 +68,7 @@ def read(body: dict[str, Any], form: Format | None = None) -> Call:
             "/v1/projects/p/locations/l/publishers/anthropic/models/c:streamRawPredict",
             "anthropic.messages",
         ),
-        (VERTEX, "/v1/projects/p/locations/l/publishers/mistralai/models/m:rawPredict", "openai.chat"),
+        (VERTEX, "/v1/projects/p/locations/l/publishers/mistralai/models/m:rawPredict", "mistral.chat"),
         (
             VERTEX,
             "/v1/projects/p/locations/l/publishers/anthropic/models/count-tokens:rawPredict",

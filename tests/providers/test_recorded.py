@@ -24,6 +24,7 @@ PROVIDERS = (
     "openai",
     "anthropic",
     "azure",
+    "cohere",
     "deepseek",
     "google",
     "google-vertex",

@@ -40,8 +40,8 @@ def found(host: str, path: str, **more: Any) -> tuple[str | None, str | None, st
         ("openrouter.ai", "/api/v1/chat/completions", ("openrouter", "openai.chat", "chat")),
         ("api.deepseek.com", "/chat/completions", ("deepseek", "openai.chat", "chat")),
         ("api.deepseek.com", "/anthropic/v1/messages", ("deepseek", "anthropic.messages", "chat")),
-        ("api.mistral.ai", "/v1/chat/completions", ("mistral", "openai.chat", "chat")),
-        ("api.voyageai.com", "/v1/embeddings", ("voyageai", "openai.embeddings", "embeddings")),
+        ("api.mistral.ai", "/v1/chat/completions", ("mistral", "mistral.chat", "chat")),
+        ("api.voyageai.com", "/v1/embeddings", ("voyageai", "voyage.embeddings", "embeddings")),
         ("eu.api.openai.com", "/v1/chat/completions", ("openai", "openai.chat", "chat")),
         ("acme.openai.azure.com", "/openai/deployments/d/chat/completions", ("azure", "openai.chat", "chat")),
         (

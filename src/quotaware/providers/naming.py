@@ -26,7 +26,7 @@ NO_DEPLOYMENTS: Mapping[str, str] = MappingProxyType({})
 MOST = 16
 """Models that one request may name, those to fall back to included."""
 
-_ELSEWHERE = jsontext.NAMING - {"model"} | {"requests"}
+_ELSEWHERE = jsontext.NAMING - {"model"} | {"agent_id", "requests"}
 
 _GOOGLES = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?models/(?=.)")
 """What leads a model's name in Google's bodies: the same model, wherever it is."""
@@ -99,6 +99,8 @@ def _asked(route: Route, body: Mapping[str, Any], deployments: Mapping[str, str]
     deployment = route.named if route.deployed or route.provider == "azure" else None
     if deployment is None and route.provider == "azure" and given:
         deployment = given[0]
+    if deployment is None and isinstance(agent := body.get("agent_id"), str) and agent:
+        deployment = agent
     if deployment is not None:
         model = deployments.get(f"{route.host}/{deployment}".lower()) or deployments.get(deployment.lower())
         if model is None:

@@ -16,6 +16,7 @@ from ..errors import ConfigurationError
 from . import jsontext
 from .anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from .base import Format, Route
+from .cohere import CohereChat, CohereChatV1, CohereEmbed, cohere_refusal
 from .gemini import (
     GeminiBatchEmbed,
     GeminiCache,
@@ -25,9 +26,19 @@ from .gemini import (
     GeminiStream,
     VertexPredict,
 )
+from .mistral import (
+    MistralAgentChat,
+    MistralChat,
+    MistralConversation,
+    MistralEmbeddings,
+    MistralFim,
+    MistralOcr,
+)
 from .openai_chat import OpenAIChat
 from .openai_embeddings import OpenAIEmbeddings
 from .openai_responses import OpenAICompaction, OpenAIResponses
+from .rerank import Rerank
+from .voyage import VoyageEmbeddings, VoyageInputs, voyage_refusal
 
 NO_HOSTS: Mapping[str, str | None] = MappingProxyType({})
 """No host is decided otherwise than by the table."""
@@ -44,8 +55,6 @@ class _Reads(NamedTuple):
 
 
 _CHAT = _Reads("/chat/completions", OpenAIChat(), "chat", "messages")
-# It answers 422 to `stream_options`, and reports usage in every stream.
-_MISTRAL_CHAT = _Reads("/chat/completions", OpenAIChat(asks=False), "chat", "messages")
 _EMBEDDINGS = _Reads("/embeddings", OpenAIEmbeddings(), "embeddings", "input", (str, list))
 _RESPONSES = _Reads("/responses", OpenAIResponses(), "responses", "input", (str, list))
 _COMPACTION = _Reads("/responses/compact", OpenAICompaction(), "responses", "input", (str, list))
@@ -63,12 +72,55 @@ _GEMINI = (
     _Reads(":batchembedcontents", GeminiBatchEmbed(), "embeddings", "requests"),
 )
 
-_FORMATS = (_CHAT, _EMBEDDINGS, _RESPONSES, _COMPACTION, _MESSAGES, _COUNT_TOKENS, *_GEMINI)
+_RERANK = _Reads("/rerank", Rerank(), "rerank", "documents")
+_COHERE_CHAT = _Reads("/v2/chat", CohereChat(), "chat", "messages")
+_COHERE_EMBED = _Reads("/v2/embed", CohereEmbed(), "embeddings", "input_type", (str,))
+
+_FORMATS = (
+    _CHAT,
+    _EMBEDDINGS,
+    _RESPONSES,
+    _COMPACTION,
+    _MESSAGES,
+    _COUNT_TOKENS,
+    *_GEMINI,
+    _RERANK,
+    _COHERE_CHAT,
+    _COHERE_EMBED,
+)
 _NEEDS = {reads.format.name: (reads.needs, reads.of) for reads in _FORMATS if reads.format}
 
 _OPENAI = (_CHAT, _EMBEDDINGS, _RESPONSES, _COMPACTION, _INPUT_TOKENS)
 _ANTHROPIC = (_MESSAGES, _COUNT_TOKENS)
-_COMPATIBLE = (_CHAT, _EMBEDDINGS, _RESPONSES, _COMPACTION, _MESSAGES, _COUNT_TOKENS)
+_COMPATIBLE = (_CHAT, _EMBEDDINGS, _RESPONSES, _COMPACTION, _MESSAGES, _COUNT_TOKENS, _RERANK)
+_COHERE = (
+    _COHERE_CHAT,
+    _Reads("/v1/chat", CohereChatV1(), "chat", "message", (str,)),
+    _COHERE_EMBED,
+    _COHERE_EMBED._replace(suffix="/v1/embed"),
+    _RERANK._replace(format=Rerank(cohere_refusal)),
+    _CHAT,
+    _EMBEDDINGS,
+    _Reads("/tokenize", None, "tokenize", "text", free=True),
+    _Reads("/detokenize", None, "detokenize", "tokens", free=True),
+    _Reads("/check-api-key", None, "check_api_key", "", free=True),
+)
+_MISTRAL_CHAT = _Reads("/chat/completions", MistralChat(), "chat", "messages")
+_MISTRAL = (
+    _MISTRAL_CHAT,
+    _Reads("/fim/completions", MistralFim(), "completions", "prompt", (str,)),
+    _Reads("/agents/completions", MistralAgentChat(), "chat", "messages"),
+    _Reads("/conversations", MistralConversation(), "chat", "inputs", (str, list)),
+    _Reads("/embeddings", MistralEmbeddings(), "embeddings", "input", (str, list)),
+    _Reads("/ocr", MistralOcr(), "ocr", "document", (dict,)),
+    _Reads("/files", None, "files", "file", free=True),
+)
+_VOYAGE = (
+    _Reads("/embeddings", VoyageEmbeddings(), "embeddings", "input", (str, list)),
+    _Reads("/multimodalembeddings", VoyageInputs(), "embeddings", "inputs"),
+    _Reads("/contextualizedembeddings", VoyageInputs(), "embeddings", "inputs"),
+    _RERANK._replace(format=Rerank(voyage_refusal)),
+)
 _CLAUDE, _PUBLISHED = "/publishers/anthropic/models/", "/publishers/"
 _GOOGLE = (
     *_GEMINI,
@@ -121,7 +173,8 @@ _PROVIDERS: dict[str, tuple[_Reads, ...]] = {
     "anthropic": _ANTHROPIC,
     "azure": (*_OPENAI, *_ANTHROPIC),
     "google": _GOOGLE,
-    "mistral": (_MISTRAL_CHAT, _EMBEDDINGS),
+    "cohere": _COHERE,
+    "mistral": _MISTRAL,
     "avian": _COMPATIBLE,
     "cerebras": _COMPATIBLE,
     "deepseek": _COMPATIBLE,
@@ -133,7 +186,7 @@ _PROVIDERS: dict[str, tuple[_Reads, ...]] = {
     "ovhcloud": _COMPATIBLE,
     "perplexity": _COMPATIBLE,
     "together": _COMPATIBLE,
-    "voyageai": (_EMBEDDINGS,),
+    "voyageai": _VOYAGE,
     "x-ai": _COMPATIBLE,
     "zai": _COMPATIBLE,
     **{f"huggingface_{name}": _COMPATIBLE for name in _HUGGINGFACE_PROVIDERS},
@@ -144,12 +197,16 @@ _HOSTS: dict[str, str] = {
     "api.anthropic.com": "anthropic",
     "api.avian.io": "avian",
     "api.cerebras.ai": "cerebras",
+    "api.cohere.ai": "cohere",
+    "api.cohere.com": "cohere",
+    "production.api.cohere.ai": "cohere",
     "api.deepseek.com": "deepseek",
     "api.fireworks.ai": "fireworks",
     "generativelanguage.googleapis.com": "google",
     "generativelanguage.mtls.googleapis.com": "google",
     "api.groq.com": "groq",
     "api.mistral.ai": "mistral",
+    "codestral.mistral.ai": "mistral",
     "api.moonshot.ai": "moonshotai",
     "api.moonshot.cn": "moonshotai",
     "api.novita.ai": "novita",
@@ -160,6 +217,7 @@ _HOSTS: dict[str, str] = {
     "api.together.xyz": "together",
     "api.together.ai": "together",
     "api.voyageai.com": "voyageai",
+    "ai.mongodb.com": "voyageai",
     "api.x.ai": "x-ai",
     "api.z.ai": "zai",
 }

@@ -117,6 +117,12 @@ def string_delta_size(event: bytes) -> int:
     return _unescaped(found[1]) if found else 0
 
 
+def string_size(event: bytes, name: bytes) -> int:
+    """Bytes of the first string of this name in an event, as far as it was seen."""
+    found = re.search(b'"%s"%s' % (name, _STRING), event)
+    return _unescaped(found[1]) if found else 0
+
+
 def text_size(event: bytes, end: int) -> int:
     """Bytes of the values of `text` in an event up to `end`, found without parsing it."""
     return sum(map(_unescaped, _SAID.findall(event, 0, end))) if b'"text"' in event else 0

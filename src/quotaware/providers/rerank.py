@@ -1,0 +1,56 @@
+"""Reranking, as Cohere made it and Voyage, Jina, vLLM and others speak it: documents in order of a query."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..core.bounds import Call
+from ..core.usage import Usage, count
+from ..errors import ApiError
+from . import jsontext
+from .base import Report
+from .openai_chat import openai_refusal
+from .plain import Plain
+from .text import Tally, member
+
+
+class Rerank(Plain):
+    """`rerank`: POST …/rerank. `refusal` writes an error as the provider does."""
+
+    name = "rerank"
+    operation = "rerank"
+
+    def __init__(self, refusal: Callable[[ApiError], dict[str, Any]] = openai_refusal) -> None:
+        self._refusal = refusal
+
+    def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
+        """See `Format.read`. The query is read once more with each document."""
+        tally, query = Tally(), Tally()
+        query.add_strings(body.get("query"))
+        documents = jsontext.items(body, "documents")
+        for document in documents:
+            tally.add_strings(document)
+        return Call(
+            provider=provider,
+            operation=self.operation,
+            model=jsontext.model_name(body),
+            text=tally.text + query.text * max(1, len(documents)),
+            wide=tally.wide + query.wide * max(1, len(documents)),
+            parts=len(documents) + 1,
+            cache_write=False,
+            generates=False,
+        )
+
+    def answer(self, body: object) -> Report:
+        """See `Format.answer`: tokens, or none where it is billed by the search."""
+        model = member(body, "model")
+        usage = member(body, "usage")
+        tokens = count(member(usage, "total_tokens"))
+        searches = count(member(member(member(body, "meta"), "billed_units"), "search_units"))
+        told = None if tokens is None and searches is None else Usage(input=tokens or 0)
+        return Report(model if isinstance(model, str) else None, told, done=True)
+
+    def refusal(self, error: ApiError) -> dict[str, Any]:
+        """See `Format.refusal`."""
+        return self._refusal(error)

@@ -1,0 +1,160 @@
+"""Mistral's formats: what a request may take, which agent's model it is, what was used, how it is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from quotaware.core.bounds import Call
+from quotaware.core.usage import Usage
+from quotaware.errors import QuotaExceeded
+from quotaware.providers import naming
+from quotaware.providers.base import Format, Report, Unreadable
+from quotaware.providers.jsontext import edit, parse
+from quotaware.providers.mistral import (
+    MistralAgentChat,
+    MistralChat,
+    MistralConversation,
+    MistralEmbeddings,
+    MistralFim,
+    MistralOcr,
+)
+from quotaware.providers.registry import find
+
+HOST = "api.mistral.ai"
+TOLD = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
+ALL: list[Format] = [MistralChat(), MistralFim(), MistralEmbeddings(), MistralConversation(), MistralOcr()]
+
+
+def read(body: dict[str, Any], form: Format) -> Call:
+    return form.read("mistral", {"model": "mistral-small-latest", **body})
+
+
+def named(path: str, body: dict[str, Any], **deployments: str) -> Call:
+    route = find("POST", HOST, path)
+    assert route is not None
+    assert route.format is not None
+    return naming.read(route, route.format, parse(json.dumps(body).encode()), deployments)
+
+
+@pytest.mark.parametrize(
+    ("path", "format", "operation"),
+    [
+        ("/v1/chat/completions", "mistral.chat", "chat"),
+        ("/v1/fim/completions", "mistral.fim", "completions"),
+        ("/v1/agents/completions", "mistral.agent_chat", "chat"),
+        ("/v1/conversations", "mistral.conversation", "chat"),
+        ("/v1/embeddings", "mistral.embeddings", "embeddings"),
+        ("/v1/ocr", "mistral.ocr", "ocr"),
+        ("/v1/files", None, "files"),
+        ("/v1/conversations/c/restart", None, "unknown"),
+        ("/v1/fine_tuning/jobs", None, "unknown"),
+    ],
+)
+def test_its_host_is_read(path: str, format: str | None, operation: str) -> None:
+    route = find("POST", HOST, path)
+    assert route is not None
+    assert (route.provider, route.format and route.format.name) == ("mistral", format)
+    assert (route.operation, route.free) == (operation, operation == "files")
+
+
+@pytest.mark.parametrize(
+    ("path", "more"), [("/v1/agents/completions", {"messages": []}), ("/v1/conversations", {"inputs": "hi"})]
+)
+def test_an_agent_is_a_deployment(path: str, more: dict[str, Any]) -> None:
+    """S8: its model is nowhere in the request; its owner says it, or the call is of an unknown one."""
+    body = {"agent_id": "ag:1:poet", **more}
+    assert "deployments" in named(path, body).unknown
+    call = named(path, body, **{"ag:1:poet": "mistral-medium-latest"})
+    assert [model.name for model in call.models] == ["mistral-medium-latest"]
+    assert call.opaque
+    both = named(path, {**body, "model": "mistral-large"}, **{"ag:1:poet": "mistral-medium-latest"})
+    assert [model.name for model in both.models] == ["mistral-medium-latest", "mistral-large"]
+
+
+def test_code_to_complete_is_read() -> None:
+    call = read({"prompt": "def f(", "suffix": "return x", "max_tokens": 9, "stream": True}, MistralFim())
+    assert (call.text, call.cap, call.stream) == (14, 9, True)
+    with pytest.raises(Unreadable, match="prompt"):
+        read({"prompt": ["a"]}, MistralFim())
+
+
+def test_a_conversation_is_read() -> None:
+    call = read(
+        {
+            "inputs": [{"role": "user", "content": "hello"}],
+            "instructions": "be kind",
+            "completion_args": {"max_tokens": 9},
+            "tools": [{"type": "function", "function": {"name": "f"}}],
+        },
+        MistralConversation(),
+    )
+    assert (call.cap, call.tools, call.opaque) == (9, 1, False)
+    assert call.text >= len("userhellobe kind")
+
+
+@pytest.mark.parametrize(
+    "more", [{"tools": [{"type": "web_search"}]}, {"inputs": [{"content": [{"type": "image_url"}]}]}]
+)
+def test_what_a_conversation_does_not_show_is_opaque(more: dict[str, Any]) -> None:
+    assert read({"inputs": "hi", **more}, MistralConversation()).opaque
+
+
+def test_caps_are_written_where_mistral_reads_them() -> None:
+    body = b'{"model": "m", "inputs": "hi", "completion_args": {"temperature": 1, "max_tokens": 99}}'
+    parsed = parse(body)
+    assert edit(body, parsed, MistralConversation().cap("mistral", parsed, 7)) == (
+        b'{"model": "m", "inputs": "hi", "completion_args": {"temperature":1,"max_tokens":7}}'
+    )
+    assert MistralConversation().cap("mistral", {"inputs": "hi"}, 7) == {"completion_args": {"max_tokens": 7}}
+    assert MistralFim().cap("mistral", {"prompt": "a"}, 7) == {"max_tokens": 7}
+    with pytest.raises(Unreadable, match="completion_args"):
+        MistralConversation().cap("mistral", {"completion_args": 7}, 7)
+
+
+def test_no_stream_is_asked_for_its_usage() -> None:
+    """It refuses `stream_options`."""
+    for form in ALL:
+        assert form.ask_usage({"model": "m", "stream": True}) == {}
+
+
+def test_answers_are_read() -> None:
+    body = {"model": "mistral-small-latest", "usage": TOLD}
+    told = Report("mistral-small-latest", Usage(9, 4), done=True)
+    assert [form.answer(body) for form in (MistralFim(), MistralAgentChat(), MistralConversation())] == [
+        told
+    ] * 3
+    pages = MistralOcr().answer(
+        {"model": "mistral-ocr-latest", "pages": [], "usage_info": {"pages_processed": 3}}
+    )
+    assert pages == Report("mistral-ocr-latest", Usage(), done=True)
+    assert MistralOcr().answer({}).usage is None
+    assert read({"document": {}}, MistralOcr()).opaque
+
+
+def event(**members: Any) -> bytes:
+    return b"data: " + json.dumps(members).encode() + b"\n\n"
+
+
+def test_a_streamed_conversation_is_read() -> None:
+    reader = MistralConversation().stream(hide=False)
+    reader.feed(event(type="conversation.response.started", conversation_id="c"))
+    reader.feed(event(type="message.output.delta", content="a" * 40))
+    reader.feed(event(type="function.call.delta", arguments="b" * 4))
+    assert reader.report() == Report(None, None, seen=11, done=False)
+    reader.feed(event(type="conversation.response.done", usage=TOLD))
+    assert reader.report() == Report(None, Usage(9, 4), seen=11, done=True)
+
+
+@pytest.mark.parametrize("form", ALL, ids=lambda form: form.name)
+def test_a_refusal_is_mistrals(form: Format) -> None:
+    told = form.refusal(QuotaExceeded("The budget is spent", fields={"limit_usd": 10.0}))
+    assert told["object"] == "error"
+    assert (told["message"], told["type"], told["code"]) == (
+        "The budget is spent",
+        "quota_exceeded",
+        "budget_exceeded",
+    )
+    assert told["limit_usd"] == 10.0
