@@ -17,7 +17,7 @@ from quotaware.caches import SharedCache
 from quotaware.context import Binding
 from quotaware.core.steps import NOTHING, Peek, Plan
 from quotaware.ids import Ids
-from quotaware.outbound.httpx import hook
+from quotaware.outbound.hook import hook
 from quotaware.stores.guard import Guard
 from quotaware.stores.journal import Journal
 from quotaware.stores.memory import MemoryStore

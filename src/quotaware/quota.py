@@ -33,7 +33,8 @@ from .inbound.edge import Edge
 from .inbound.identify import Identify
 from .inbound.middleware import App
 from .inbound.proxies import Proxies
-from .outbound.httpx import AsyncMeteredTransport, MeteredTransport, hook, metered
+from .outbound.hook import hook
+from .outbound.httpx import AsyncMeteredTransport, MeteredTransport, metered
 from .outbound.manual import ManualCall
 from .outbound.meter import Meter
 from .rollups import Folder
@@ -237,7 +238,9 @@ class Quota:
     # seeing calls
 
     def instrument(self) -> None:
-        """Meters every client of httpx and httpx2 in this process, whenever it was made."""
+        """Meters every client of httpx, httpx2 and aiohttp in this process, whenever it was made; the library may be
+        imported later.
+        """
         hook.add(self.meter)
 
     def uninstrument(self) -> None:

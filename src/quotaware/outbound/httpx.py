@@ -1,29 +1,23 @@
-"""The edge for httpx and httpx2, sync and async: as transports, and as one hook on the client classes.
+"""The edge for httpx and httpx2, sync and async: as transports, and as patches of the client classes.
 
 The two libraries share their interface but not their classes: an answer must be made of the library that asked.
 Neither is imported before it is used. A call is metered by the outermost layer that sees it; while it is on its way
-further in, the request object carries a mark that lets it pass there.
+further in, the request object carries a mark that lets it pass there, and the context another for other libraries.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
 from collections.abc import Callable
-from threading import Lock
 from types import ModuleType
 from typing import Any
 
-import anyio.to_thread
-
-from .. import forks
-from ..context import current
 from ..errors import BodyTooLarge, ConfigurationError
 from ..providers.base import Route
-from ..stores.tickets import drive, drive_async, on_loop
+from . import passing
 from .httpx_streams import async_stream, sync_stream
-from .meter import LARGE, MAX_BODY, Meter, Passage, Refusal, body_too_large
+from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large, encoded
+from .patching import Patch, Serving
 from .tap import Tap
 
 LIBRARIES = ("httpx", "httpx2")
@@ -58,16 +52,17 @@ class MeteredTransport:
         except BodyTooLarge as error:
             decision: Refusal | Passage | None = self._meter.too_large(route, error)
         else:
-            reading = self._meter.read(route, body, _encoding(request))
-            decision = drive(self._meter.begin(route, reading, may_wait=not on_loop()))
+            decision = self._meter.decide(route, body, encoded(request.headers))
         if isinstance(decision, Refusal):
             return _answer(request, decision)
         if not isinstance(decision, Passage):
             return self._inner.handle_request(request)
         tap, sent = decision.tap, None
         try:
-            sent = _request(request, decision.body())
-            response = self._inner.handle_request(sent)
+            changed = decision.body()
+            sent = _request(request, changed)
+            with passing.Passing(request.url.host, request.url.path, body if changed is None else changed):
+                response = self._inner.handle_request(sent)
         except BaseException as error:
             tap.failed(sent is not None and _was_sent(error))
             raise
@@ -102,21 +97,17 @@ class AsyncMeteredTransport:
         except BodyTooLarge as error:
             decision: Refusal | Passage | None = self._meter.too_large(route, error)
         else:
-            encoding = _encoding(request)
-            if len(body) > LARGE or encoding:
-                reading = await anyio.to_thread.run_sync(self._meter.read, route, body, encoding)
-            else:
-                reading = self._meter.read(route, body)
-            decision = await drive_async(self._meter.begin(route, reading, may_wait=True))
+            decision = await self._meter.decide_async(route, body, encoded(request.headers))
         if isinstance(decision, Refusal):
             return _answer(request, decision)
         if not isinstance(decision, Passage):
             return await self._inner.handle_async_request(request)
         tap, sent = decision.tap, None
         try:
-            changed = await anyio.to_thread.run_sync(decision.body) if decision.large else decision.body()
+            changed = await decision.body_async()
             sent = _request(request, changed)
-            response = await self._inner.handle_async_request(sent)
+            with passing.Passing(request.url.host, request.url.path, body if changed is None else changed):
+                response = await self._inner.handle_async_request(sent)
         except BaseException as error:
             tap.failed(sent is not None and _was_sent(error))
             raise
@@ -154,66 +145,26 @@ def metered(meter: Meter, client: Any) -> Any:
     return client
 
 
-class Hook:
-    """The one piece of global state: the client classes of both libraries ask it for each request's transport.
-
-    The Quota bound to the running context is served; a call that nothing is bound to goes to the first Quota that
-    was instrumented.
-    """
-
-    def __init__(self) -> None:
-        self._meters: list[Meter] = []
-        self._patches: dict[Any, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {}
-        forks.begin(self)
-
-    def begin_again(self) -> None:
-        """In a forked child: as it is."""
-        self._lock = Lock()
-
-    def add(self, meter: Meter) -> None:
-        """Instruments both libraries, as far as they are installed."""
-        with self._lock:
-            if meter not in self._meters:
-                self._meters.append(meter)
-            for name in LIBRARIES:
-                if importlib.util.find_spec(name) is not None:
-                    module = importlib.import_module(name)
-                    self._patch(module.Client, MeteredTransport)
-                    self._patch(module.AsyncClient, AsyncMeteredTransport)
-
-    def remove(self, meter: Meter) -> None:
-        """Undoes `add`; with the last meter gone the classes are as they were. Where somebody else has patched them
-        since, ours stays below theirs and lets everything pass.
-        """
-        with self._lock:
-            if meter in self._meters:
-                self._meters.remove(meter)
-            if self._meters:
-                return
-            for kind, (original, ours) in list(self._patches.items()):
-                if kind._transport_for_url is ours:
-                    kind._transport_for_url = original
-                    del self._patches[kind]
-
-    def _patch(self, kind: Any, transport: type[MeteredTransport | AsyncMeteredTransport]) -> None:
-        if kind in self._patches:
-            return
-        original = kind._transport_for_url
-        meters = self._meters
-
+def _transports(kind: type[MeteredTransport | AsyncMeteredTransport]) -> Callable[[Any, Serving], Any]:
+    def wrap(original: Any, serving: Serving) -> Any:
         def transport_for_url(client: Any, url: Any) -> Any:
             inner = original(client, url)
-            binding = current() if meters else None
-            meter = binding.meter if binding is not None else next(iter(meters), None)
+            meter = serving()
             if meter is None or meter.passes(url.host, url.path):
                 return inner
-            return transport(meter, inner)
+            return kind(meter, inner)
 
-        self._patches[kind] = original, transport_for_url
-        kind._transport_for_url = transport_for_url
+        return transport_for_url
+
+    return wrap
 
 
-hook = Hook()
+PATCHES = tuple(
+    Patch(library, client, "_transport_for_url", _transports(kind))
+    for library in LIBRARIES
+    for client, kind in (("Client", MeteredTransport), ("AsyncClient", AsyncMeteredTransport))
+)
+"""Both libraries' clients are asked for the transport of each request."""
 
 
 def _is_client(client: Any) -> bool:
@@ -240,12 +191,6 @@ def _route(meter: Meter, request: Any) -> Route | None:
     if "content-length" not in request.headers and (route.provider is None or meter.engine.settings.shadow):
         return None  # a streamed upload that must pass whatever it is: reading it would change how it is sent
     return route
-
-
-def _encoding(request: Any) -> str:
-    """How the body is encoded; "" where it is as it is."""
-    encoding: str = request.headers.get("content-encoding", "")
-    return "" if encoding.strip().lower() in {"", "identity"} else encoding
 
 
 def _read(request: Any) -> bytes:
@@ -299,6 +244,8 @@ def _request(request: Any, body: bytes | None) -> Any:
     if body is None:
         sent = library.Request(request.method, request.url, stream=request.stream, extensions=extensions)
         sent.headers = request.headers  # the same, so that what an inner transport adds stays to be seen
+        if isinstance(sent.stream, library.ByteStream):
+            sent.read()  # which makes its content known, as the app's is
         return sent
     headers = [
         (k, v)

@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import anyio.to_thread
+
 from ..admission import Admission
 from ..context import DENIED_HEADER, Binding, current
 from ..core.bounds import Call
@@ -17,7 +19,7 @@ from ..engine import Engine
 from ..errors import ApiError, BodyTooLarge, InvalidRequest, PermissionDenied
 from ..providers import jsontext, naming, registry
 from ..providers.base import Route, Unreadable
-from ..stores.tickets import Steps
+from ..stores.tickets import Steps, drive, drive_async, on_loop
 from .decoding import whole
 from .tap import Tap
 
@@ -53,13 +55,14 @@ class Passage(NamedTuple):
     changes: Mapping[str, Any]
     tap: Tap
 
-    @property
-    def large(self) -> bool:
-        """Whether the body takes longer to change than an event loop should stand still."""
-        return bool(self.changes) and len(self.reading.body) > LARGE
+    async def body_async(self) -> bytes | None:
+        """The same as `body`, in a thread where it takes longer than an event loop should stand still."""
+        if self.changes and len(self.reading.body) > LARGE:
+            return await anyio.to_thread.run_sync(self.body)
+        return self.body()
 
     def body(self) -> bytes | None:
-        """What to send instead of the app's body; None: as it came. It may be run in a thread."""
+        """What to send instead of the app's body; None: as it came."""
         body, parsed = self.reading.body, self.reading.parsed
         try:
             return jsontext.edit(body, parsed, self.changes) if self.changes else None
@@ -105,6 +108,18 @@ class Meter:
             self.engine.count("unread")
             return None
         return self._unjudged(route, error, self.binding())
+
+    def decide(self, route: Route, body: bytes, encoding: str = "") -> Passage | Refusal | None:
+        """Decides a request from sync code; on a loop's own thread it waits for no other call."""
+        return drive(self.begin(route, self.read(route, body, encoding), may_wait=not on_loop()))
+
+    async def decide_async(self, route: Route, body: bytes, encoding: str = "") -> Passage | Refusal | None:
+        """The same from async code."""
+        if len(body) > LARGE or encoding:
+            reading = await anyio.to_thread.run_sync(self.read, route, body, encoding)
+        else:
+            reading = self.read(route, body)
+        return await drive_async(self.begin(route, reading, may_wait=True))
 
     def read(self, route: Route, body: bytes, encoding: str = "") -> Reading | Unreadable | None:
         """What a body, sent in this `Content-Encoding`, asks for; None where it is no call after all. It may be run in
@@ -200,6 +215,12 @@ class Meter:
             **error.headers(),
         }
         return Refusal(error.status, headers, json.dumps(shape).encode())
+
+
+def encoded(headers: Mapping[str, str]) -> str:
+    """How these headers say that the body is encoded; "" where it is as it is."""
+    encoding = headers.get("content-encoding", "")
+    return "" if encoding.strip().lower() in {"", "identity"} else encoding
 
 
 def body_too_large(size: int) -> BodyTooLarge:
