@@ -168,6 +168,8 @@ def _models(about: Mapping[str, str]) -> list[Model]:
 
 def _plan_then(store: Store, org: str, row: Row) -> Plan:
     about = json.loads(row.about or "{}")
+    if about.get("lookup"):
+        return Plan(org, 0, (), ())
     found: list[nodes.Node] = []
     above = about.get("key") or about.get("project")
     while above:

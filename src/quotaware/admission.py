@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .context import NOBODY, Binding, Caller
 from .core.bounds import Call
-from .core.charges import Outcome, charge
+from .core.charges import Charge, Outcome, charge
 from .core.money import MAX_AMOUNT
 from .core.prices import Price
 from .core.steps import COST, NOTHING, Amounts, Answer, Over, Peek, Plan, Reserve, Result, Settle
+from .core.usage import Usage
+from .deferred import Deferred, amounts, told
 from .errors import ApiError, PermissionDenied, QuotaExceeded, QuotawareError, StoreError
 from .stores.thread import Lease
 from .stores.tickets import Steps
@@ -145,9 +147,9 @@ class Attempt:
                 return refusal
             self.would_deny.append(refusal.code)
         usable = self.price = None if isinstance(price, ApiError) else price
-        about = self._about(caller, path)
+        said = about(self.call, caller, path)
         try:
-            return (yield from self._reserve(policy, usable, about))
+            return (yield from self._reserve(policy, usable, said))
         finally:
             if self.waiter is not None:
                 engine.room.leave(self.waiter)
@@ -287,7 +289,7 @@ class Attempt:
 
     def note(self, caller: Caller, path: Path, bound: Bound) -> None:
         """Writes down what the record will say of the call."""
-        self._write_about(self._about(caller, path), bound)
+        self._write_about(about(self.call, caller, path), bound)
 
     def _write_about(self, about: dict[str, Any], bound: Bound) -> None:
         about = {**about, "input_bound": bound.input}
@@ -336,22 +338,6 @@ class Attempt:
             self.engine.ahead = answer.now - self.engine.clock()
         return result
 
-    def _about(self, caller: Caller, path: Path) -> dict[str, Any]:
-        call = self.call
-        about: dict[str, Any] = {
-            "project": path.project.id if path.project else None,
-            "team": path.team.id if path.team else None,
-            "key": path.key.id if path.key else None,
-            "member": path.people[0] if path.people else None,
-            "end_user": caller.end_user,
-            "tags": dict(caller.tags) or None,
-            "provider": call.provider,
-            "operation": call.operation,
-            "model": call.model,
-            "stream": call.stream or None,
-        }
-        return {name: value for name, value in about.items() if value is not None}
-
     def _admitted(self, policy: Policy, price: Price | None, bound: Bound, result: Result) -> Admission:
         engine = self.engine
         self.claims = None
@@ -367,6 +353,23 @@ class Attempt:
         admission = Admission(self, policy, price, bound)
         self.binding.admitted(self.id, frozenset(self._held_keys(policy.plan, bound.hold)), policy)
         return admission
+
+
+def about(call: Call, caller: Caller, path: Path) -> dict[str, Any]:
+    """What the record of a call says of whose it was and where it went."""
+    said: dict[str, Any] = {
+        "project": path.project.id if path.project else None,
+        "team": path.team.id if path.team else None,
+        "key": path.key.id if path.key else None,
+        "member": path.people[0] if path.people else None,
+        "end_user": caller.end_user,
+        "tags": dict(caller.tags) or None,
+        "provider": call.provider,
+        "operation": call.operation,
+        "model": call.model,
+        "stream": call.stream or None,
+    }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _poll(alone: bool) -> float:
@@ -446,28 +449,44 @@ class Admission:
         engine, call, bound = self.engine, self.call, self.bound
         if self._lease is not None:
             engine.lanes.drop(self._lease)
+        if outcome.later and outcome.usage is None and outcome.status < 300:
+            if not self.degraded:
+                self._defer(outcome, model)
+                return
+            outcome = replace(
+                outcome, seen=bound.output
+            )  # what it uses will never be known: the most, at a guess
         charged = charge(call, self.price and self.price.told(model), bound.input, bound.output, outcome)
         self.binding.settled(self.id, charged.cost)
         if charged.quality == "exact" and outcome.status < 300:
             engine.learn(call, self.policy, charged.usage, bound.input)
-        counts = {name: n for name in charged.usage.__slots__ if (n := getattr(charged.usage, name))}
-        told: dict[str, Any] = {
-            "status": outcome.status,
-            "model": model,
-            "usage": counts,
-            "quality": charged.quality,
-            "ms": round((time.monotonic() - self.began) * 1000),
-            "suspect": charged.suspect or None,
-            "unpriced": (self.price is None and not call.free) or None,
-            "would_deny": self.would_deny or None,
-            "degraded": self.degraded or None,
-        }
-        text = _json({k: v for k, v in told.items() if v is not None})
-        real: Amounts = (min(max(0, charged.usage.total), MAX_AMOUNT), min(charged.cost, MAX_AMOUNT), 0)
+        text = told(
+            outcome,
+            charged,
+            model,
+            ms=self._ms(),
+            unpriced=(self.price is None and not call.free) or None,
+            would_deny=self.would_deny or None,
+            degraded=self.degraded or None,
+        )
+        real = amounts(charged)
         plan = self.policy.plan
         if self.degraded:
             engine.outage.ended(self, real, text)
         engine.lanes.post(plan.org, Settle(self.id, plan, real, text, force=self.degraded, about=self._about))
+
+    def _defer(self, outcome: Outcome, model: str | None) -> None:
+        """Charges what was reserved until the provider tells what was used (`Call.background`: all of it)."""
+        plan, bound, cost = self.policy.plan, self.bound, self.bound.on_expiry[COST - 1]
+        self.binding.settled(self.id, cost)
+        charged = Charge(Usage(), "unsettled", cost)
+        text = told(outcome, charged, model, ms=self._ms(), would_deny=self.would_deny or None)
+        note = Deferred(self.id, plan, self.call, self.price, bound.input, bound.output)
+        self.engine.lanes.post(plan.org, Settle(self.id, plan, NOTHING, text, "expired", force=True))
+        self.engine.deferred.keep(outcome.later, note)
+
+    def _ms(self) -> int:
+        return round((time.monotonic() - self.began) * 1000)
 
     def abandon(self, outcome: Outcome, model: str | None = None) -> None:
         """Settles from a finalizer: hands it to the store thread and takes no lock."""

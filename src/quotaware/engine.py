@@ -7,6 +7,7 @@ settled once, by whoever saw the call end. Logic that waits is written once, as 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter as Tally
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from .core.permissions import allows
 from .core.prices import Price, PriceBook, dearest
 from .core.steps import NOTHING, Amounts, Answer, Counter, Op, Over, Plan, Settle
 from .core.usage import Usage
+from .deferred import DeferredCalls
 from .denied import DenialCounter
 from .errors import (
     ApiError,
@@ -40,6 +42,7 @@ from .errors import (
     StoreError,
 )
 from .ids import Ids
+from .lookups import LookUp
 from .outage import Outage
 from .settings import Settings
 from .stores.lanes import Lanes
@@ -111,6 +114,7 @@ class Engine:
             SharedCache(4096) if settings.on_store_error.allows else None
         )
         self.denied = DenialCounter(lanes, self.ids, lambda: self.count("denied_uncounted"))
+        self.deferred = DeferredCalls(lanes)
         self.outage = Outage(self)
         lanes.renamed = self.outage.renamed
         self.ahead = 0  # how far the store's clock is ahead of ours, ms
@@ -361,6 +365,27 @@ class Engine:
             self.count("admitted")
         return outcome
 
+    def look_up(self, call: Call, binding: Binding, answer: str) -> Steps[LookUp | ApiError]:
+        """A request that makes nothing, `answer` what it asks for; the error for a list of models that its caller may
+        not see. One of nobody that is known passes unrecorded.
+        """
+        caller: Caller | ApiError | None = None
+        path: Path | ApiError | None = None
+        with contextlib.suppress(StoreError):
+            yield from self.prepared()
+            named = binding.caller
+            caller = named if isinstance(named, Caller) else (yield from self.resolve(named or Identity()))
+            if isinstance(caller, Caller):
+                path = yield from self.place(caller)
+        if not isinstance(caller, Caller) or not isinstance(path, Path):
+            return LookUp(self, call, None, answer)
+        if call.operation == "models" and not self.settings.shadow:
+            refusal = self.permitted(call, path, caller)
+            if refusal is not None:
+                self.refused(refusal, call, binding, path)
+                return refusal
+        return LookUp(self, call, (caller, path), answer)
+
     def refused(self, error: ApiError, call: Call, binding: Binding, path: Path | None = None) -> None:
         """Counts a call that was denied; `path`: of its caller, where that was found."""
         self.count("denied")
@@ -417,8 +442,8 @@ class Engine:
                     f"Key '{path.nodes[0].id}' is not on a project; calls are made with a project's key",
                     code="project_required",
                 )
-            wanted = f"{_PERMISSION.get(call.operation, call.operation)}:create"
-            if not call.free and not allows(held, wanted):
+            wanted = _PERMISSION.get(call.operation, f"{call.operation}:create")
+            if not (call.free and call.operation != "models") and not allows(held, wanted):
                 return PermissionDenied(f"{who} does not have '{wanted}' permission")
         for node in path.nodes:
             if node.models and (refusal := off_list(call, node.models, node.kind, node.name or node.id)):
@@ -517,7 +542,8 @@ class Engine:
         return bounds.max_output(call.model, context)
 
     def _on_expiry(self, price: Price | None, call: Call, most_input: int, hold: Amounts) -> Amounts:
-        mode = "full" if self.settings.bound == "strict" else self.settings.on_expiry
+        full = self.settings.bound == "strict" or call.background
+        mode = "full" if full else self.settings.on_expiry
         if mode == "none":
             return NOTHING
         if mode == "full":
@@ -599,7 +625,7 @@ def _no_project(project: str) -> ApiError:
     return PermissionDenied(f"There is no project '{project}'", code="unattributed")
 
 
-_PERMISSION = {"unknown": "chat"}
+_PERMISSION = {"unknown": "chat:create", "models": "models:list"}
 _CUTS = {False: ("cap", "clamp"), True: ("clamp",)}
 """Under which settings a cap is written for a call that names none (False), or lowered for one that does (True)."""
 

@@ -27,6 +27,7 @@ from tests.support import AuditedStore
 pytestmark = [pytest.mark.anyio, needs_corpus]
 CHATS = exchanges("openai", "/chat/completions")
 RESPONSES = exchanges("openai", "/responses")
+POLLS = [exchange for exchange in exchanges("openai") if exchange["method"] == "GET"]
 COMPACTIONS = exchanges("openai", "/responses/compact")
 EMBEDDINGS = exchanges("openai", "/embeddings")
 MESSAGES = exchanges("anthropic", "/messages")
@@ -68,9 +69,9 @@ def as_expected(record: UsageRecord, exchange: dict[str, Any]) -> bool:
     if record.status != exchange["status"]:
         return False
     if usage is None:
-        return (
-            record.cost == 0 if record.status >= 400 or exchange in COUNTS else record.quality == "estimated"
-        )
+        background = exchange["request"].get("background")
+        free = record.status >= 400 or exchange in COUNTS
+        return record.cost == 0 if free else record.quality == ("unsettled" if background else "estimated")
     told = {name: getattr(record.usage, name) for name in COUNTED}
     return (record.model, told, record.quality) == (model or record.requested_model, usage, "exact")
 
@@ -110,6 +111,21 @@ async def replayed(
     assert len(left) == len(part) == provider.requests
     wrong = {e["id"]: r for e, r in zip(part, left, strict=True) if not as_expected(r, e)}
     assert wrong == {}
+
+
+async def test_asking_for_an_answer_again_costs_nothing(provider: FakeProvider, books: AuditedStore) -> None:
+    """Each poll leaves a record that says so, with the model that the answer names."""
+    quota = Quota(books, limits=["$1/month"], clock=books._clock, hosts={"127.0.0.1": "openai"})
+    client = httpx.AsyncClient()
+    quota.metered(client)
+    for exchange in POLLS:
+        url = urlsplit(exchange["url"])
+        await client.get(f"{provider.url}/replay/{exchange['id']}{url.path}?{url.query}")
+    left = records(quota)
+    assert [record.cost for record in left] == [record.usage.total for record in left] == [0] * 7
+    assert all(e["expected"]["model"] in (r.model, None) for e, r in zip(POLLS, left, strict=True))
+    await client.aclose()
+    quota.close()
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])

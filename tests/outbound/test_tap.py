@@ -92,7 +92,8 @@ def short_streams() -> list[tuple[Format, dict[str, Any]]]:
     for exchange in (exchange for provider in PROVIDERS for exchange in exchanges(provider)):
         url = urlsplit(exchange["url"])
         route = registry.find(exchange["method"], url.netloc, url.path)
-        if is_stream(exchange) and route is not None and route.format is not None:
+        told = exchange["expected"]["usage"] is not None
+        if is_stream(exchange) and told and route is not None and route.format is not None:
             found.append((route.format, exchange))
     return sorted(found, key=lambda pair: len(wire_body(pair[1])))[:20]
 

@@ -45,7 +45,7 @@ def routed_exchanges() -> list[tuple[Route, dict[str, Any]]]:
     for exchange in (exchange for provider in PROVIDERS for exchange in exchanges(provider)):
         url = urlsplit(exchange["url"])
         route = find(exchange["method"], url.netloc, url.path)
-        if route is not None and route.format is not None:
+        if route is not None and route.format is not None and not route.lookup:
             found.append((route, exchange))
     return found
 

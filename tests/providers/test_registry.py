@@ -111,6 +111,44 @@ def test_counting_tokens_is_free(host: str, path: str) -> None:
     assert route.free
 
 
+@pytest.mark.parametrize(
+    ("method", "host", "path", "expected"),
+    [
+        ("GET", "api.openai.com", "/v1/models", ("openai", "models", "")),
+        ("get", "api.groq.com", "/openai/v1/models/llama/", ("groq", "models", "llama")),
+        ("GET", "api.openai.com", "/v1/responses/resp_1?stream=true", ("openai", "responses", "resp_1")),
+        ("GET", "api.openai.com", "/v1/responses/resp_1/input_items", ("openai", "responses", "resp_1")),
+        ("POST", "api.openai.com", "/v1/responses/resp_1/cancel", ("openai", "responses", "resp_1")),
+        ("GET", "acme.openai.azure.com", "/openai/v1/responses/resp_1", ("azure", "responses", "resp_1")),
+        ("GET", "acme.cognitiveservices.azure.com", "/openai/responses/r", ("azure", "responses", "r")),
+        ("GET", "api.openai.com", "/v1/batches", ("openai", "batches", "")),
+        ("GET", "api.openai.com", "/v1/files/file-1/content", ("openai", "files", "file-1")),
+        ("GET", "llm.internal", "/v1/responses/resp_1", (None, "responses", "resp_1")),
+        ("POST", "llm.internal", "/v1/responses/resp_1/cancel", (None, "responses", "resp_1")),
+        ("GET", "ours.internal", "/v1/models", ("openai", "models", "")),
+    ],
+)
+def test_what_makes_nothing_is_a_look_up(method: str, host: str, path: str, expected: object) -> None:
+    route = find(method, host, path, check_hosts({"ours.internal": "openai"}))
+    assert route is not None
+    assert (route.lookup, route.free) == (True, True)
+    assert (route.provider, route.operation, route.answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "host", "path"),
+    [
+        ("GET", "api.openai.com", "/v1/organization/costs"),
+        ("DELETE", "api.openai.com", "/v1/responses/resp_1"),
+        ("GET", "llm.internal", "/v1/models"),
+        ("GET", "llm.internal", "/v1/responses/mine"),
+        ("GET", "never.internal", "/v1/responses/resp_1"),
+    ],
+)
+def test_other_requests_are_none(method: str, host: str, path: str) -> None:
+    assert find(method, host, path, check_hosts({"never.internal": None})) is None
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS", "PUT", "PATCH", "get"])
 @pytest.mark.parametrize("host", ["api.openai.com", "stranger.example"])
 def test_only_a_post_is_a_call(method: str, host: str) -> None:
@@ -216,5 +254,6 @@ def test_the_recorded_exchanges_are_found(provider: str, name: str) -> None:
     for exchange in exchanges(provider):
         host, _, path = exchange["url"].removeprefix("https://").partition("/")
         route = find(exchange["method"], host, f"/{path}")
-        assert (route is None) == (exchange["method"] == "GET")
-        assert route is None or route.provider == name
+        assert route is not None
+        assert route.provider == name
+        assert route.lookup == (exchange["method"] == "GET")

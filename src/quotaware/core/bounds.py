@@ -49,6 +49,7 @@ class Call:
     audio         whether audio goes in or is asked for
     generates     whether the operation has output tokens at all
     free          whether the operation costs nothing (listings, token counts)
+    background    whether the provider answers before it is done, and tells later what was used
     """
 
     provider: str | None
@@ -67,6 +68,7 @@ class Call:
     audio: bool = False
     generates: bool = True
     free: bool = False
+    background: bool = False
     also: tuple[Call, ...] = ()
     unknown: str = ""
 

@@ -31,6 +31,7 @@ class Outcome:
     usage   what the provider reported, if it did
     seen    output tokens that were seen go by
     done    whether the answer came whole
+    later   the name under which the provider will tell what was used, where it does so later; else ""
     """
 
     status: int
@@ -38,6 +39,7 @@ class Outcome:
     usage: Usage | None = None
     seen: int = 0
     done: bool = True
+    later: str = ""
 
 
 def charge(call: Call, price: Price | None, most_input: int, most_output: int, outcome: Outcome) -> Charge:

@@ -1,4 +1,4 @@
-"""The edge for aiohttp: one more client middleware for each POST, nearest to the wire.
+"""The edge for aiohttp: one more client middleware for each GET and POST, nearest to the wire.
 
 There it sees what goes out last, each hop of a redirect and each try of the app's own middlewares. aiohttp is not
 imported before the app does.
@@ -22,6 +22,8 @@ from .aiohttp_streams import tapped
 from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large, encoded
 from .patching import Patch, Serving
 
+ASKED = frozenset({"GET", "POST"})
+"""Methods of calls and of look-ups."""
 Handler = Callable[[Any], Awaitable[Any]]
 """What a middleware is given to send a request with: aiohttp's own, or the next middleware."""
 
@@ -32,7 +34,7 @@ def _requests(original: Any, serving: Serving) -> Any:
         raise NotImplementedError("this aiohttp has no client middlewares; 3.12 is the first that has")
 
     def request(session: Any, method: Any, url: Any, **options: Any) -> Any:
-        if serving() is None or not isinstance(method, str) or method.upper() != "POST":
+        if serving() is None or not isinstance(method, str) or method.upper() not in ASKED:
             return original(session, method, url, **options)
         theirs, decodes = options.get("middlewares"), options.get("auto_decompress")
         theirs = session._middlewares if theirs is None else theirs
@@ -59,7 +61,7 @@ async def _send(meter: Meter, request: Any, handler: Handler, decodes: bool) -> 
     if route is None or _unreadable(meter, route, request):
         return await handler(request)
     try:
-        body = await _read(request) if route.format is not None else b""
+        body = await _read(request) if route.reads else b""
     except BodyTooLarge as error:
         decision: Refusal | Passage | None = meter.too_large(route, error)
     else:

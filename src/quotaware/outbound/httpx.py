@@ -48,7 +48,7 @@ class MeteredTransport:
         if route is None:
             return self._inner.handle_request(request)
         try:
-            body = _read(request) if route.format is not None else b""
+            body = _read(request) if route.reads else b""
         except BodyTooLarge as error:
             decision: Refusal | Passage | None = self._meter.too_large(route, error)
         else:
@@ -93,7 +93,7 @@ class AsyncMeteredTransport:
         if route is None:
             return await self._inner.handle_async_request(request)
         try:
-            body = await _aread(request) if route.format is not None else b""
+            body = await _aread(request) if route.reads else b""
         except BodyTooLarge as error:
             decision: Refusal | Passage | None = self._meter.too_large(route, error)
         else:
@@ -188,7 +188,8 @@ def _route(meter: Meter, request: Any) -> Route | None:
     route = meter.route(request.method, url.host, url.path)
     if route is None or MARK in request.extensions:
         return None
-    if "content-length" not in request.headers and (route.provider is None or meter.engine.settings.shadow):
+    strange = route.provider is None or meter.engine.settings.shadow
+    if strange and not route.lookup and "content-length" not in request.headers:
         return None  # a streamed upload that must pass whatever it is: reading it would change how it is sent
     return route
 

@@ -17,7 +17,7 @@ from ..context import DENIED_HEADER, Binding, current
 from ..core.bounds import Call
 from ..engine import Engine
 from ..errors import ApiError, BodyTooLarge, InvalidRequest, PermissionDenied
-from ..providers import jsontext, naming, registry
+from ..providers import jsontext, looking_up, naming, registry
 from ..providers.base import Route, Unreadable
 from ..stores.tickets import Steps, drive, drive_async, on_loop
 from .decoding import whole
@@ -91,7 +91,7 @@ class Meter:
             if len(self._strangers) >= STRANGERS:
                 self._strangers.clear()
             self._strangers.add(host)
-        return not registry.plain(path).endswith(registry.SUFFIXES)
+        return not (registry.plain(path).endswith(registry.SUFFIXES) or looking_up.looks_up(path))
 
     def route(self, method: str, host: str, path: str) -> Route | None:
         """Where a request goes, if that may be a call."""
@@ -126,7 +126,7 @@ class Meter:
         a thread: a body that is encoded, or over `LARGE` bytes, takes longer than an event loop should stand still.
         """
         format = route.format
-        if format is None:
+        if format is None or route.lookup:
             return Reading(Call(route.provider, route.operation, None, free=route.free), {}, body)
         if encoding:
             try:
@@ -162,6 +162,8 @@ class Meter:
         self, route: Route, reading: Reading | Unreadable | None, may_wait: bool
     ) -> Steps[Passage | Refusal | None]:
         binding = self.binding()
+        if route.lookup and isinstance(reading, Reading):
+            return (yield from self._look_up(route, reading, binding))
         if isinstance(reading, Unreadable) and not self.engine.settings.shadow:
             return self._unjudged(route, _unreadable(reading), binding)
         if not isinstance(reading, Reading):
@@ -174,6 +176,13 @@ class Meter:
         except BaseException:
             Tap(outcome, None, False).failed(sent=False)
             raise
+
+    def _look_up(self, route: Route, reading: Reading, binding: Binding) -> Steps[Passage | Refusal]:
+        """A request that makes nothing passes, unless it lists models and the caller may not."""
+        look_up = yield from self.engine.look_up(reading.call, binding, route.answer)
+        if isinstance(look_up, ApiError):
+            return self._refusal(route, look_up, binding)
+        return Passage(reading, {}, Tap(look_up, route.format, hide=False))
 
     def _fault(self, what: str) -> None:
         """A fault of ours never breaks a host's call: it is logged and counted, and the call passes unmetered."""

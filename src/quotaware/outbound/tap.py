@@ -11,6 +11,7 @@ from typing import Any
 
 from ..admission import Admission
 from ..core.charges import Outcome
+from ..lookups import LookUp
 from ..providers.base import Format, Report, StreamReader
 from ..providers.jsonstream import ObjectReader
 from ..providers.jsontext import MODEL_MAX
@@ -115,7 +116,7 @@ def _ends(head: bytes, tail: bytearray) -> dict[str, Any] | None:
 class Tap:
     """One admitted call's answer. `feed` every piece, then `end` at its natural end or `cut` at any other."""
 
-    def __init__(self, admission: Admission, format: Format | None, hide: bool) -> None:
+    def __init__(self, admission: Admission | LookUp, format: Format | None, hide: bool) -> None:
         self._admission = admission
         self._format = format
         self._hide = hide
@@ -249,7 +250,8 @@ class Tap:
         whole = isinstance(self._reader, _Body) or (isinstance(self._reader, _Json) and self._reader.whole)
         done = report.done or (ended and whole) or (ended and report.usage is None)
         model = report.model and report.model[:MODEL_MAX]
-        return Outcome(self._status, usage=report.usage, seen=report.seen, done=done), model
+        outcome = Outcome(self._status, usage=report.usage, seen=report.seen, done=done, later=report.later)
+        return outcome, model
 
     def __del__(self) -> None:
         self.abandon()

@@ -21,12 +21,14 @@ class Report(NamedTuple):
     usage   what the provider reported; None where it reported nothing (yet)
     seen    output tokens that were seen go by, counted on our side (a lower bound; 0 for a whole answer)
     done    whether the answer is complete: a whole body, or a stream's last event or final usage was seen
+    later   the name under which the provider will tell the usage, where the call goes on without this answer; else ""
     """
 
     model: str | None = None
     usage: Usage | None = None
     seen: int = 0
     done: bool = False
+    later: str = ""
 
 
 class Unreadable(ValueError):
@@ -102,6 +104,7 @@ class Route:
 
     `format` is None for a POST on a known provider host that no format reads.
     `operation` names what it is then. `free` marks listings and the like, which cost nothing.
+    `lookup` marks a request that makes nothing, and `answer` is the name of the earlier answer that it asks for.
     `named` is what the URL calls the model, or, where `deployed`, the deployment of one that its owner chose; `host` is
     said where that is the deployment's.
     """
@@ -113,3 +116,10 @@ class Route:
     named: str | None = None
     deployed: bool = False
     host: str = ""
+    lookup: bool = False
+    answer: str = ""
+
+    @property
+    def reads(self) -> bool:
+        """Whether what a request asks for is in its body."""
+        return self.format is not None and not self.lookup

@@ -24,6 +24,7 @@ _HELD = ("previous_response_id", "conversation", "prompt")
 """Members that bring in what the server keeps."""
 _OWN_TOOLS = (None, "apply_patch", "custom", "function", "local_shell", "namespace", "tool_search")
 """Tools that the app runs, or that only choose among those which the body describes."""
+_UNDER_WAY = ("queued", "in_progress")
 _FINAL = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
 _TAIL = 65_536
 """Bytes at the end of an event too long to be read whole in which its usage is looked for."""
@@ -54,6 +55,7 @@ class OpenAIResponses:
             opaque=tally.opaque,
             audio=tally.audio,
             tools=tally.tools,
+            background=jsontext.flag(body, "background"),
         )
 
     def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
@@ -166,9 +168,14 @@ def responses_usage(usage: object) -> Usage | None:
 
 
 def _report(response: object) -> Report:
-    """What a response says of itself, as it stands."""
-    model, usage = member(response, "model"), responses_usage(member(response, "usage"))
-    return Report(model if isinstance(model, str) and model else None, usage, done=True)
+    """What a response says of itself, as it stands. One that failed without a word of usage has used nothing."""
+    model, status, id = (member(response, name) for name in ("model", "status", "id"))
+    usage = responses_usage(member(response, "usage"))
+    if usage is None and status == "failed" and not member(response, "output"):
+        usage = Usage()
+    later = usage is None and status in _UNDER_WAY and isinstance(id, str)
+    name = model if isinstance(model, str) and model else None
+    return Report(name, usage, done=True, later=id if later else "")
 
 
 @dataclass(slots=True)
@@ -181,6 +188,7 @@ class _ResponseAnswer:
     size: int = 0
     done: bool = False
     tail: bytes = b""
+    later: str = ""
 
     def take(self, event: bytes) -> bool:
         """See `sse.Answer.take`; no event is ours. Text in an event has its quotes escaped, so what stands in plain
@@ -201,12 +209,15 @@ class _ResponseAnswer:
         """See `sse.Answer.report`."""
         usage = self.usage or (_usage_at_the_end(self.tail) if self.tail else None)
         seen = seen_tokens(self.deltas, self.size)
-        return Report(self.model, usage, seen, self.done or usage is not None)
+        done = self.done or usage is not None
+        return Report(self.model, usage, seen, done, "" if done else self.later)
 
     def _take_response(self, event: bytes) -> None:
         read = message(event)
         said = _report(read.get("response"))
         self.model = said.model or self.model
+        if member(read.get("response"), "background") is True:
+            self.later = said.later
         self.usage = said.usage or (None if read else _usage_at_the_end(event)) or self.usage
         self.done = self.done or read.get("type") in _FINAL or self.usage is not None
 

@@ -26,6 +26,7 @@ from .gemini import (
     GeminiStream,
     VertexPredict,
 )
+from .looking_up import looked_up
 from .mistral import (
     MistralAgentChat,
     MistralChat,
@@ -244,16 +245,19 @@ _VERSION = re.compile(r"(?:/extensions|/openai|/v[0-9]+)*\Z")
 
 
 def find(method: str, host: str, path: str, hosts: Mapping[str, str | None] = NO_HOSTS) -> Route | None:
-    """The route of a request; None for what is no call.
+    """The route of a request; None for what is neither a call nor a look-up.
 
     `hosts`, as `check_hosts` answers it, decides over the table. Only a POST is a call. On a known host any
     POST has a route, without a format where none reads it; elsewhere only what ends like a format's path has
-    one, and `plausible` has the last word once its body is parsed.
+    one, and `plausible` has the last word once its body is parsed. A look-up is a GET of what a known host lists
+    or keeps, or of a response on any host, or a POST that cancels such a thing.
     """
-    if method != "POST" and method.upper() != "POST":
-        return None
     name = _bare(host)
     asked = path.partition("?")[0]
+    if method != "POST" and method.upper() != "POST":
+        return _looked_up(name, path, hosts) if method.upper() == "GET" else None
+    if asked.endswith("/cancel") and (look_up := _looked_up(name, asked, hosts)) is not None:
+        return look_up
     path = plain(asked)
     table: _Table | None
     if name in hosts:
@@ -265,6 +269,13 @@ def find(method: str, host: str, path: str, hosts: Mapping[str, str | None] = NO
     if route is None or route.format is None or not (route.provider == "azure" or _NAMING.search(path)):
         return route
     return _named(route, name, squeezed(asked), suffix)
+
+
+def _looked_up(name: str, path: str, hosts: Mapping[str, str | None]) -> Route | None:
+    """The look-up at a path of a host, if it is one."""
+    table = _known(name, path) or _STRANGERS
+    provider = hosts.get(name, table.provider)
+    return None if provider is None and name in hosts else looked_up(provider, path)
 
 
 def _named(route: Route, host: str, path: str, suffix: str) -> Route:
@@ -341,6 +352,11 @@ class _Table(NamedTuple):
 
     routes: tuple[tuple[str, str, Route], ...]
     unknown: Route | None
+
+    @property
+    def provider(self) -> str | None:
+        """Whose they are; None of a host nobody knows."""
+        return self.routes[0][2].provider if self.routes else None
 
     def routed(self, path: str) -> tuple[str, Route | None]:
         """The route of a path, and the suffix that it is known by."""

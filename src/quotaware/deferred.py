@@ -1,0 +1,138 @@
+"""Calls whose provider answers before it is done, and tells only later what was used: background responses, batches.
+
+Such a call is charged at its bound when the first answer is there, as if its lease had ended; the note that is left in
+the store lets any process put that right, once, when it sees the usage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass, fields
+from typing import Any
+
+from .caches import SharedCache
+from .core.bounds import Call
+from .core.charges import Charge, Outcome, charge
+from .core.money import MAX_AMOUNT
+from .core.prices import Dearest, Price
+from .core.steps import REMEMBER_MS, Amounts, Plan, Settle
+from .stores.items import pack_plan, unpack_plan
+from .stores.lanes import Lanes
+
+logger = logging.getLogger("quotaware")
+
+KEPT_MS = REMEMBER_MS - 3_600_000
+"""How long a note is kept: a little less than the store remembers the call that it is about."""
+NOTES = 4096
+"""Notes of its own that a process remembers."""
+_CALL = tuple(field.name for field in fields(Call) if field.name not in {"also", "unknown"})
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """What it takes to settle a call later: its reservation, what it asked for, and what it was let go with."""
+
+    id: str
+    plan: Plan
+    call: Call
+    price: Price | None
+    input: int
+    output: int
+
+    def pack(self) -> str:
+        """The note as text."""
+        price = self.price
+        return json.dumps(
+            {
+                "id": self.id,
+                "plan": pack_plan(self.plan),
+                "call": {name: getattr(self.call, name) for name in _CALL},
+                "price": price and price.version,
+                "of": [(name, one.version) for name, one in price.of] if isinstance(price, Dearest) else [],
+                "bound": [self.input, self.output],
+            }
+        )
+
+    @classmethod
+    def unpack(cls, text: str) -> Deferred:
+        """What `pack` packed."""
+        note: dict[str, Any] = json.loads(text)
+        price = Price.load(note["price"]) if note["price"] else None
+        if price is not None and note["of"]:
+            of = tuple((name, Price.load(version)) for name, version in note["of"])
+            price = Dearest(price.tiers, price.request, price.scale, of=of)
+        return cls(note["id"], unpack_plan(note["plan"]), Call(**note["call"]), price, *note["bound"])
+
+    def settle(self, outcome: Outcome, model: str | None) -> Settle:
+        """The step that puts its charge right."""
+        price = self.price and self.price.told(model)
+        charged = charge(self.call, price, self.input, self.output, outcome)
+        return Settle(self.id, self.plan, amounts(charged), told(outcome, charged, model))
+
+
+class DeferredCalls:
+    """The notes of such calls, by the name under which their providers know them. Neither method waits or raises."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+        self._own: SharedCache[str, str] = SharedCache(NOTES)  # "" once it is settled
+
+    def keep(self, answer: str, deferred: Deferred) -> None:
+        """Leaves a note of a call that the provider knows as `answer`."""
+        org, text = deferred.plan.org, deferred.pack()
+        self._own[answer] = text
+        self._do(org, lambda: self._lanes.store.once(org, _name(answer), text, KEPT_MS))
+
+    def settle(self, org: str | None, answer: str, outcome: Outcome, model: str | None) -> None:
+        """The provider tells of `answer`, which is a call of `org` if it is none of this process's, what it used."""
+        text = self._own.get(answer)
+        if text:
+            org = Deferred.unpack(text).plan.org
+        if org is not None and text != "":
+            where = org
+            self._do(where, lambda: self._settle(where, answer, text, outcome, model))
+
+    def _settle(self, org: str, answer: str, text: str | None, outcome: Outcome, model: str | None) -> None:
+        store, name = self._lanes.store, _name(answer)
+        text = text or store.once(org, name, "", 1)
+        if text:
+            self._lanes.post(org, Deferred.unpack(text).settle(outcome, model))
+            self._own[answer] = ""
+            store.once(org, name, "", 1, expect=text)
+
+    def _do(self, org: str, work: Any) -> None:
+        def quietly() -> None:
+            try:
+                work()
+            except Exception:  # what is charged then is the bound
+                logger.exception("what a call used cannot be settled later")
+
+        self._lanes.call(quietly, org)
+
+
+def amounts(charged: Charge) -> Amounts:
+    """What a charge counts on limits."""
+    return (min(max(0, charged.usage.total), MAX_AMOUNT), min(charged.cost, MAX_AMOUNT), 0)
+
+
+def told(outcome: Outcome, charged: Charge, model: str | None, **more: Any) -> str:
+    """What a record says of how a call ended; of `more` what is not None."""
+    counts = {name: n for name in charged.usage.__slots__ if (n := getattr(charged.usage, name))}
+    said = {
+        "status": outcome.status,
+        "model": model,
+        "usage": counts,
+        "quality": charged.quality,
+        "suspect": charged.suspect or None,
+        **more,
+    }
+    return _json({name: value for name, value in said.items() if value is not None})
+
+
+def _name(answer: str) -> str:
+    return "later/" + hashlib.sha256(answer.encode("utf-8", "replace")).hexdigest()
+
+
+_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode

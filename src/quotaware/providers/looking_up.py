@@ -1,0 +1,34 @@
+"""Which request makes nothing: a listing, or a question about an answer that was made before."""
+
+from __future__ import annotations
+
+import re
+
+from .base import Format, Route
+from .openai_responses import OpenAIResponses
+
+_KEPT: dict[str, Format | None] = {
+    "responses": OpenAIResponses(),
+    "models": None,
+    "files": None,
+    "batches": None,
+}
+"""What a provider lists or keeps, and how the answer is read."""
+_ASKED = re.compile(
+    rf"/({'|'.join(_KEPT)})(?:/([^/?]+))?(?:/(?:cancel|content|input_items))?/*(?:\?|\Z)", re.IGNORECASE
+)
+_RESPONSE = re.compile(r"/(responses)/(resp_[A-Za-z0-9_-]+)(?:/cancel)?/*(?:\?|\Z)")
+
+
+def looked_up(provider: str | None, path: str) -> Route | None:
+    """The look-up at a path of a provider, if it is one; of a host nobody knows (None), only that of a response."""
+    found = (_RESPONSE if provider is None else _ASKED).search(path)
+    if found is None:
+        return None
+    kind, answer = found[1].lower(), found[2] or ""
+    return Route(provider, _KEPT[kind] if answer else None, kind, True, lookup=True, answer=answer)
+
+
+def looks_up(path: str) -> bool:
+    """Whether a path may be of a look-up on any host."""
+    return "/responses/resp_" in path and _RESPONSE.search(path) is not None
