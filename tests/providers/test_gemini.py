@@ -403,7 +403,7 @@ def test_text_without_usage_counts_by_its_bytes() -> None:
     reader = GeminiStream().stream(hide=False)
     reader.feed(event("a" * 100))
     reader.feed(b'data: {"candidates": [{"groundingMetadata": {"text": "' + b"x" * 999)
-    assert reader.report()._replace(model=None) == (None, None, 25, False)
+    assert reader.report()._replace(model=None) == Report(seen=25)
 
 
 def test_a_prompt_that_was_blocked_is_done() -> None:
