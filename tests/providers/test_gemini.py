@@ -11,7 +11,7 @@ from quotaware.core.bounds import Call
 from quotaware.core.usage import Usage
 from quotaware.errors import PermissionDenied, QuotaExceeded
 from quotaware.providers import naming
-from quotaware.providers.base import Format, Unreadable
+from quotaware.providers.base import Format, Report, Unreadable
 from quotaware.providers.gemini import (
     GeminiBatchEmbed,
     GeminiCache,
