@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import sqlite3
@@ -16,7 +17,7 @@ import pytest
 
 from quotaware.core.steps import NOTHING, Peek, Reserve
 from quotaware.errors import ConfigurationError, StoreError
-from quotaware.stores.sqlite import SQLiteStore, file
+from quotaware.stores.sqlite import SQLiteStore, file, log
 from quotaware.stores.sqlite.log import COUNTS, is_foreign, log_of
 from quotaware.testing.store_suite.kit import FOREVER, ORG, ask, budget, commit, doc, in_threads
 from tests.support import FakeClock, run_module
@@ -170,6 +171,28 @@ def test_a_file_that_others_write_and_copy_into_is_never_taken_for_a_backup(open
             assert not is_foreign(str(path))
 
     in_threads(2, work)
+
+
+@pytest.mark.parametrize("grows_at", range(3))
+def test_a_log_that_grows_while_it_is_read_is_left_to_sqlite(opened, path, write, monkeypatch, grows_at):
+    """A read that meets the end, and the next one what was written there meanwhile."""
+    write(opened(), 3)
+    assert not is_foreign(str(path))
+    whole = Path(log_of(str(path))).read_bytes()
+
+    class Growing(io.BytesIO):
+        reads = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            found = super().read(size)
+            self.reads += 1
+            if self.reads != grows_at + 1:
+                return found
+            self.seek(-len(found), os.SEEK_CUR)
+            return b""
+
+    monkeypatch.setattr(log, "open", lambda *args, **options: Growing(whole), raising=False)
+    assert not is_foreign(str(path))
 
 
 def test_the_count_begins_again_where_it_ends(opened, path, write):

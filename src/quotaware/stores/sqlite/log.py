@@ -134,7 +134,7 @@ def _read(file: FileIO) -> _Log | None:
     order = "><"[magic == _MAGIC]
     frame = file.read(_FRAME.size)
     page = file.read(size)
-    if magic & ~1 != _MAGIC or len(page) < size or size % 8:
+    if magic & ~1 != _MAGIC or size % 8 or len(frame) < _FRAME.size or len(page) < size:  # it may just grow
         return None
     sums = _sums(begin[:24], order, (0, 0))
     number, _, *own_salts, own_high, own_low = _FRAME.unpack(frame)
