@@ -625,7 +625,7 @@ def _no_project(project: str) -> ApiError:
     return PermissionDenied(f"There is no project '{project}'", code="unattributed")
 
 
-_PERMISSION = {"unknown": "chat:create", "models": "models:list"}
+_PERMISSION = {"unknown": "chat:create", "completions": "chat:create", "models": "models:list"}
 _CUTS = {False: ("cap", "clamp"), True: ("clamp",)}
 """Under which settings a cap is written for a call that names none (False), or lowered for one that does (True)."""
 

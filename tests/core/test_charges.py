@@ -122,3 +122,40 @@ def test_whatever_is_reported_the_charge_is_a_count_within_a_hundred_bounds(outc
     assert 0 <= result.usage.input <= IN * 100
     assert 0 <= result.usage.output <= max(OUT * 100, outcome.seen)
     assert 0 <= result.cost <= PRICE.worst(IN * 100, OUT * 100)
+
+
+@pytest.mark.parametrize(
+    ("provider", "told", "cost"),
+    [
+        ("openrouter", 77, 77),
+        ("x-ai", 0, 0),
+        ("perplexity", 5_000_000, 5_000_000),
+        ("openai", 77, 600_000),
+        (None, 77, 600_000),
+        ("openrouter", None, 600_000),
+    ],
+)
+def test_a_cost_that_is_billed_as_told_is_charged(provider: str | None, told: int | None, cost: int) -> None:
+    """Whoever else tells one is not believed."""
+    call = Call(provider, "chat", "m", text=400, parts=1)
+    usage = Usage(input=100, output=50)
+    assert charged(Outcome(200, usage=usage, cost=told), call) == Charge(usage, "exact", cost)
+
+
+def test_a_cost_without_a_price_is_charged_too() -> None:
+    call = Call("openrouter", "chat", "m")
+    assert charged(Outcome(200, usage=Usage(input=1), cost=7), call, price=None).cost == 7
+
+
+def test_a_cost_of_more_than_a_hundred_bounds_is_none() -> None:
+    call = Call("openrouter", "chat", "m")
+    most, usage = 100 * PRICE.worst(IN, OUT), Usage(input=100, output=50)
+    assert charged(Outcome(200, usage=usage, cost=most), call).cost == most
+    assert charged(Outcome(200, usage=usage, cost=most + 1), call) == Charge(
+        usage, "exact", 600_000, suspect=True
+    )
+
+
+def test_the_cost_of_an_answer_that_broke_off_is_not_its_last_word() -> None:
+    call = Call("openrouter", "chat", "m", text=400)
+    assert charged(Outcome(200, usage=Usage(output=50), cost=1, done=False), call).cost == 50 * 8000

@@ -30,7 +30,9 @@ from quotaware.providers.mistral import (
     MistralOcr,
 )
 from quotaware.providers.openai_chat import OpenAIChat
+from quotaware.providers.openai_completions import OpenAICompletions
 from quotaware.providers.openai_embeddings import OpenAIEmbeddings
+from quotaware.providers.openai_moderations import OpenAIModerations
 from quotaware.providers.openai_responses import OpenAICompaction, OpenAIResponses
 from quotaware.providers.rerank import Rerank
 from quotaware.providers.voyage import VoyageInputs
@@ -47,6 +49,8 @@ FORMATS: list[Format] = [
     *STREAMING,
     OpenAIEmbeddings(),
     OpenAICompaction(),
+    OpenAIModerations(),
+    OpenAICompletions(),
     AnthropicCountTokens(),
     GeminiGenerate(),
     GeminiCountTokens(),
@@ -198,7 +202,7 @@ def test_an_answer_of_any_shape_is_reported(form: Format, body: object) -> None:
     assert isinstance(form.answer(body), Report)
 
 
-@pytest.mark.parametrize("form", STREAMING, ids=lambda form: form.name)
+@pytest.mark.parametrize("form", [*STREAMING, OpenAICompletions()], ids=lambda form: form.name)
 @given(chunks=STREAMS, hide=st.booleans())
 @settings(deadline=None, max_examples=100)
 def test_a_stream_of_any_bytes_is_passed_on_and_never_counts_backwards(

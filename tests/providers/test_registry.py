@@ -29,6 +29,9 @@ def found(host: str, path: str, **more: Any) -> tuple[str | None, str | None, st
         ("api.deepseek.com", "/responses", ("deepseek", "openai.responses", "responses")),
         ("acme.openai.azure.com", "/openai/v1/responses", ("azure", "openai.responses", "responses")),
         ("openrouter.ai", "/api/v1/responses", ("openrouter", "openai.responses", "responses")),
+        ("api.openai.com", "/v1/completions", ("openai", "openai.completions", "completions")),
+        ("localhost:11434", "/v1/completions", (None, "openai.completions", "completions")),
+        ("api.openai.com", "/v1/moderations", ("openai", "openai.moderations", "moderations")),
         ("127.0.0.1:8000", "/v1/responses", (None, "openai.responses", "responses")),
         ("api.anthropic.com", "/v1/messages", ("anthropic", "anthropic.messages", "chat")),
         (
@@ -103,7 +106,14 @@ def test_a_post_on_a_known_host_that_nobody_reads_is_unknown(
 
 @pytest.mark.parametrize(
     ("host", "path"),
-    [("api.openai.com", "/v1/responses/input_tokens"), ("api.anthropic.com", "/v1/messages/count_tokens")],
+    [
+        ("api.openai.com", "/v1/responses/input_tokens"),
+        ("api.openai.com", "/v1/files"),
+        ("api.groq.com", "/openai/v1/files"),
+        ("api.openai.com", "/v1/uploads/upload_1/parts"),
+        ("api.openai.com", "/v1/conversations/conv_1/items"),
+        ("api.anthropic.com", "/v1/messages/count_tokens"),
+    ],
 )
 def test_counting_tokens_is_free(host: str, path: str) -> None:
     route = find("POST", host, path)
@@ -162,7 +172,7 @@ def test_a_method_in_small_letters_is_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "", "/v1/completions", "/chat/completions/x", "/mychat/completion", "/v1/messages/7"]
+    "path", ["/", "", "/v1/completion", "/chat/completions/x", "/mychat/completion", "/v1/messages/7"]
 )
 def test_strangers_traffic_is_no_call(path: str) -> None:
     assert find("POST", "stranger.example", path) is None

@@ -9,7 +9,10 @@ from dataclasses import dataclass, replace
 
 from .bounds import Call, estimate_input
 from .prices import Price
-from .usage import Quality, Usage, suspect
+from .usage import SUSPECT_FOLD, Quality, Usage, suspect
+
+BILLED_AS_TOLD = frozenset({"openrouter", "perplexity", "x-ai"})
+"""Providers that bill the very cost that their answers tell, discounts and tools included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Outcome:
     usage   what the provider reported, if it did
     seen    output tokens that were seen go by
     done    whether the answer came whole
+    cost    what the provider says that it cost, nano-dollars, if it does
     later   the name under which the provider will tell what was used, where it does so later; else ""
     """
 
@@ -40,6 +44,7 @@ class Outcome:
     seen: int = 0
     done: bool = True
     later: str = ""
+    cost: int | None = None
 
 
 def charge(call: Call, price: Price | None, most_input: int, most_output: int, outcome: Outcome) -> Charge:
@@ -47,7 +52,12 @@ def charge(call: Call, price: Price | None, most_input: int, most_output: int, o
     if not outcome.sent or outcome.status >= 300 or call.free:
         return Charge(outcome.usage if call.free and outcome.usage else Usage(), "exact", 0)
     usage, quality, doubtful = _known(call, most_input, most_output, outcome)
-    return Charge(usage, quality, price.cost(usage) if price else 0, doubtful)
+    cost = price.cost(usage) if price else 0
+    if outcome.cost is not None and quality == "exact" and call.provider in BILLED_AS_TOLD:
+        if price and outcome.cost > SUSPECT_FOLD * price.worst(max(most_input, usage.input), most_output):
+            return Charge(usage, quality, cost, suspect=True)
+        cost = outcome.cost
+    return Charge(usage, quality, cost, doubtful)
 
 
 def _known(call: Call, most_input: int, most_output: int, outcome: Outcome) -> tuple[Usage, Quality, bool]:

@@ -250,8 +250,8 @@ class Tap:
         whole = isinstance(self._reader, _Body) or (isinstance(self._reader, _Json) and self._reader.whole)
         done = report.done or (ended and whole) or (ended and report.usage is None)
         model = report.model and report.model[:MODEL_MAX]
-        outcome = Outcome(self._status, usage=report.usage, seen=report.seen, done=done, later=report.later)
-        return outcome, model
+        usage, seen, later, cost = report.usage, report.seen, report.later, report.cost
+        return Outcome(self._status, usage=usage, seen=seen, done=done, later=later, cost=cost), model
 
     def __del__(self) -> None:
         self.abandon()

@@ -21,6 +21,7 @@ class Report(NamedTuple):
     usage   what the provider reported; None where it reported nothing (yet)
     seen    output tokens that were seen go by, counted on our side (a lower bound; 0 for a whole answer)
     done    whether the answer is complete: a whole body, or a stream's last event or final usage was seen
+    cost    what the provider says that it cost, nano-dollars, if it does
     later   the name under which the provider will tell the usage, where the call goes on without this answer; else ""
     """
 
@@ -29,6 +30,7 @@ class Report(NamedTuple):
     seen: int = 0
     done: bool = False
     later: str = ""
+    cost: int | None = None
 
 
 class Unreadable(ValueError):

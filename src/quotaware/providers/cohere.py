@@ -165,11 +165,12 @@ class _CohereAnswer:
 
     def take(self, event: bytes) -> bool:
         """See `sse.Answer.take`; no event is ours."""
-        if b'"citation' in event:
+        begins = [at for name in (b'"delta"', b'"text"') if (at := event.find(name)) >= 0]
+        if event.find(b'"citation', 0, min(begins, default=len(event))) >= 0:
             return False
         if b'"message-end"' in event or b'"stream-end"' in event:
             self._take_end(message(event))
-        elif size := delta_size(event) or (
+        if size := delta_size(event) or (
             text_size(event, len(event)) if b'"text-generation"' in event else 0
         ):
             self.deltas += 1

@@ -12,6 +12,7 @@ from ..core.usage import Usage, count
 from ..errors import ApiError
 from . import jsontext
 from .base import Report, StreamReader
+from .reported_cost import reported_cost
 from .sse import EventReader, message, payload
 from .text import Tally, audio_tokens, decoded_size, delta_size, member, seen_tokens
 
@@ -118,7 +119,7 @@ class OpenAIChat:
 
     def stream(self, hide: bool) -> StreamReader:
         """See `Format.stream`."""
-        return EventReader(_ChatAnswer(), hide)
+        return EventReader(ChatAnswer(), hide)
 
     def refusal(self, error: ApiError) -> dict[str, Any]:
         """See `Format.refusal`."""
@@ -138,7 +139,9 @@ def openai_refusal(error: ApiError) -> dict[str, Any]:
 def whole_answer(body: object, usage: Callable[[object], Usage | None]) -> Report:
     """What a whole answer in OpenAI's shape says; `usage` reads its `usage` member."""
     model = member(body, "model")
-    return Report(model if isinstance(model, str) else None, usage(member(body, "usage")), done=True)
+    told = member(body, "usage")
+    name = model if isinstance(model, str) else None
+    return Report(name, usage(told), done=True, cost=reported_cost(told))
 
 
 def chat_usage(usage: object) -> Usage | None:
@@ -187,7 +190,7 @@ _DONE_MAX = 64  # bytes of an event that can be the last one
 
 
 @dataclass(slots=True)
-class _ChatAnswer:
+class ChatAnswer:
     """A streamed answer. It is done at `[DONE]`, or at the usage that follows all text."""
 
     model: str | None = None
@@ -195,10 +198,11 @@ class _ChatAnswer:
     deltas: int = 0
     size: int = 0
     done: bool = False
+    cost: int | None = None
 
     def take(self, event: bytes) -> bool:
         """See `sse.Answer.take`; ours is the chunk that has no choices and the usage."""
-        if size := delta_size(event):
+        if size := self._size(event):
             self.deltas += 1
             self.size += size
             self.done = False
@@ -213,11 +217,16 @@ class _ChatAnswer:
 
     def report(self) -> Report:
         """See `sse.Answer.report`."""
-        return Report(self.model, self.usage, seen_tokens(self.deltas, self.size), self.done)
+        seen = seen_tokens(self.deltas, self.size)
+        return Report(self.model, self.usage, seen, self.done, cost=self.cost)
+
+    def _size(self, event: bytes) -> int:
+        return delta_size(event)
 
     def _take_usage(self, chunk: dict[str, Any]) -> bool:
         reported = chunk.get("usage") or member(chunk.get("x_groq"), "usage")
         self.usage = chat_usage(reported) or self.usage
+        self.cost = self.cost if (cost := reported_cost(reported)) is None else cost
         alone = chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
         self.done = self.done or (alone and self.usage is not None)
         return alone

@@ -27,10 +27,10 @@ class OpenAIEmbeddings:
         if not isinstance(given, (str, list)):
             raise Unreadable("input: a text or a list is required")
         tally = Tally()
-        entries = [given] if isinstance(given, str) or _is_tokens(given) else given
+        entries = [given] if isinstance(given, str) or is_tokens(given) else given
         for entry in entries:
             tally.parts += 1
-            if isinstance(entry, list) and _is_tokens(entry):
+            if isinstance(entry, list) and is_tokens(entry):
                 tally.media += len(entry)
             else:
                 tally.add_strings(entry)
@@ -77,5 +77,6 @@ def embeddings_usage(usage: object) -> Usage | None:
     return None if sent is None else Usage(input=sent)
 
 
-def _is_tokens(entry: list[Any]) -> bool:
+def is_tokens(entry: list[Any]) -> bool:
+    """Whether a list is of token ids."""
     return bool(entry) and all(type(token) is int for token in entry)

@@ -17,6 +17,7 @@ from ..errors import ApiError
 from . import jsontext
 from .base import Report, StreamReader, Unreadable
 from .openai_chat import add_audio, add_file, add_image, openai_refusal, searches, tokens_usage
+from .reported_cost import reported_cost
 from .sse import EventReader, message
 from .text import Tally, member, seen_tokens, string_delta_size
 
@@ -175,7 +176,8 @@ def _report(response: object) -> Report:
         usage = Usage()
     later = usage is None and status in _UNDER_WAY and isinstance(id, str)
     name = model if isinstance(model, str) and model else None
-    return Report(name, usage, done=True, later=id if later else "")
+    cost = reported_cost(member(response, "usage"))
+    return Report(name, usage, done=True, later=id if later else "", cost=cost)
 
 
 @dataclass(slots=True)
@@ -189,6 +191,7 @@ class _ResponseAnswer:
     done: bool = False
     tail: bytes = b""
     later: str = ""
+    cost: int | None = None
 
     def take(self, event: bytes) -> bool:
         """See `sse.Answer.take`; no event is ours. Text in an event has its quotes escaped, so what stands in plain
@@ -210,12 +213,13 @@ class _ResponseAnswer:
         usage = self.usage or (_usage_at_the_end(self.tail) if self.tail else None)
         seen = seen_tokens(self.deltas, self.size)
         done = self.done or usage is not None
-        return Report(self.model, usage, seen, done, "" if done else self.later)
+        return Report(self.model, usage, seen, done, "" if done else self.later, self.cost)
 
     def _take_response(self, event: bytes) -> None:
         read = message(event)
         said = _report(read.get("response"))
         self.model = said.model or self.model
+        self.cost = self.cost if said.cost is None else said.cost
         if member(read.get("response"), "background") is True:
             self.later = said.later
         self.usage = said.usage or (None if read else _usage_at_the_end(event)) or self.usage

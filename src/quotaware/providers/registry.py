@@ -36,7 +36,9 @@ from .mistral import (
     MistralOcr,
 )
 from .openai_chat import OpenAIChat
+from .openai_completions import OpenAICompletions
 from .openai_embeddings import OpenAIEmbeddings
+from .openai_moderations import OpenAIModerations
 from .openai_responses import OpenAICompaction, OpenAIResponses
 from .rerank import Rerank
 from .voyage import VoyageEmbeddings, VoyageInputs, voyage_refusal
@@ -57,6 +59,8 @@ class _Reads(NamedTuple):
 
 _CHAT = _Reads("/chat/completions", OpenAIChat(), "chat", "messages")
 _EMBEDDINGS = _Reads("/embeddings", OpenAIEmbeddings(), "embeddings", "input", (str, list))
+_COMPLETIONS = _Reads("/completions", OpenAICompletions(), "completions", "prompt", (str, list))
+_MODERATIONS = _Reads("/moderations", OpenAIModerations(), "moderations", "input", (str, list))
 _RESPONSES = _Reads("/responses", OpenAIResponses(), "responses", "input", (str, list))
 _COMPACTION = _Reads("/responses/compact", OpenAICompaction(), "responses", "input", (str, list))
 _INPUT_TOKENS = _Reads("/responses/input_tokens", None, "input_tokens", "input", free=True)
@@ -79,7 +83,9 @@ _COHERE_EMBED = _Reads("/v2/embed", CohereEmbed(), "embeddings", "input_type", (
 
 _FORMATS = (
     _CHAT,
+    _COMPLETIONS,
     _EMBEDDINGS,
+    _MODERATIONS,
     _RESPONSES,
     _COMPACTION,
     _MESSAGES,
@@ -91,9 +97,18 @@ _FORMATS = (
 )
 _NEEDS = {reads.format.name: (reads.needs, reads.of) for reads in _FORMATS if reads.format}
 
-_OPENAI = (_CHAT, _EMBEDDINGS, _RESPONSES, _COMPACTION, _INPUT_TOKENS)
+_TEXTS = (_CHAT, _COMPLETIONS, _EMBEDDINGS, _MODERATIONS, _RESPONSES, _COMPACTION)
+_KEPT = (  # what is only kept for calls that are made later
+    _Reads("/files", None, "files", "file", free=True),
+    _Reads("/uploads", None, "files", "filename", free=True),
+    _Reads("/parts", None, "files", "data", free=True, within="/uploads/"),
+    _Reads("/complete", None, "files", "part_ids", free=True, within="/uploads/"),
+    _Reads("/conversations", None, "conversations", "items", free=True),
+    _Reads("/items", None, "conversations", "items", free=True, within="/conversations/"),
+)
+_OPENAI = (*_TEXTS, _INPUT_TOKENS, *_KEPT)
 _ANTHROPIC = (_MESSAGES, _COUNT_TOKENS)
-_COMPATIBLE = (_CHAT, _EMBEDDINGS, _RESPONSES, _COMPACTION, _MESSAGES, _COUNT_TOKENS, _RERANK)
+_COMPATIBLE = (*_TEXTS, *_KEPT, _MESSAGES, _COUNT_TOKENS, _RERANK)
 _COHERE = (
     _COHERE_CHAT,
     _Reads("/v1/chat", CohereChatV1(), "chat", "message", (str,)),
