@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quotaware.core.limits import Limit
-from quotaware.core.money import usd
+from quotaware.core.money import MAX_AMOUNT, usd
 from quotaware.errors import ApiError, ConfigurationError, Conflict, InvalidRequest
 from quotaware.stores.memory import MemoryStore
 from quotaware.stores.protocol import Store
@@ -170,6 +170,26 @@ def test_only_a_budget_is_granted_at_once():
     assert who.ask(ORG, "proj_one", "requests/minute", 1000).state == "pending"
     assert who.ask(ORG, "proj_one", "cost/month/for:gpt-5", usd(9)).state == "pending"
     assert who.ask(ORG, "proj_one", "cost/month", usd(9)).state == "approved"
+
+
+def test_an_organization_grants_itself_nothing():
+    clock = FakeClock()
+    house = House(MemoryStore(clock), clock)
+    house.host.update(ORG, ORG, auto_upgrade=True, limits=["$100/month"])
+    developer = house.member("ann", ("developer", ORG))
+    assert developer.ask(ORG, ORG, "cost/month", usd(101)).state == "pending"
+    assert developer.ask(ORG, ORG, "cost/month", usd(101), periods=1).state == "pending"
+    assert house.key(ORG, "quota:manage").ask(ORG, ORG, "cost/month", usd(101)).state == "approved"
+
+
+def test_a_request_is_for_as_much_as_a_limit_may_be():
+    clock = FakeClock()
+    house = House(MemoryStore(clock), clock)
+    house.host.update(ORG, "proj_one", limits=["$1/month"])
+    asker = house.key("proj_one", "quota:read")
+    assert asker.ask(ORG, "proj_one", "cost/month", MAX_AMOUNT).amount == MAX_AMOUNT
+    with pytest.raises(ConfigurationError, match="amount: is a whole number"):
+        asker.ask(ORG, "proj_one", "cost/month", MAX_AMOUNT + 1)
 
 
 def test_a_request_is_decided_once(any_store: Store, clock: FakeClock):

@@ -79,7 +79,7 @@ def list_requests(ask: Ask) -> Listing[RequestAnswer]:
 
 def create_request(ask: Ask) -> RequestAnswer:
     """Takes quota:read at the node. Granted at once where the caller may set the limit so, or where the organization
-    has `auto_upgrade` and the parent's budget has room for it.
+    has `auto_upgrade` and the parent's budget has room for it; an organization's own has no parent.
     """
     body: NewRequest = ask.body
     named = [(field, name) for field in _FIELDS if (name := getattr(body, field)) is not None]

@@ -9,6 +9,7 @@ from typing import Any
 from ..core import permissions, windows
 from ..core.addresses import canonical
 from ..core.limits import Limit
+from ..core.money import MAX_AMOUNT
 from ..errors import ConfigurationError
 
 Check = Callable[[Any, str], None]
@@ -115,6 +116,12 @@ def number(value: Any, field: str) -> None:
     """A whole number, such as ms since the epoch."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_MS:
         raise ConfigurationError(field, f"is a whole number from 0 to {MAX_MS}")
+
+
+def amount(value: Any, field: str) -> None:
+    """What a limit may be: nano-dollars, requests, tokens or calls."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_AMOUNT:
+        raise ConfigurationError(field, f"is a whole number from 0 to {MAX_AMOUNT}")
 
 
 def digest(value: Any, field: str) -> None:

@@ -158,7 +158,7 @@ _CHECKS: Final[dict[str, checks.Check]] = {
     "enabled": checks.flag,
     "created_at": checks.number,
     "limit": checks.text(512),
-    "amount": checks.number,
+    "amount": checks.amount,
     "periods": checks.number,
     "reason": checks.maybe(checks.text(2000)),
     "note": checks.maybe(checks.text(2000)),

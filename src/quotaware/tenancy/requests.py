@@ -94,8 +94,8 @@ class Requests(Tree):
     ) -> Request:
         """Asks that a limit of a node become `amount`, for so many periods, or for good (0). Takes quota:read. Granted
         at once where the actor may set it, or where it is a budget, the organization lets requests through
-        (`auto_upgrade`) and the parent's budget has room. AlreadyExists with code `too_many_pending` where 100 requests
-        of the node wait.
+        (`auto_upgrade`) and the parent's budget has room; an organization's own has no parent, and waits.
+        AlreadyExists with code `too_many_pending` where 100 requests of the node wait.
         """
         check_periods(periods, "periods", 0)
         now = self._clock()
@@ -205,8 +205,12 @@ class Requests(Tree):
                 return False
         if old.kind != "key" and not request.periods and may("quota:manage", given_from(path)):
             return True
+        if (
+            not path.organization.auto_upgrade or old.kind == "organization"
+        ):  # that one's is given by nobody above
+            return False
         is_budget = any(limit.shape == request.limit for limit in budgets(old).values())
-        return path.organization.auto_upgrade and is_budget and self._escalation(path, edit) is None
+        return is_budget and self._escalation(path, edit) is None
 
     def _allowed(self, path: Path, edit: Edit) -> Edit:
         """The write, unless it gives a key more than the actor has himself."""
