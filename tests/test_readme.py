@@ -21,9 +21,8 @@ CURL = '''#!{python}
 import sys, httpx
 flags = dict(zip(sys.argv, sys.argv[1:]))
 url = next(word for word in sys.argv[1:] if word.startswith("http"))
-name, value = flags["-H"].split(": ", 1)
-body = flags.get("--json")
-headers = {{name: value}} | ({{"Content-Type": "application/json"}} if body else {{}})
+headers = dict(word.split(": ", 1) for flag, word in zip(sys.argv, sys.argv[1:]) if flag == "-H")
+body = flags.get("-d")
 answer = httpx.request("POST" if body else "GET", url, headers=headers, content=body, timeout=60)
 if "-i" in sys.argv:
     print(f"HTTP/1.1 {{answer.status_code}}", *(f"{{n}}: {{v}}" for n, v in answer.headers.items()), "", sep="\\n")
