@@ -187,6 +187,23 @@ def test_422_names_every_bad_field(things: Api, body: Any, fields: list[str]) ->
 
 
 @pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (0.1 + 0.2, 0.3),
+        (1500 * 1.1, 1650.0),
+        (0.7 + 0.1, 0.8),
+        (500 / 3, 166.666666666),  # three of them come to no more than 500
+        (123456.123456789, 123456.123456789),
+        (0.000000001, 0.000000001),
+    ],
+)
+def test_money_that_was_reckoned_with_is_taken_at_the_precision_that_it_has(
+    things: Api, sent: float, kept: float
+) -> None:
+    assert things.ok("POST", "/things", {"name": "a", "cost_usd": sent})["cost_usd"] == kept
+
+
+@pytest.mark.parametrize(
     ("raw", "status"),
     [
         (b"{", 400),

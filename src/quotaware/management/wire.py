@@ -5,8 +5,10 @@ Money is US dollars as a JSON number and nano-dollars inside; times are RFC 3339
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import ROUND_FLOOR, Decimal
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
@@ -22,6 +24,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 """A time in RFC 3339."""
+_LEAST = Decimal("1e-9")
 MOST_USD = MAX_AMOUNT // NANO
 
 
@@ -66,9 +69,15 @@ class Page(Body):
 
 
 def _nano(value: Any) -> int:
+    """A number that a client came to by reckoning, such as 0.1 + 0.2 or 500 / 3, has more decimals than were meant, or
+    can be kept: it is taken at the precision that a double has, and never as more than it says.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("is a number of US dollars")
     try:
+        if isinstance(value, float) and math.isfinite(value) and round(value, 9) != value:
+            kept = Decimal(f"{value:.15g}").quantize(_LEAST, ROUND_FLOOR)
+            return usd(kept or value)
         return usd(value)
     except ConfigurationError as error:
         raise ValueError(str(error).partition(": ")[2]) from None
