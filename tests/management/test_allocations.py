@@ -175,6 +175,7 @@ def test_a_sum_over_the_parents_budget_is_refused_whole_with_the_figures(api: Ap
     assert error["message"] == ("Budgets below organization 'StartupAI' would come to $501 of its $500/month")
     figures = ("parent_budget_usd", "allocated_usd", "requested_usd", "available_usd")
     assert [error[name] for name in figures] == [500.0, 100.0, 401.0, 400.0]
+    assert ([each["field"] for each in error["errors"]], error["window"]) == (["allocations"], "month")
     names = {team.name: [str(each) for each in team.limits] for team in api.tenancy.list(api.org, "team")}
     assert names == {"unlisted": ["$100/month"], "engineering": ["$50/month"]}  # nothing was made or changed
     fits = allocate(api, api.org, share("engineering", 300), share("product", 100), key=key)

@@ -98,7 +98,7 @@ def test_of_one_shape_the_mode_says_which(api: Api, project: str) -> None:
     assert api.error("PATCH", one, {"amount_usd": 60})["code"] == "ambiguous_name"
     assert api.ok("PATCH", f"{one}?mode=soft", {"amount_usd": 45})["rule"] == "$45/month soft"
     clash = api.error("PATCH", f"{one}?mode=soft", {"mode": "hard"})
-    assert (clash["status"], clash["errors"][0]["field"]) == (422, "limits")
+    assert (clash["status"], clash["errors"][0]["field"]) == (422, "mode")
     assert api("DELETE", f"{one}?mode=hard").status_code == 204
     assert api.ok("PATCH", one, {"carryover": True})["rule"] == "$45/month carryover soft"
 

@@ -153,6 +153,33 @@ def test_what_is_sent_replaces_and_what_is_absent_stays(api: Api, team: str) -> 
     assert same["revision"] == texts["revision"]  # nothing changed
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field"),
+    [
+        (
+            "POST",
+            "/teams/ml/projects",
+            {"name": "q", "daily_budget_usd": 1, "monthly_budget_usd": 101},
+            "monthly",
+        ),
+        ("POST", "/teams/ml/projects", {"name": "q", "limits": ["$101/month"]}, "limits"),
+        ("PATCH", "/projects/p", {"monthly_budget_usd": 101}, "monthly"),
+        ("POST", "/projects/p/limits", {"limit": "$101/month"}, "limit"),
+        ("PATCH", "/projects/p/limits/cost%2Fmonth?mode=soft", {"amount_usd": 101}, "amount_usd"),
+    ],
+)
+def test_a_budget_over_the_parents_is_named_as_it_was_sent(
+    api: Api, team: str, method: str, path: str, body: Any, field: str
+) -> None:
+    api.ok("PATCH", "/teams/ml", {"monthly_budget_usd": 100})
+    texts = ["$1/month soft"] if method == "PATCH" else []
+    api.ok("POST", "/teams/ml/projects", {"name": "p", "limits": texts})
+    error = api.error(method, path, body, key=manager(api, team))
+    assert (error["code"], error["window"]) == ("over_allocated", "month")
+    named = "monthly_budget_usd" if field == "monthly" else field
+    assert [each["field"] for each in error["errors"]] == [named]
+
+
 def test_a_team_is_managed(api: Api, team: str) -> None:
     assert api.error("POST", f"/organizations/{api.org}/teams", {"name": "ml"})["field"] == "name"
     changed = api.ok("PATCH", "/teams/ml", {"name": "research", "monthly_budget_usd": 100})
@@ -210,7 +237,9 @@ def test_an_organization_is_managed(api: Api) -> None:
     assert api.ok("PATCH", path, {"alert_threshold": None})["alert_threshold"] is None
     assert api.error("PATCH", path, {"time_zone": "Mars"})["errors"][0]["field"] == "time_zone"
     carried = api.error("PATCH", path, {"limits": ["$5/month carryover"]})
-    assert carried["status"] == 422
+    assert carried["errors"] == [{"field": "limits", "message": "carry nothing over in this organization"}]
+    carried = api.error("POST", f"{path}/limits", {"limit": "$5/day carryover"})
+    assert [each["field"] for each in carried["errors"]] == ["limit"]
     quota = api.key(api.org, "quota:manage")
     assert api.ok("PATCH", path, {"monthly_budget_usd": 600}, key=quota)["monthly_budget_usd"] == 600
     assert api.error("PATCH", path, {"name": "Mine"}, key=quota)["permission"] == "org:manage"

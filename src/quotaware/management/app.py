@@ -25,6 +25,7 @@ from ..errors import (
     ConfigurationError,
     Conflict,
     InternalError,
+    InvalidRequest,
     MalformedRequest,
     MethodNotAllowed,
     NotFound,
@@ -34,10 +35,11 @@ from ..errors import (
 )
 from ..stores.tickets import drive_async
 from ..tenancy.access import Actor
-from . import bodies, repeats
+from . import bodies, repeats, terms
 from .parts import Door, Parts
 from .repeats import Reply
 from .routes import Again, Ask, Route
+from .wire import Body
 
 logger = logging.getLogger("quotaware")
 
@@ -187,7 +189,10 @@ class Management:
             body,
             expect,
         )
-        answer = route.run(ask)
+        try:
+            answer = route.run(ask)
+        except (InvalidRequest, ConfigurationError) as error:
+            raise _worded(error, body) from None
         if answer is None:
             return Reply(204, None)
         if isinstance(answer, Again):
@@ -216,14 +221,28 @@ def _as_api(error: Exception, request_id: str) -> ApiError:
         case ApiError():
             return error
         case ConfigurationError():
-            field = _WIRE.get(error.field, error.field)
-            return bodies.bad_fields([{"field": field, "message": str(error).partition(": ")[2]}])
+            return _worded(error, None)
         case StoreError():
             return StoreUnavailable("The quota store did not answer; try again", retry_after=1)
         case Conflict():
             return StoreUnavailable("The organization kept changing; try again", retry_after=1)
     logger.error("a management request failed (%s)", request_id, exc_info=error)
     return InternalError("Something went wrong here; the log has it under this request id")
+
+
+def _worded(error: InvalidRequest | ConfigurationError, body: Body | None) -> InvalidRequest:
+    """The error with its fields called as the body calls them."""
+
+    def word(field: str, window: str | None = None) -> str:
+        if field == "limits" and body is not None:
+            return terms.field_of(body, window)
+        return _WIRE.get(field, field)
+
+    if isinstance(error, ConfigurationError):
+        return bodies.bad_fields([{"field": word(error.field), "message": str(error).partition(": ")[2]}])
+    for each in error.fields.get("errors", ()):
+        each["field"] = word(each["field"], error.fields.get("window"))
+    return error
 
 
 def _expected(if_match: str | None) -> int | None:

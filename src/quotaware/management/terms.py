@@ -61,6 +61,12 @@ ENTRIES: Words = (
 )
 """Entries of `model_limits` and `end_user_limits`: every metric in every window, under one name each."""
 
+_LIMITS = (
+    "limits", "rate_limit", "model_limits", "end_user_limits", "limit", "allocations", "carryover", "amount_usd",
+    "amount", "mode",
+)  # fmt: skip
+"""Fields in which bodies say limits; all but budgets."""
+
 # the wire
 
 
@@ -218,6 +224,14 @@ def changes(
         new = tuple(Alert(alert.action, share=alert.threshold) for alert in sent["quota_alerts"] or ())
         found["alerts"] = (*new, *(alert for alert in alerts if not _is_plain(alert)))
     return found
+
+
+def field_of(body: Body, window: str | None = None) -> str:
+    """The field in which a body says limits, or the budget of a window."""
+    of_window = (word for word, slot in BUDGETS.items() if str(slot.window) == window)
+    return next(
+        (field for field in (*of_window, *_LIMITS, *BUDGETS) if field in body.model_fields_set), "limits"
+    )
 
 
 def told(node: Node) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Shares(NamedTuple):
             code="over_allocated",
             fields={
                 "errors": [{"field": "limits", "message": "has a budget over what the parent has left"}],
+                "window": str(self.limit.window),
                 "parent_budget_usd": float(to_usd(self.limit.amount)),
                 "allocated_usd": float(to_usd(self.given)),
                 "requested_usd": float(to_usd(asked)),

@@ -30,6 +30,8 @@ PERIODS = {
 """The window of a reset period."""
 _CHILDREN: dict[Kind, tuple[Kind, ...]] = {"organization": ("team", "project"), "team": ("project",)}
 """What stands below a node that is shared out; the first is what is made for a target that is not there."""
+_FIELDS = {"name": "target", "limits": "carryover"}
+"""Fields of a child, as its share has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Sharing(Tree):
                 try:
                     old, new, again = self._shared(path, share, enforcement, ids, after)
                 except ConfigurationError as error:
-                    field = "target" if error.field == "name" else error.field
+                    field = _FIELDS.get(error.field, error.field)
                     raise ConfigurationError(
                         f"allocations[{number}].{field}", str(error).partition(": ")[2]
                     ) from None

@@ -316,7 +316,7 @@ class Tree(Looking):
     def _check_new(self, above: Path, node: Node) -> None:
         """What a kind of node has to say of a new one, or of a changed one; `above`: the path of its parent."""
         if not above.organization.carryover_allowed and any(limit.carryover for limit in node.limits):
-            raise ConfigurationError("carryover", "is not allowed in this organization")
+            raise ConfigurationError("limits", "carry nothing over in this organization")
 
     def _change(self, org: str, id: str, expect: int | None, changed: Revise) -> Node:
         """Changes of a node as it is now; `changed` answers the fields that become others."""
