@@ -44,6 +44,16 @@ def test_a_call_without_a_cap_gets_one_that_a_quarter_of_what_is_left_pays_for(s
     assert sum(store.used.values()) == 0
 
 
+def test_a_body_that_is_signed_gets_none(store: AuditedStore) -> None:
+    """It is reserved as long as it can be, or refused."""
+    quota = on(store, "$200/day", default_output=5, tight="clamp")
+    for cents in (None, 12_800):
+        admission = let_go(ask(quota, a_call(cents=cents, sealed=True)))
+        assert (admission.cap, admission.bound.hold[1]) == (None, 12_800 * CENT)
+        admission.settle(used())
+    assert refused(ask(on(store, "$1/day"), a_call(cents=None, sealed=True))).type == "quota_exceeded"
+
+
 def test_what_was_held_and_not_used_is_left_for_the_next(store: AuditedStore) -> None:
     quota = on(store, "$1/day")
     let_go(ask(quota, UNCAPPED)).settle(used(cents=4))

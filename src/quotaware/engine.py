@@ -512,12 +512,12 @@ class Engine:
             longest = max(longest, self._longest(other))
         if call.opaque:
             most_input += self._hidden.get((org, call.model)) or HIDDEN_INPUT
-        final = call
-        if call.generates and call.cap is None and settings.default_output is not None:
+        final, capped = call, call.generates and not call.sealed
+        if capped and call.cap is None and settings.default_output is not None:
             final = replace(call, cap=settings.default_output)
         output = bounds.output_bound(final, longest)
         cost = _worst(price, call, most_input, output)
-        if left is not None and price is not None and call.generates and not settings.shadow:
+        if left is not None and price is not None and capped and not settings.shadow:
             named = call.cap is not None
             allowance = left if named else left // SHARE
             if cost > allowance and settings.tight in _CUTS[named]:

@@ -238,8 +238,8 @@ class Quota:
     # seeing calls
 
     def instrument(self) -> None:
-        """Meters every client of httpx, httpx2 and aiohttp in this process, whenever it was made; the library may be
-        imported later.
+        """Meters every client of httpx, httpx2, aiohttp and botocore in this process, whenever it was made; the library
+        may be imported later.
         """
         hook.add(self.meter)
 

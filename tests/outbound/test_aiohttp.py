@@ -9,6 +9,7 @@ import io
 import json
 import subprocess
 import sys
+import zlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -94,6 +95,7 @@ def test_nothing_is_imported_and_whatever_is_imported_is_metered(provider: FakeP
     """In a process of its own: the library may come before us, after us, or not at all."""
     script = f"""
 import sys
+import zlib
 if {when!r} == "before":
     import aiohttp
 from quotaware import Quota
@@ -248,6 +250,17 @@ async def test_an_upload_that_is_too_long_is_refused_before_it_is_read(
         assert response.status == 413
         response.release()
     assert provider.requests == 0
+
+
+async def test_a_signed_body_goes_out_as_it_was_signed(
+    provider: FakeProvider, quota: Quota, session: aiohttp.ClientSession
+) -> None:
+    headers = {"authorization": "AWS4-HMAC-SHA256 Credential=a"}
+    for more in ({}, {"compress": True}):
+        await post(session, provider.url + OPENAI, chat(stream=True), headers=headers, **more)
+    assert provider.calls[0].body == chat(stream=True)
+    assert zlib.decompress(provider.calls[1].raw) == provider.calls[0].raw
+    assert len(records(quota)) == 2
 
 
 # streams
@@ -419,8 +432,7 @@ async def test_a_forgotten_answer_is_settled_when_it_is_collected(
     """Which is not before its connection is free: until then aiohttp itself holds it."""
 
     async def forget() -> None:
-        response = await session.post(provider.url + OPENAI, json=chat(stream=True))
-        await response.content.readany()
+        await session.post(provider.url + OPENAI, json=chat(stream=True))
 
     await forget()
     while session.connector._acquired:

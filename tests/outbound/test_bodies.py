@@ -377,3 +377,24 @@ async def test_a_cap_is_written_where_money_is_tight(way: Way) -> None:
         assert named == chat(max_tokens=50)
     finally:
         quota.close()
+
+
+async def test_a_signed_body_goes_out_as_it_was_signed(way: Way) -> None:
+    """Neither a cap nor the wish for usage can be written into it any more."""
+    quota, bodies = Quota(limits=["$1/day"]), []
+
+    def answer(request: Any) -> Any:
+        bodies.append(request.content)
+        return way.library.Response(200, json=completion())
+
+    client = way.mock(answer)
+    quota.instrument()
+    try:
+        for scheme in ("AWS4-HMAC-SHA256 Credential=a", "AWS4-ECDSA-P256-SHA256 Credential=a", "Bearer a"):
+            headers = {"authorization": scheme}
+            await way.post(client, KNOWN + OPENAI, chat(True), headers=headers)
+        signed, other, changed = (json.loads(body) for body in bodies)
+        assert signed == other == chat(True)
+        assert changed.keys() > chat(True).keys()
+    finally:
+        quota.close()

@@ -49,6 +49,7 @@ class Call:
     audio         whether audio goes in or is asked for
     generates     whether the operation has output tokens at all
     free          whether the operation costs nothing (listings, token counts)
+    sealed        whether its body is signed, so that no cap can be written into it any more
     background    whether the provider answers before it is done, and tells later what was used
     """
 
@@ -68,6 +69,7 @@ class Call:
     audio: bool = False
     generates: bool = True
     free: bool = False
+    sealed: bool = False
     background: bool = False
     also: tuple[Call, ...] = ()
     unknown: str = ""

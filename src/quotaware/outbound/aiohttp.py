@@ -19,7 +19,7 @@ from ..errors import BodyTooLarge
 from ..providers.base import Route
 from . import passing
 from .aiohttp_streams import tapped
-from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large, encoded
+from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large
 from .patching import Patch, Serving
 
 ASKED = frozenset({"GET", "POST"})
@@ -67,7 +67,10 @@ async def _send(meter: Meter, request: Any, handler: Handler, decodes: bool) -> 
     else:
         if passing.passes(host, path, body):
             return await handler(request)
-        decision = await meter.decide_async(route, body, "" if request.compress else encoded(request.headers))
+        headers = request.headers.copy()
+        if request.compress:  # which is only done when it is written
+            headers.pop("content-encoding", None)
+        decision = await meter.decide_async(route, headers, body)
     if isinstance(decision, Refusal):
         return await _answer(request, decision)
     if not isinstance(decision, Passage):
@@ -86,7 +89,7 @@ async def _send(meter: Meter, request: Any, handler: Handler, decodes: bool) -> 
 def _unreadable(meter: Meter, route: Route, request: Any) -> bool:
     """Whether it is a streamed upload that must pass whatever it is: reading it would change how it is sent."""
     streamed = request.body and request.body.size is None and "content-length" not in request.headers
-    return bool(streamed) and (route.provider is None or meter.engine.settings.shadow)
+    return bool(streamed) and (route.provider is None or meter.engine.settings.shadow) and not route.lookup
 
 
 async def _read(request: Any) -> bytes:

@@ -16,7 +16,7 @@ from ..errors import BodyTooLarge, ConfigurationError
 from ..providers.base import Route
 from . import passing
 from .httpx_streams import async_stream, sync_stream
-from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large, encoded
+from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large
 from .patching import Patch, Serving
 from .tap import Tap
 
@@ -52,7 +52,7 @@ class MeteredTransport:
         except BodyTooLarge as error:
             decision: Refusal | Passage | None = self._meter.too_large(route, error)
         else:
-            decision = self._meter.decide(route, body, encoded(request.headers))
+            decision = self._meter.decide(route, request.headers, body)
         if isinstance(decision, Refusal):
             return _answer(request, decision)
         if not isinstance(decision, Passage):
@@ -97,7 +97,7 @@ class AsyncMeteredTransport:
         except BodyTooLarge as error:
             decision: Refusal | Passage | None = self._meter.too_large(route, error)
         else:
-            decision = await self._meter.decide_async(route, body, encoded(request.headers))
+            decision = await self._meter.decide_async(route, request.headers, body)
         if isinstance(decision, Refusal):
             return _answer(request, decision)
         if not isinstance(decision, Passage):

@@ -8,6 +8,7 @@ import json
 import logging
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import anyio.to_thread
@@ -109,23 +110,26 @@ class Meter:
             return None
         return self._unjudged(route, error, self.binding())
 
-    def decide(self, route: Route, body: bytes, encoding: str = "") -> Passage | Refusal | None:
+    def decide(self, route: Route, headers: Mapping[str, str], body: bytes) -> Passage | Refusal | None:
         """Decides a request from sync code; on a loop's own thread it waits for no other call."""
-        return drive(self.begin(route, self.read(route, body, encoding), may_wait=not on_loop()))
+        return drive(self.begin(route, self.read(route, headers, body), may_wait=not on_loop()))
 
-    async def decide_async(self, route: Route, body: bytes, encoding: str = "") -> Passage | Refusal | None:
+    async def decide_async(
+        self, route: Route, headers: Mapping[str, str], body: bytes
+    ) -> Passage | Refusal | None:
         """The same from async code."""
-        if len(body) > LARGE or encoding:
-            reading = await anyio.to_thread.run_sync(self.read, route, body, encoding)
+        if len(body) > LARGE or encoded(headers):
+            reading = await anyio.to_thread.run_sync(self.read, route, headers, body)
         else:
-            reading = self.read(route, body)
+            reading = self.read(route, headers, body)
         return await drive_async(self.begin(route, reading, may_wait=True))
 
-    def read(self, route: Route, body: bytes, encoding: str = "") -> Reading | Unreadable | None:
-        """What a body, sent in this `Content-Encoding`, asks for; None where it is no call after all. It may be run in
-        a thread: a body that is encoded, or over `LARGE` bytes, takes longer than an event loop should stand still.
+    def read(self, route: Route, headers: Mapping[str, str], body: bytes) -> Reading | Unreadable | None:
+        """What a body, sent under these headers (however they are spelled), asks for; None where it is no call after
+        all. It may be run in a thread: a body that is encoded, or over `LARGE` bytes, takes longer than an event loop
+        should stand still.
         """
-        format = route.format
+        format, encoding = route.format, encoded(headers)
         if format is None or route.lookup:
             return Reading(Call(route.provider, route.operation, None, free=route.free), {}, body)
         if encoding:
@@ -140,7 +144,8 @@ class Meter:
             parsed = jsontext.parse(body)
             if not registry.plausible(route, parsed):
                 return None
-            return Reading(naming.read(route, format, parsed, self._deployments), parsed, body)
+            call = naming.read(route, format, parsed, self._deployments)
+            return Reading(replace(call, sealed=True) if _signed(headers) else call, parsed, body)
         except Unreadable as error:
             known = route.provider is not None or registry.claims(route, jsontext.claimed(body))
             return error if known else None
@@ -193,7 +198,7 @@ class Meter:
         format, parsed = route.format, reading.parsed
         changes: dict[str, Any] = {}
         asked = False
-        if format is not None and parsed:
+        if format is not None and parsed and not reading.call.sealed:
             if admission.cap is not None:
                 changes |= format.cap(route.provider, parsed, admission.cap)
             if reading.call.stream and (more := format.ask_usage(parsed)):
@@ -230,6 +235,12 @@ def encoded(headers: Mapping[str, str]) -> str:
     """How these headers say that the body is encoded; "" where it is as it is."""
     encoding = headers.get("content-encoding", "")
     return "" if encoding.strip().lower() in {"", "identity"} else encoding
+
+
+def _signed(headers: Mapping[str, str]) -> bool:
+    """Whether a signature over the body is in them, as in AWS's (`AWS4-HMAC-SHA256 …`)."""
+    scheme = headers.get("authorization", "").partition(" ")[0].lower()
+    return "hmac" in scheme or "ecdsa" in scheme
 
 
 def body_too_large(size: int) -> BodyTooLarge:

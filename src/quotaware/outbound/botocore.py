@@ -1,0 +1,275 @@
+"""The edge for botocore, and so for boto3: at its endpoint, where requests are made, signed and sent.
+
+A body is judged, and changed, before it is signed. Each try is a request of its own there, and a call of its own here.
+botocore is not imported before the app does.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from ..context import DENIED_HEADER
+from ..errors import BodyTooLarge
+from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large
+from .patching import Patch, Serving
+from .tap import Tap
+
+NEVER_SENT = frozenset({"ConnectTimeoutError", "EndpointConnectionError", "ProxyConnectionError", "SSLError"})
+"""Errors (by name) after which no whole request can have reached the provider."""
+_DECISION = "_quotaware_decision"
+"""The attribute of a signed request that carries to its sending what was decided of it."""
+
+Decision = Passage | Refusal | None
+
+
+class _Asked(NamedTuple):
+    """A request, signed or not."""
+
+    method: str
+    host: str
+    path: str
+    headers: Mapping[str, str]
+
+    @classmethod
+    def of(cls, method: str, url: str, headers: Mapping[str, Any]) -> _Asked:
+        parts = urlsplit(url)
+        told = {str(name).lower(): _text(value) for name, value in headers.items()}
+        return cls(method, parts.hostname or "", unquote(parts.path), told)
+
+    def decide(self, meter: Meter, body: Any) -> tuple[Decision, bytes | None]:
+        """What becomes of it, and its body where that was read."""
+        route = None if meter.passes(self.host, self.path) else meter.route(self.method, self.host, self.path)
+        if route is None:
+            return None, None
+        try:
+            read = _read(body) if route.format is not None else b""
+        except BodyTooLarge as error:
+            return meter.too_large(route, error), None
+        return meter.decide(route, self.headers, read), read if route.format is not None else None
+
+
+def _making(original: Any, serving: Serving) -> Any:
+    """Our `Endpoint.create_request`."""
+
+    def create_request(endpoint: Any, params: dict[str, Any], operation_model: Any = None) -> Any:
+        meter = serving()
+        if meter is None:
+            return original(endpoint, params, operation_model)
+        asked = _Asked.of(params["method"], params["url"], params["headers"])
+        decision, body = asked.decide(meter, params["body"])
+        if body is not None and hasattr(params["body"], "read"):
+            params["body"] = body  # it may be a file that can be read only once
+        try:
+            if isinstance(decision, Passage) and (changed := decision.body()) is not None:
+                body = changed
+                params = {**params, "body": body}
+            request = original(endpoint, params, operation_model)
+        except BaseException:
+            _let_go(decision)
+            raise
+        signed = _Asked.of(request.method, request.url, request.headers)
+        if signed[:3] != asked[:3] or (body is not None and (request.body or b"") != body):
+            _let_go(decision)  # the app's own handlers have made another request of it
+            decision, _ = signed.decide(meter, request.body)
+        if decision is not None:
+            setattr(request, _DECISION, decision)
+        return request
+
+    return create_request
+
+
+def _sending(original: Any, serving: Serving) -> Any:
+    """Our `Endpoint._send`."""
+
+    def send(endpoint: Any, request: Any) -> Any:
+        decision = vars(request).pop(_DECISION, None)
+        if isinstance(decision, Refusal):
+            return _answer(request, decision)
+        if not isinstance(decision, Passage):
+            return original(endpoint, request)
+        try:
+            response = original(endpoint, request)
+        except BaseException as error:
+            decision.tap.failed(type(error).__name__ not in NEVER_SENT)
+            raise
+        return _tapped(response, decision.tap)
+
+    return send
+
+
+def _getting(original: Any, serving: Serving) -> Any:
+    """Our `Endpoint._get_response`: what was not sent after all costs nothing."""
+
+    def get_response(endpoint: Any, request: Any, *rest: Any) -> Any:
+        try:
+            return original(endpoint, request, *rest)
+        finally:
+            _let_go(vars(request).pop(_DECISION, None))
+
+    return get_response
+
+
+def _retrying(original: Any, serving: Serving) -> Any:
+    """Our `Endpoint._needs_retry`: asking again would change no denial."""
+
+    def needs_retry(
+        endpoint: Any, attempts: int, model: Any, asked: Any, response: Any = None, *rest: Any, **more: Any
+    ) -> Any:
+        denied = response is not None and DENIED_HEADER in response[0].headers
+        return not denied and original(endpoint, attempts, model, asked, response, *rest, **more)
+
+    return needs_retry
+
+
+PATCHES = tuple(
+    Patch("botocore.endpoint", "Endpoint", name, wrap)
+    for name, wrap in (
+        ("create_request", _making),
+        ("_get_response", _getting),
+        ("_send", _sending),
+        ("_needs_retry", _retrying),
+    )
+)
+
+
+def _let_go(decision: Decision) -> None:
+    if isinstance(decision, Passage):
+        decision.tap.failed(sent=False)
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def _read(body: Any) -> bytes:
+    """A body in any form that botocore takes. Raises `BodyTooLarge` before it holds too much of it."""
+    if hasattr(body, "read"):
+        read = body.read(MAX_BODY + 1)
+        if len(read) > MAX_BODY:
+            with suppress(OSError):
+                body.seek(-len(read), io.SEEK_CUR)
+    else:
+        read = body
+    if isinstance(read, str):
+        read = read.encode()
+    if not isinstance(read, bytes | bytearray):
+        return b""  # nothing, or a form
+    if len(read) > MAX_BODY:
+        raise body_too_large(len(read))
+    return bytes(read)
+
+
+def _answer(request: Any, refusal: Refusal) -> Any:
+    """The refusal as if it had come over the wire."""
+    headers = {**refusal.headers, "content-length": str(len(refusal.body))}
+    raw = sys.modules["urllib3"].HTTPResponse(
+        io.BytesIO(refusal.body), headers, refusal.status, preload_content=False, decode_content=False
+    )
+    return sys.modules["botocore.awsrequest"].AWSResponse(request.url, refusal.status, headers, raw)
+
+
+def _tapped(response: Any, tap: Tap) -> Any:
+    """The answer, read on the way through; one that is in memory already is read at once."""
+    headers = response.headers
+    tap.answered(response.status_code, headers.get("content-type", ""), headers.get("content-encoding", ""))
+    tap.rewrites = False  # AWS's streams tell their usage unasked
+    if response._content is None:
+        response.raw = _Raw(response.raw, tap)
+    else:
+        tap.feed(response._content)
+        tap.end()
+    return response
+
+
+class _Raw(io.IOBase):
+    """The answer as urllib3 gives it, with a tap on it; what is not read of it is as it was."""
+
+    def __init__(self, raw: Any, tap: Tap) -> None:
+        self._raw = raw
+        self._tap = tap
+
+    def read(self, amt: int | None = None, *args: Any, **more: Any) -> bytes:
+        """Reads as urllib3 does, which says by no bytes that there are no more."""
+        try:
+            data: bytes = self._raw.read(amt, *args, **more)
+        except BaseException:
+            self._tap.cut()
+            raise
+        if data:
+            self._tap.feed(data)
+        if amt is None or amt < 0 or (amt > 0 and not data):
+            self._tap.end()
+        return data
+
+    def read1(self, amt: int | None = None, *args: Any, **more: Any) -> bytes:
+        """At most one piece of the wire."""
+        data: bytes = self._raw.read1(amt, *args, **more)
+        if data:
+            self._tap.feed(data)
+        elif amt != 0:
+            self._tap.end()
+        return data
+
+    def readinto(self, b: Any) -> int:
+        """The same, into a buffer."""
+        data = self.read(len(b))
+        b[: len(data)] = data
+        return len(data)
+
+    def stream(self, *args: Any, **more: Any) -> Iterator[bytes]:
+        """The pieces as they come."""
+        tap = self._tap
+        try:
+            for data in self._raw.stream(*args, **more):
+                tap.feed(data)
+                yield data
+            tap.end()
+        except GeneratorExit:  # from the garbage collector, it may be, in the middle of anything
+            tap.abandon()
+            raise
+        finally:
+            tap.cut()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The lines."""
+        begun = b""
+        for data in self.stream():
+            *lines, begun = (begun + data).split(b"\n")
+            yield from (line + b"\n" for line in lines)
+        if begun:
+            yield begun
+
+    def close(self) -> None:
+        """Nobody reads on."""
+        try:
+            self._raw.close()
+        finally:
+            self._tap.cut()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is, or was read to its end."""
+        return self._raw.closed  # type: ignore[no-any-return]
+
+    def readable(self) -> bool:
+        """Whether it can be read."""
+        return self._raw.readable()  # type: ignore[no-any-return]
+
+    def tell(self) -> int:
+        """Bytes that were read of it."""
+        return self._raw.tell()  # type: ignore[no-any-return]
+
+    def fileno(self) -> int:
+        """The socket's."""
+        return self._raw.fileno()  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def __del__(self) -> None:
+        self._tap.abandon()
