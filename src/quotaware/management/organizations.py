@@ -53,12 +53,12 @@ def update_organization(ask: Ask) -> OrganizationAnswer:
 
 
 def enable_organization(ask: Ask) -> OrganizationAnswer:
-    """Takes quota:manage, of somebody who is not in it: the host's own code. Nobody acts in one that is disabled."""
+    """Takes org:manage, of somebody who is not in it: the host's own code. Nobody acts in one that is disabled."""
     return told(ask, switched(ask, "organization", enabled=True))
 
 
 def disable_organization(ask: Ask) -> OrganizationAnswer:
-    """No calls, and nothing is managed any more, until the host's own code enables it. Takes quota:manage."""
+    """No calls, and nothing is managed any more, until the host's own code enables it. Takes org:manage."""
     return told(ask, switched(ask, "organization", enabled=False))
 
 
@@ -105,7 +105,7 @@ ROUTES = (
         enable_organization,
         "Lets calls go again",
         _TAG,
-        "quota:manage",
+        "org:manage",
         OrganizationAnswer,
         errors=(PreconditionFailed,),
     ),
@@ -115,7 +115,7 @@ ROUTES = (
         disable_organization,
         "Stops all calls, and all management",
         _TAG,
-        "quota:manage",
+        "org:manage",
         OrganizationAnswer,
         errors=(PreconditionFailed,),
     ),

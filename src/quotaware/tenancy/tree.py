@@ -43,8 +43,10 @@ _CHANGEABLE = {
     "addresses": ("key",),
 }
 """What `update` takes, and of which kinds it is said (none: of all)."""
-_MANAGED = frozenset({"name", "zone", "prices", "alert_threshold", "auto_upgrade", "carryover_allowed"})
-"""What of an organization takes org:manage."""
+_MANAGED = frozenset(
+    {"name", "enabled", "zone", "prices", "alert_threshold", "auto_upgrade", "carryover_allowed"}
+)
+"""What of an organization takes org:manage; in one that is disabled nobody manages anything any more."""
 
 
 class Tree(Looking):
