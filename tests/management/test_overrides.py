@@ -223,6 +223,19 @@ def test_overrides_take_quota_override(api: Api, key: str) -> None:
         assert foreign["status"] == 404
 
 
+def test_who_may_override_on_the_node_itself_is_told_that_it_takes_it_above(api: Api, key: str) -> None:
+    own = api.key("team_eng", "quota:override", "quota:read")
+    api.tenancy.update(api.org, "team_eng", limits=["$9/month"])
+    body = {"limit": "cost/month", "amount_usd": 10}
+    asked = api.ok("POST", "/quota-requests", {**body, "team_id": "team_eng"}, key=own)
+    for path, sent in (("/teams/team_eng/overrides", body), (f"/quota-requests/{asked['id']}/approve", {})):
+        error = api.error("POST", path, sent, key=own)
+        assert (error["status"], error["node"]) == (403, api.org)
+        assert error["message"] == (
+            f"API key does not have 'quota:override' permission on '{api.org}', which is above"
+        )
+
+
 def test_overrides_are_made_from_the_revision_that_was_read(api: Api, key: str) -> None:
     path, body = "/projects/backend/overrides", {"limit": "cost/month", "amount_usd": 5}
     first = api("POST", path, body).headers["etag"]

@@ -101,7 +101,7 @@ def list_overrides(kind: Kind, ask: Ask) -> Listing[OverrideAnswer]:
 
 
 def override(kind: Kind, ask: Ask) -> OverriddenAnswer:
-    """Takes quota:override at the node. An override that is in the way is replaced."""
+    """Takes quota:override above the node (an organization's: on it). An override that is in the way is replaced."""
     body: NewOverride = ask.body
     amount = body.figure()
     node: Node = ask.tenancy.override(
@@ -119,7 +119,7 @@ def override(kind: Kind, ask: Ask) -> OverriddenAnswer:
 
 
 def delete_overrides(kind: Kind, ask: Ask) -> None:
-    """Takes quota:override at the node. The limit is what it was set to, at once."""
+    """Takes quota:override above the node (an organization's: on it). The limit is what it was set to, at once."""
     which: WhichOverride = ask.query
     ask.tenancy.drop_overrides(ask.org, _place(kind, ask), which.limit, since=which.since, expect=ask.expect)
 

@@ -95,7 +95,9 @@ def delete_project(ask: Ask) -> None:
 
 
 def enable_project(ask: Ask) -> ProjectAnswer:
-    """Also one that a threshold stopped, or that was closed when its budget was used up. Takes quota:manage."""
+    """Also one that a threshold stopped, or that was closed when its budget was used up. Takes quota:manage at
+    its team or organization.
+    """
     return told(ask, switched(ask, "project", enabled=True))
 
 

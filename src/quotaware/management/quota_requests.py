@@ -98,14 +98,16 @@ def get_request(ask: Ask) -> RequestAnswer:
 
 
 def approve_request(ask: Ask) -> RequestAnswer:
-    """Takes quota:override at its node. What was asked for holds at once. 409 `decided` where it is decided already or
-    has expired.
+    """Takes quota:override above its node (an organization's: on it). What was asked for holds at once. 409 `decided`
+    where it is decided already or has expired.
     """
     return _decided("approved", ask)
 
 
 def reject_request(ask: Ask) -> RequestAnswer:
-    """Takes quota:override at its node. 409 `decided` where it is decided already or has expired."""
+    """Takes quota:override above its node (an organization's: on it). 409 `decided` where it is decided already or has
+    expired.
+    """
     return _decided("rejected", ask)
 
 

@@ -42,7 +42,7 @@ def delete_team(ask: Ask) -> None:
 
 
 def enable_team(ask: Ask) -> TeamAnswer:
-    """Takes quota:manage."""
+    """Takes quota:manage at the organization."""
     return told(ask, switched(ask, "team", enabled=True))
 
 

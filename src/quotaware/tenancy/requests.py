@@ -54,7 +54,7 @@ class Requests(Tree):
 
         def draft() -> Edit:
             path = self._path(org, id)
-            self._actor.require("quota:override", given_from(path))
+            self._require_above("quota:override", path)
             return self._allowed(path, self._raised(path, limit, amount, periods, skip, "override"))
 
         return self._made(self._commit(org, "node.override", id, draft, expect))
@@ -68,7 +68,7 @@ class Requests(Tree):
 
         def draft() -> Edit:
             path = self._path(org, id)
-            self._actor.require("quota:override", given_from(path))
+            self._require_above("quota:override", path)
             old = path.nodes[0]
             left = tuple(
                 each for each in old.overrides if each.limit != limit or since not in (None, each.since)
@@ -138,7 +138,7 @@ class Requests(Tree):
             rev, request = self._read(Request, "request", org, request_id)
             path = self._path(org, request.parent)
             path = replace(path, rev=min(rev, path.rev))
-            self._actor.require("quota:override", given_from(path))
+            self._require_above("quota:override", path)
             state = self.state(request)
             if state != "pending":
                 raise AlreadyExists(
@@ -181,6 +181,14 @@ class Requests(Tree):
         return "expired" if over else request.state
 
     # how
+
+    def _require_above(self, permission: str, path: Path) -> None:
+        """Raises PermissionDenied where the actor lacks it above a node; who has it on the node is told that it is not
+        enough.
+        """
+        if not self._actor.may(permission, given_from(path)):
+            has = self._actor.may(permission, path.ids)
+            raise self._actor.lacks(permission, at=path.ids[1] if has else None)
 
     def _check_room(self, org: str, id: str) -> None:
         """Raises where so many requests of a node wait that another would be no help."""
