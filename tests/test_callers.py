@@ -123,7 +123,10 @@ def test_a_key_needs_the_permission_of_the_operation(team: Team) -> None:
     by = Caller("o", chat.node.id, digest=chat.node.digest)
     let_go(ask(team.quota, by=by)).settle(used())
     let_go(ask(team.quota, a_call(operation="unknown"), by)).settle(used())
-    let_go(ask(team.quota, a_call(operation="models", free=True, model=None), by)).settle(used(0))
+    listing = a_call(operation="models", free=True, model=None)
+    assert refused(ask(team.quota, listing, by)).message == "API key does not have 'models:list' permission"
+    lister = team.tenancy.create_key("p", org="o", permissions=["models:list"])
+    let_go(ask(team.quota, listing, Caller("o", lister.node.id, digest=lister.node.digest))).settle(used(0))
     error = refused(ask(team.quota, a_call(operation="embeddings"), by))
     assert (error.status, error.message) == (403, "API key does not have 'embeddings:create' permission")
 
