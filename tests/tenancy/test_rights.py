@@ -285,6 +285,29 @@ def test_an_override_that_was_set_from_above_is_not_undone_from_inside(house):
 # moving
 
 
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        lambda t: t.create_project("team_two", "mine", org=ORG, id="search"),
+        lambda t: t.create_project("team_two", "search", org=ORG, id="search"),
+        lambda t: t.create_key("proj_two", org=ORG, permissions=["chat:create"], id="ci"),
+        lambda t: t.create_member(ORG, "mine", roles=[("developer", "team_two")], id="ann"),
+        lambda t: t.create_group(ORG, "team_two", "mine", id="leads"),
+    ],
+)
+def test_nobody_is_taken_for_another_by_an_id_that_is_its_name(house, attempt):
+    """An id goes before a name: whoever asks for `search`, or logs in as `ann`, would come to the other one."""
+    house.host.create_project("team_one", "search", org=ORG)
+    house.host.create_key("proj_one", org=ORG, name="ci")
+    house.host.create_group(ORG, "team_one", "leads")
+    house.member("ann", ("org_admin", ORG))
+    intruder = house.member("eve", ("org_admin", "team_two"))
+    before = house.documents()
+    with pytest.raises(AlreadyExists, match="choose another id") as refused:
+        attempt(intruder)
+    assert (refused.value.fields, house.documents()) == ({"field": "id"}, before)
+
+
 def test_nobody_moves_a_project_to_where_more_is_his(house):
     """Whoever has everything in team two would get the project's keys."""
     who = house.member("ann", ("org_admin", "team_two"))

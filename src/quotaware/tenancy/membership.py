@@ -22,7 +22,7 @@ from .looking import check_page
 from .nodes import Path
 from .people import Group, Holding, Member, Role, predefined
 from .tree import Tree
-from .writes import Edit, taken
+from .writes import Edit
 
 T = TypeVar("T", Member, Role, Group)
 
@@ -305,12 +305,11 @@ class Membership(Tree):
         what = f"{type(thing).__name__.lower()}.create"
 
         def draft() -> Edit:
-            rev, docs = self._store.read(org, (org, thing.id))
-            if docs[0] is None:
+            rev, (home,) = self._store.read(org, (org,))
+            if home is None:
                 raise missing("organization", org)
             check()
-            if docs[1] is not None:
-                raise taken("id", f"There is a {docs[1].kind} with the id '{thing.id}' already")
+            self._check_id(org, thing)
             self._check_name(org, thing)
             return Edit(what, rev, after=(thing,))
 

@@ -299,9 +299,7 @@ class Tree(Looking):
             self._check_new(path, node)
             if parent.kind not in PARENTS[node.kind]:
                 raise ConfigurationError("parent", f"a {node.kind} cannot stand below a {parent.kind}")
-            _, (there,) = self._store.read(org, (node.id,))
-            if there is not None:
-                raise taken("id", f"There is a {there.kind} with the id '{node.id}' already")
+            self._check_id(org, node)
             self._check_name(org, node)
             if node.kind != "key":
                 self._within_budget(path, (), (node,))

@@ -207,6 +207,17 @@ class Writes:
     def _require(self, permission: str, path: Path) -> None:
         self._actor.require(permission, path.ids)
 
+    def _check_id(self, org: str, thing: Thing) -> None:
+        """Raises AlreadyExists where something has the id of what is new, or another of its kind goes by it as a name:
+        ids go before names, and who makes the one would be taken for the other.
+        """
+        _, (there,) = self._store.read(org, (thing.id,))
+        kind = kind_of(thing)
+        if there is not None:
+            raise taken("id", f"There is a {there.kind} with the id '{thing.id}' already")
+        if self._store.children(org, kind, "", thing.id, "", 1):
+            raise taken("id", f"There is a {kind} named '{thing.id}' already; choose another id")
+
     def _check_name(self, org: str, thing: Thing) -> None:
         """Raises AlreadyExists where another of its kind has its name at the same place."""
         kind = kind_of(thing)
