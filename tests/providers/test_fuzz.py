@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from quotaware.core.bounds import Call
 from quotaware.providers.anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from quotaware.providers.base import Format, Report, Unreadable
+from quotaware.providers.bedrock_converse import BedrockConverse, BedrockConverseStream
+from quotaware.providers.bedrock_invoke import BedrockInvoke, BedrockInvokeStream
 from quotaware.providers.cohere import CohereChat, CohereChatV1, CohereEmbed
 from quotaware.providers.gemini import (
     GeminiBatchEmbed,
@@ -36,6 +38,7 @@ from quotaware.providers.openai_moderations import OpenAIModerations
 from quotaware.providers.openai_responses import OpenAICompaction, OpenAIResponses
 from quotaware.providers.rerank import Rerank
 from quotaware.providers.voyage import VoyageInputs
+from tests.providers.frames import chunk, frame
 
 STREAMING: list[Format] = [
     OpenAIChat(),
@@ -45,8 +48,12 @@ STREAMING: list[Format] = [
     CohereChat(),
     MistralConversation(),
 ]
+FRAMED: list[Format] = [BedrockConverseStream(), BedrockInvokeStream()]
 FORMATS: list[Format] = [
     *STREAMING,
+    *FRAMED,
+    BedrockConverse(),
+    BedrockInvoke(),
     OpenAIEmbeddings(),
     OpenAICompaction(),
     OpenAIModerations(),
@@ -104,6 +111,9 @@ NAMES = [
     *("candidates", "finishReason", "promptTokensDetails", "modality", "tokenCount", "functionDeclarations"),
     *("inputs", "texts", "documents", "query", "chat_history", "suffix", "completion_args", "agent_id"),
     *("meta", "tokens", "billed_units", "search_units", "image_tokens", "event_type", "usage_info"),
+    *("inferenceConfig", "maxTokens", "max_new_tokens", "toolConfig", "cachePoint", "toolResult", "bytes"),
+    *("prompt", "inputText", "textGenerationConfig", "maxTokenCount", "anthropic_version", "input_type"),
+    *("inputTokens", "outputTokens", "cacheDetails", "inputTextTokenCount", "results", "metadata"),
     *("cache_creation", "message", "x_groq", "cache_control", "audio", "prediction", "container"),
     *("response", "instructions", "max_output_tokens", "input_image", "result", "prompt", "variables"),
 ]
@@ -172,6 +182,13 @@ SNIPPETS = [
     b'{"type":"response.completed","response":{"usage":{',
     b'{"delta":"',
 ]
+FRAMES = st.lists(
+    st.sampled_from([b"\x00\x00", frame(b"{}")[:9]])
+    | st.binary(max_size=4)
+    | OBJECTS.map(lambda value: frame(json.dumps(value).encode()))
+    | OBJECTS.map(lambda value: chunk(**value)),
+    max_size=12,
+)
 STREAMS = st.lists(
     st.sampled_from(SNIPPETS)
     | st.binary(max_size=4)
@@ -209,8 +226,8 @@ def test_a_stream_of_any_bytes_is_passed_on_and_never_counts_backwards(
     form: Format, chunks: list[bytes], hide: bool
 ) -> None:
     reader, passed, seen = form.stream(hide), b"", 0
-    for chunk in chunks:
-        passed += reader.feed(chunk)
+    for piece in chunks:
+        passed += reader.feed(piece)
         assert reader.report().seen >= seen
         seen = reader.report().seen
     passed += reader.flush()
@@ -218,6 +235,22 @@ def test_a_stream_of_any_bytes_is_passed_on_and_never_counts_backwards(
     assert hide or passed == b"".join(chunks)
     once = form.stream(hide)
     assert once.feed(b"".join(chunks)) + once.flush() == passed
+    assert once.report() == reader.report()
+
+
+@pytest.mark.parametrize("form", FRAMED, ids=lambda form: form.name)
+@given(chunks=FRAMES, hide=st.booleans())
+@settings(deadline=None, max_examples=100)
+def test_frames_of_any_bytes_are_passed_on_and_never_count_backwards(
+    form: Format, chunks: list[bytes], hide: bool
+) -> None:
+    reader, once, seen = form.stream(hide), form.stream(hide), 0
+    for piece in chunks:
+        assert reader.feed(piece) == piece
+        assert reader.report().seen >= seen
+        seen = reader.report().seen
+    assert reader.flush() == b""
+    once.feed(b"".join(chunks))
     assert once.report() == reader.report()
 
 
@@ -233,10 +266,11 @@ def test_a_schema_that_is_nested_too_deeply_is_unreadable() -> None:
         "input": [deep],
         "inputs": [deep],
         "tools": [deep, {"functionDeclarations": [deep]}],
+        "toolConfig": {"tools": [deep]},
     }
-    for form in STREAMING:
+    for form in (*STREAMING, BedrockConverse(), BedrockInvoke()):
         with pytest.raises(Unreadable, match="nested"):
             form.read(None, body)
-        assert form.read(None, {**body, "tools": None}).text >= 1
+        assert form.read(None, {**body, "tools": None, "toolConfig": None}).text >= 1
     with pytest.raises(Unreadable):
         parse(b'{"tools":' + b"[" * 50_000)

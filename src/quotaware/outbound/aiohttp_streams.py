@@ -14,7 +14,7 @@ def tapped(library: ModuleType, response: Any, tap: Tap, decoded: bool) -> Any:
     """The response, its content read on the way through. `decoded`: the library decodes it before anyone reads."""
     headers = response.headers
     encoding = "" if decoded else headers.get("content-encoding", "")
-    decodes = tap.answered(response.status, headers.get("content-type", ""), encoding)
+    decodes = tap.answered(response.status, headers.get("content-type", ""), encoding, headers)
     if isinstance(response.content, library.streams.EmptyStreamReader):
         tap.end()
         return response

@@ -176,7 +176,8 @@ def _answer(request: Any, refusal: Refusal) -> Any:
 def _tapped(response: Any, tap: Tap) -> Any:
     """The answer, read on the way through; one that is in memory already is read at once."""
     headers = response.headers
-    tap.answered(response.status_code, headers.get("content-type", ""), headers.get("content-encoding", ""))
+    encoding = headers.get("content-encoding", "")
+    tap.answered(response.status_code, headers.get("content-type", ""), encoding, headers)
     tap.rewrites = False  # AWS's streams tell their usage unasked
     if response._content is None:
         response.raw = _Raw(response.raw, tap)

@@ -280,7 +280,7 @@ def _tapped(request: Any, response: Any, tap: Tap, stream: Callable[[ModuleType]
     except library.ResponseNotRead:
         whole = None
     encoding = headers.get("content-encoding", "") if whole is None else ""
-    decodes = tap.answered(response.status_code, headers.get("content-type", ""), encoding)
+    decodes = tap.answered(response.status_code, headers.get("content-type", ""), encoding, headers)
     if whole is not None:
         seen = b"".join(tap.feed(whole)) + tap.end()
         if not tap.rewrites:

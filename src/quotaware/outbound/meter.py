@@ -200,7 +200,8 @@ class Meter:
         asked = False
         if format is not None and parsed and not reading.call.sealed:
             if admission.cap is not None:
-                changes |= format.cap(route.provider, parsed, admission.cap)
+                asked_for = parsed if route.named is None else {**parsed, "model": reading.call.model}
+                changes |= format.cap(route.provider, asked_for, admission.cap)
             if reading.call.stream and (more := format.ask_usage(parsed)):
                 changes |= more
                 asked = True

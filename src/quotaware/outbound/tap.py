@@ -6,17 +6,21 @@ The bytes that the app sees are those that came, save for a usage chunk that onl
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ..admission import Admission
 from ..core.charges import Outcome
+from ..core.usage import Usage
 from ..lookups import LookUp
-from ..providers.base import Format, Report, StreamReader
+from ..providers.base import Format, HeadReader, Report, StreamReader
 from ..providers.jsonstream import ObjectReader
 from ..providers.jsontext import MODEL_MAX
 from .decoding import Decoder, decoder
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+"""An answer whose headers tell nothing."""
 BOMB = 8 * 1024 * 1024
 """Decoded bytes that one piece of the wire may become; beyond that we stop reading (the app does not)."""
 WHOLE = 262_144
@@ -123,17 +127,22 @@ class Tap:
         self._status = 0
         self._reader: StreamReader | None = None
         self._decoder: Decoder | None = None
+        self._told: Usage | None = None
         self._reading = False
         self._over = False
         self.rewrites = False
 
-    def answered(self, status: int, content_type: str, encoding: str) -> bool:
+    def answered(
+        self, status: int, content_type: str, encoding: str, headers: Mapping[str, str] = NO_HEADERS
+    ) -> bool:
         """The head of the answer is here. True where the app must be given decoded bytes (and a head without the
         encoding): a usage chunk can only be taken out of what is readable.
         """
         self._status = status
         if self._format is None or status >= 300:
             return False
+        if isinstance(self._format, HeadReader):
+            self._told = self._format.head(headers)
         kind = content_type.partition(";")[0].strip().lower()
         if kind == "text/event-stream" or (self._admission.call.stream and not kind.endswith("json")):
             self._reader = self._format.stream(self._hide)
@@ -247,6 +256,8 @@ class Tap:
         except Exception:  # a fault of a format must not reach the host
             self._fault("unreadable")
             report = Report()
+        if report.usage is None and self._told is not None:
+            report = report._replace(usage=self._told, done=True)
         whole = isinstance(self._reader, _Body) or (isinstance(self._reader, _Json) and self._reader.whole)
         done = report.done or (ended and whole) or (ended and report.usage is None)
         model = report.model and report.model[:MODEL_MAX]

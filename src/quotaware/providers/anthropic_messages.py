@@ -72,11 +72,8 @@ class AnthropicMessages:
         """See `Format.cap`. A budget for thinking that would not fit is lowered to half of the cap."""
         named = jsontext.whole(body, "max_tokens")
         cap = tokens if named is None else min(named, tokens)
-        budget = count(member(body.get("thinking"), "budget_tokens"))
-        if budget is None or budget < cap:
-            return {"max_tokens": cap}
-        lowered = max(cap // 2, _THINKING_LEAST)
-        return {"max_tokens": cap, "thinking": {**body["thinking"], "budget_tokens": lowered}}
+        thinking = fitting_thinking(body.get("thinking"), cap)
+        return {"max_tokens": cap} | ({"thinking": thinking} if thinking else {})
 
     def ask_usage(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """See `Format.ask_usage`: every stream reports it."""
@@ -90,7 +87,7 @@ class AnthropicMessages:
 
     def stream(self, hide: bool) -> StreamReader:
         """See `Format.stream`; no event is ever there for us alone."""
-        return EventReader(_MessageAnswer(), hide=False)
+        return EventReader(MessageAnswer(), hide=False)
 
     def refusal(self, error: ApiError) -> dict[str, Any]:
         """See `Format.refusal`."""
@@ -115,6 +112,14 @@ class AnthropicCountTokens(AnthropicMessages):
     def answer(self, body: object) -> Report:
         """See `Format.answer`: what it counts is not what it uses."""
         return Report(done=True)
+
+
+def fitting_thinking(thinking: object, cap: int) -> dict[str, Any] | None:
+    """A request for thinking with a budget that fits a cap; None where it fits as it is, or none is asked for."""
+    budget = count(member(thinking, "budget_tokens"))
+    if not isinstance(thinking, dict) or budget is None or budget < cap:
+        return None
+    return {**thinking, "budget_tokens": max(cap // 2, _THINKING_LEAST)}
 
 
 def messages_usage(usage: object) -> Usage | None:
@@ -144,7 +149,7 @@ def messages_usage(usage: object) -> Usage | None:
 
 
 @dataclass(slots=True)
-class _MessageAnswer:
+class MessageAnswer:
     """A streamed answer. `reported` is what its events said of usage so far; the last word counts.
 
     It is done at `message_stop`, or at the reason why it stopped, which comes with the final usage.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ..core.bounds import Call
 from ..core.usage import Usage
@@ -97,6 +97,15 @@ class Format(Protocol):
 
     def refusal(self, error: ApiError) -> dict[str, Any]:
         """The error as this provider's JSON body, with our type, message and figures in it."""
+        ...
+
+
+@runtime_checkable
+class HeadReader(Protocol):
+    """A format whose answers may tell their usage in their headers."""
+
+    def head(self, headers: Mapping[str, str]) -> Usage | None:
+        """What the headers of an answer tell; what its body tells goes before."""
         ...
 
 

@@ -27,6 +27,7 @@ BEARING = NAMING | {
     "contents",
     "generationConfig",
     "generation_config",
+    "inferenceConfig",
     "input",
     "instructions",
     "max_completion_tokens",
@@ -45,7 +46,12 @@ BEARING = NAMING | {
 }
 """Members that a format decides by: none may stand twice, nor in other capitals (some readers ignore case)."""
 
-_INNER = frozenset({"budget_tokens", "candidateCount", "maxOutputTokens", "max_output_tokens"})
+_INNER = frozenset(
+    {
+        *("budget_tokens", "candidateCount", "maxOutputTokens", "maxTokenCount", "maxTokens"),
+        *("max_new_tokens", "max_output_tokens", "max_tokens"),
+    }
+)
 """Members of inner objects that may not stand twice either."""
 
 MODEL_MAX = 512

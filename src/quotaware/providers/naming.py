@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from ..core.bounds import Call
 from ..core.models import ANY, check_pattern, chosen_elsewhere
@@ -30,7 +31,13 @@ _ELSEWHERE = jsontext.NAMING - {"model"} | {"agent_id", "requests"}
 
 _GOOGLES = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?models/(?=.)")
 """What leads a model's name in Google's bodies: the same model, wherever it is."""
+_AMAZONS = re.compile(
+    r"arn:aws[a-z-]*:bedrock:[a-z0-9-]*:[0-9]*:(?:foundation-model|inference-profile)/(?=.)"
+)
+"""What leads one in Amazon's URLs. What any other ARN leads to, only its owner knows."""
 
+_RESOURCES = frozenset({"google", "aws"})
+"""Providers that name a model as one of their resources too."""
 _OWN_MODELS = frozenset(
     {"openai", "anthropic", "mistral", "deepseek", "moonshotai", "perplexity", "voyageai", "x-ai", "zai"}
 )
@@ -55,7 +62,7 @@ def check_deployments(deployments: Mapping[str, str]) -> dict[str, str]:
             raise ConfigurationError(
                 "deployments", "name a deployment, such as 'chat' or 'acme.openai.azure.com/chat'"
             )
-    return {name.lower(): model for name, model in deployments.items()}
+    return {_deployment(name.lower()): model for name, model in deployments.items()}
 
 
 def read(
@@ -96,7 +103,11 @@ def _asked(route: Route, body: Mapping[str, Any], deployments: Mapping[str, str]
     given = _given(body)
     if body.get("preset") is not None:
         return _Asked((), "its preset may choose another model: leave it out")
+    if route.named is not None and "%" in route.named:
+        route = replace(route, named=unquote(route.named))
     deployment = route.named if route.deployed or route.provider == "azure" else None
+    if route.named is not None and route.named.startswith("arn:") and not _AMAZONS.match(route.named):
+        deployment = _deployment(route.named)
     if deployment is None and route.provider == "azure" and given:
         deployment = given[0]
     if deployment is None and isinstance(agent := body.get("agent_id"), str) and agent:
@@ -119,6 +130,11 @@ def _asked(route: Route, body: Mapping[str, Any], deployments: Mapping[str, str]
     taken = [_taken_for(route.provider, name) for name in given]
     names = _each((*said, *(name for asked in taken for name in asked.names)))
     return _Asked(names, next((asked.unknown for asked in taken if asked.unknown), ""))
+
+
+def _deployment(name: str) -> str:
+    """The name of a deployment: of an ARN, what it ends in."""
+    return name.rpartition("/")[2] if name.startswith("arn:") else name
 
 
 def _given(body: Mapping[str, Any]) -> list[str]:
@@ -149,7 +165,8 @@ def _taken_for(provider: str | None, name: str) -> _Asked:
     provider of its own models, without what leads it.
     """
     normal = unicodedata.normalize("NFKC", name).strip().rstrip(". ")
-    if provider == "google" and (lead := _GOOGLES.match(name)):
+    lead = (_GOOGLES if provider == "google" else _AMAZONS).match(name) if provider in _RESOURCES else None
+    if lead is not None:
         return _taken_for(provider, name[lead.end() :])
     names = [name, normal or name]
     if provider in _OWN_MODELS and (bare := normal.rpartition("/")[2]):

@@ -199,7 +199,7 @@ class _ResponseAnswer:
         """
         if b'"response"' in event:
             self._take_response(event)
-        elif b'"delta"' in event and (size := string_delta_size(event)):
+        if b'"delta"' in event and (size := string_delta_size(event)):
             self.deltas += 1
             self.size += 0 if _NO_TEXT.search(event) else size
         return False

@@ -16,6 +16,8 @@ from ..errors import ConfigurationError
 from . import jsontext
 from .anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from .base import Format, Route
+from .bedrock_converse import BedrockConverse, BedrockConverseStream
+from .bedrock_invoke import BedrockInvoke, BedrockInvokeStream
 from .cohere import CohereChat, CohereChatV1, CohereEmbed, cohere_refusal
 from .gemini import (
     GeminiBatchEmbed,
@@ -77,6 +79,14 @@ _GEMINI = (
     _Reads(":batchembedcontents", GeminiBatchEmbed(), "embeddings", "requests"),
 )
 
+_CONVERSE = _Reads("/converse", BedrockConverse(), "chat", "messages")
+_CONVERSE_STREAM = _Reads("/converse-stream", BedrockConverseStream(), "chat", "messages")
+_BEDROCK = (
+    _CONVERSE,
+    _CONVERSE_STREAM,
+    _Reads("/invoke", BedrockInvoke(), "chat", "messages", within="/model/"),
+    _Reads("/invoke-with-response-stream", BedrockInvokeStream(), "chat", "messages", within="/model/"),
+)
 _RERANK = _Reads("/rerank", Rerank(), "rerank", "documents")
 _COHERE_CHAT = _Reads("/v2/chat", CohereChat(), "chat", "messages")
 _COHERE_EMBED = _Reads("/v2/embed", CohereEmbed(), "embeddings", "input_type", (str,))
@@ -91,6 +101,8 @@ _FORMATS = (
     _MESSAGES,
     _COUNT_TOKENS,
     *_GEMINI,
+    _CONVERSE,
+    _CONVERSE_STREAM,
     _RERANK,
     _COHERE_CHAT,
     _COHERE_EMBED,
@@ -109,6 +121,19 @@ _KEPT = (  # what is only kept for calls that are made later
 _OPENAI = (*_TEXTS, _INPUT_TOKENS, *_KEPT)
 _ANTHROPIC = (_MESSAGES, _COUNT_TOKENS)
 _COMPATIBLE = (*_TEXTS, *_KEPT, _MESSAGES, _COUNT_TOKENS, _RERANK)
+_AWS = (
+    *_BEDROCK,
+    _Reads("/count-tokens", None, "count_tokens", "input", (dict,), free=True),
+    _CHAT,
+    _RESPONSES,
+    _INPUT_TOKENS,
+    _MESSAGES,
+    _COUNT_TOKENS,
+    *(
+        _Reads(suffix, None, "unknown", "")
+        for suffix in ("/model-invocation-job", "/model-customization-jobs", "/provisioned-model-throughput")
+    ),
+)
 _COHERE = (
     _COHERE_CHAT,
     _Reads("/v1/chat", CohereChatV1(), "chat", "message", (str,)),
@@ -191,6 +216,7 @@ _PROVIDERS: dict[str, tuple[_Reads, ...]] = {
     "google": _GOOGLE,
     "cohere": _COHERE,
     "mistral": _MISTRAL,
+    "aws": _AWS,
     "avian": _COMPATIBLE,
     "cerebras": _COMPATIBLE,
     "deepseek": _COMPATIBLE,
@@ -250,12 +276,19 @@ _MIXED_DOMAINS = (".cognitiveservices.azure.com", ".services.ai.azure.com")
 _MIXED_HOSTS = re.compile(r"(?:[a-z0-9-]+-)?aiplatform(?:\.mtls|\.[a-z0-9-]+\.rep)?\.googleapis\.com")
 """Vertex AI's hosts, those of regions included, of models beside other services."""
 
+_BEDROCK_HOSTS = re.compile(
+    r"(?:[a-z0-9-]+\.)*(bedrock(?:-runtime|-agent-runtime|-mantle)?)(?:-fips)?\.[a-z0-9-]+\."
+    r"(?:vpce\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws|amazonaws\.eu)"
+)
+"""Amazon Bedrock's hosts in all regions; that which manages it serves no model."""
+
 _DEPLOYED = ("/deployments/", "/endpoints/", "/tunedmodels/")
 """What the deployment of a model follows in a URL."""
 _MARKERS = ("/deployments/", "/models/", "/engines/")
 """What it, or a model, follows; the last one elsewhere the software that runs it."""
 _OWN_MARKERS = {None: _MARKERS[:2], "google": ("/endpoints/", "/tunedmodels/", "/models/")}
-_NAMING = re.compile("|".join({*_MARKERS, *_DEPLOYED}))
+_NAMING = re.compile("|".join({*_MARKERS, *_DEPLOYED, "/model/"}))
+_BY_MODEL = tuple(reads.suffix for reads in _BEDROCK)
 _VERSION = re.compile(r"(?:/extensions|/openai|/v[0-9]+)*\Z")
 
 
@@ -298,7 +331,8 @@ def _named(route: Route, host: str, path: str, suffix: str) -> Route:
     lower = path.lower()
     if len(lower) != len(path):  # some letters have no small one of their own
         path = lower
-    for marker in _OWN_MARKERS.get(route.provider, _MARKERS):
+    own = ("/model/",) if suffix in _BY_MODEL else _OWN_MARKERS.get(route.provider, _MARKERS)
+    for marker in own:
         begin, end = lower.find(marker) + len(marker), len(path) - len(suffix)
         if begin >= len(marker) and end > begin:
             named = _VERSION.sub("", f"/{path[begin:end]}").strip("/")
@@ -397,6 +431,7 @@ _STRANGERS = _table(None, _FORMATS, alone=False)
 _HUGGINGFACE_OTHERS = _table(None, _FORMATS)
 _NO_CALLS = _table(None, (), alone=False)
 _MIXED = _table("azure", _PROVIDERS["azure"], alone=False)
+_BEDROCK_CONTROL = _table("aws", _PROVIDERS["aws"], alone=False)
 _VERTEX = _table("google", _PROVIDERS["google"], alone=False)
 SUFFIXES = tuple(reads.suffix for reads in _FORMATS)
 """How the paths end that are calls on any host."""
@@ -411,6 +446,8 @@ def _known(name: str, path: str) -> _Table | None:
         return _MIXED
     if name.endswith(".googleapis.com") and _MIXED_HOSTS.fullmatch(name):
         return _VERTEX
+    if "bedrock" in name and (found := _BEDROCK_HOSTS.fullmatch(name)):
+        return _BEDROCK_CONTROL if found[1] == "bedrock" else _TABLES["aws"]
     return _KNOWN.get(name)
 
 

@@ -1,0 +1,96 @@
+"""AWS's event streams (`application/vnd.amazon.eventstream`), frame by frame as they go by.
+
+A frame is: its length, that of its headers and a checksum of both (4 bytes each), headers, payload, and a checksum of
+all (smithy.io, "Event streams: binary encoding"). What is in a payload is the business of formats.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import struct
+import zlib
+from collections.abc import Callable
+
+from .base import Report, StreamReader
+from .sse import EVENT_MAX
+
+_PRELUDE = struct.Struct(">III")
+_CHECKSUM = 4
+_SMALLEST = _PRELUDE.size + _CHECKSUM
+_LARGEST = 25 * 1024 * 1024  # a payload has at most 16 MiB, headers 128 KiB; beyond that it is no frame
+_LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
+
+
+def wrapped(payload: bytes) -> bytes:
+    """What is inside a payload of the form `{"bytes": "<base64>"}`; empty where it has not that form."""
+    try:
+        inside = json.loads(payload)["bytes"]
+        return base64.b64decode(inside) if isinstance(inside, str) else b""
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
+        return b""
+
+
+class FrameReader:
+    """The `StreamReader` of such a stream, over one that reads events: each payload is handed on as one.
+
+    A frame of more than `EVENT_MAX` bytes passes unread; from what is no frame on, all does.
+    """
+
+    __slots__ = ("_broken", "_inside", "_kept", "_reader", "_skip")
+
+    def __init__(self, reader: StreamReader, inside: Callable[[bytes], bytes] | None = None) -> None:
+        self._reader = reader
+        self._inside = inside
+        self._kept = bytearray()
+        self._skip = 0
+        self._broken = False
+
+    def feed(self, data: bytes) -> bytes:
+        """See `StreamReader.feed`; no frame is ever held back."""
+        if not self._broken:
+            self._kept += data
+            events = self._events()
+            if events:
+                self._reader.feed(events)
+        return data
+
+    def flush(self) -> bytes:
+        """See `StreamReader.flush`."""
+        self._kept.clear()
+        return b""
+
+    def report(self) -> Report:
+        """See `StreamReader.report`; a frame that is not complete does not count."""
+        return self._reader.report()
+
+    def _events(self) -> bytes:
+        kept, at, events = self._kept, 0, []
+        while not self._broken:
+            if self._skip:
+                skipped = min(self._skip, len(kept) - at)
+                self._skip -= skipped
+                at += skipped
+            if self._skip or len(kept) - at < _PRELUDE.size:
+                break
+            size, headers, checksum = _PRELUDE.unpack_from(kept, at)
+            if (
+                not _SMALLEST <= size <= _LARGEST
+                or headers > size - _SMALLEST
+                or zlib.crc32(kept[at : at + 8]) != checksum
+            ):
+                self._broken = True
+            elif size > EVENT_MAX:
+                self._skip = size
+            elif len(kept) - at < size:
+                break
+            else:
+                payload = bytes(kept[at + _PRELUDE.size + headers : at + size - _CHECKSUM])
+                events.append(payload if self._inside is None else self._inside(payload))
+                at += size
+        if self._broken:
+            kept.clear()
+        else:
+            del kept[:at]
+        return b"".join(b"data: %s\n\n" % event.translate(_LINE_ENDS) for event in events if event)
