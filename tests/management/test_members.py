@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from quotaware.core.permissions import ROLES
+from quotaware.errors import NotFound, PermissionDenied
 from tests.management.conftest import Api
 
 
@@ -60,10 +61,19 @@ def test_an_update_replaces_what_is_sent_and_null_clears(api: Api, team: str) ->
     assert api.error("GET", "/members/ann")["status"] == 404
 
 
+def test_a_member_acts_by_name_alone(api: Api) -> None:
+    """What the host's login has may be a name that its users choose: one that is another's id is nobody's."""
+    ann = api.ok("POST", "/members", {"name": "ann", "roles": [{"role": "admin", "node": api.org}]})
+    assert api.tenancy.acting(api.org, "ann").id == ann["id"]
+    with pytest.raises(NotFound):
+        api.tenancy.acting(api.org, ann["id"])
+
+
 def test_a_disabled_member_may_do_nothing_until_enabled(api: Api) -> None:
     api.ok("POST", "/members", {"name": "ann", "roles": [{"role": "admin", "node": api.org}]})
     assert api.ok("POST", "/members/ann/disable")["enabled"] is False
-    assert not api.tenancy.acting(api.org, "ann").may("org:manage", (api.org,))
+    with pytest.raises(PermissionDenied, match="'ann' is disabled"):
+        api.tenancy.acting(api.org, "ann")
     assert api.ok("POST", "/members/ann/enable")["enabled"] is True
     assert api.tenancy.acting(api.org, "ann").may("org:manage", (api.org,))
 

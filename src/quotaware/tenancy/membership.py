@@ -6,15 +6,14 @@ may act at all, is for who manages the organization.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import islice
 from typing import Any, TypeVar
 
-from ..core.permissions import ROLES, covers
+from ..core.permissions import covers
 from ..errors import AlreadyExists, ConfigurationError, NotFound
 from .access import Actor
-from .acting import acting
 from .directory import missing, shortened
 from .documents import Thing, as_a, is_a
 from .keys import is_id, new_id
@@ -160,9 +159,9 @@ class Membership(Tree):
     def acting(self, org: str, name: str) -> Actor:
         """The actor that a member is, by the name that the host's login has: with his roles as they stand now.
 
-        Raises NotFound where there is no such member.
+        Raises NotFound where there is no such member, PermissionDenied where it is disabled.
         """
-        return acting(self._store, org, self._named(Member, "member", org, name)).actor
+        return self._directory.acting(self._inside(org), name)
 
     # groups
 
@@ -292,10 +291,6 @@ class Membership(Tree):
         """Custom roles by id, after the given one. Takes org:manage somewhere."""
         self._may_list(org, limit)
         return tuple(as_a(Role, doc) for doc in islice(self._all(org, "role", "", after), limit))
-
-    def predefined_roles(self) -> Mapping[str, tuple[str, ...]]:
-        """The roles that every organization has, with what they allow; `admin` is another name of `org_admin`."""
-        return ROLES
 
     # how
 
