@@ -7,18 +7,21 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.servers import Cluster, Server
 
 pytest_plugins = ["quotaware.testing.fixtures"]
 
-settings.register_profile("quotaware", deadline=None)  # a machine may be busy
-settings.load_profile("quotaware")
+with suppress(ModuleNotFoundError):  # environments of the SDKs' own have none
+    from hypothesis import settings
+
+    settings.register_profile("quotaware", deadline=None)  # a machine may be busy
+    settings.load_profile("quotaware")
 
 
 def pytest_configure() -> None:

@@ -7,6 +7,7 @@ block, or with the process that started it. What a server does not do by itself 
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import random
 import shutil
@@ -31,19 +32,24 @@ MASTER = "quotaware-tests"
 START_S = 15.0
 """Within this a server answers, a cluster agrees, a replica is in step; generous, for a machine that is busy."""
 
+_PORTS = Path(tempfile.gettempdir()) / "quotaware-test-ports"
 _chance = random.SystemRandom()
 _running: set[Server] = set()
 
 
 def free_port() -> int:
     """A port that nobody listens on, below those that the system gives to outgoing connections: so it stays free
-    while its server is away.
+    while its server is away. Test runs beside this one keep theirs by the locks on its files.
     """
+    _PORTS.mkdir(exist_ok=True)
     while True:
         port = _chance.randrange(15_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
+        lock = os.open(_PORTS / str(port), os.O_CREAT | os.O_RDWR, 0o666)
+        with suppress(OSError), socket.socket() as probe:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as long as this process lives
             probe.bind((HOST, port))
             return port
+        os.close(lock)
 
 
 def until(found: Callable[[], Any], timeout: float = START_S, what: str = "it") -> Any:
