@@ -138,7 +138,7 @@ def test_what_is_elsewhere_is_not_there(api: Api, project: str) -> None:
         ({"model": MODEL, "input": -1}, "input"),
         ({"model": MODEL, "max_output": "5"}, "max_output"),
         ({"model": MODEL, "tags": {"a": 5}}, "tags.a"),
-        ({"model": MODEL, "key": "a", "project": "b"}, "body"),
+        ({"model": MODEL, "key": "a", "project": "b"}, "key"),
         ({"model": MODEL, "organization": "org_rival"}, "organization"),
     ],
 )

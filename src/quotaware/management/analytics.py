@@ -6,17 +6,19 @@ Who holds `analytics:full` sees everything there; with `analytics:own` only the 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from ..core.permissions import allows
 from ..core.rollups import Value
 from ..core.totals import Denied, Total
+from ..errors import ConfigurationError
 from ..tenancy.keys import Kind
 from ..tenancy.nodes import Node
 from .routes import Ask, Route
@@ -35,12 +37,20 @@ Seen = Callable[[Total | Denied], bool]
 Nodes = Mapping[str, Node]
 
 
+def _period(text: str) -> str:
+    if not re.fullmatch(_PERIOD, text):
+        raise ValueError("is a number of days or hours, such as 7d or 24h")
+    return text
+
+
+_PERIOD = "^[1-9][0-9]{0,3}[dh]$"
+Period = Annotated[str, AfterValidator(_period), WithJsonSchema({"type": "string", "pattern": _PERIOD})]
+
+
 class Span(Body):
     """Which calls: those of the last N days or hours, or those admitted in [from, to)."""
 
-    period: str | None = Field(
-        None, pattern="^[1-9][0-9]{0,3}[dh]$", description="`Nd` or `Nh`, such as 7d or 24h; 30d by default"
-    )
+    period: Period | None = Field(None, description="`Nd` or `Nh`, such as 7d or 24h; 30d by default")
     since: Time | None = Field(None, alias="from", description="instead of a period: the beginning")
     until: Time | None = Field(None, alias="to", description="the end, which is not in it; now by default")
     environment: str | None = Field(
@@ -50,11 +60,11 @@ class Span(Body):
     @model_validator(mode="after")
     def _one_of_both(self) -> Span:
         if self.period is not None and (self.since is not None or self.until is not None):
-            raise ValueError("give a period, or from and to")
+            raise ConfigurationError("period", "is instead of from and to; give one of the two")
         if self.until is not None and self.since is not None and self.since > self.until:
-            raise ValueError("from is after to")
+            raise ConfigurationError("from", "is after to")
         if self.period is not None and self.length > LONGEST_DAYS * _UNITS["d"]:
-            raise ValueError(f"a period is at most {LONGEST_DAYS} days")
+            raise ConfigurationError("period", f"is at most {LONGEST_DAYS} days")
         return self
 
     @property

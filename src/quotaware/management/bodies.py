@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from ..errors import BodyTooLarge, InvalidRequest, MalformedRequest
+from ..errors import BodyTooLarge, ConfigurationError, InvalidRequest, MalformedRequest
 from .wire import Body
 
 B = TypeVar("B", bound=Body)
@@ -100,7 +100,7 @@ def validated(model: type[B], value: Mapping[str, Any], what: str, *, strict: bo
     try:
         return model.model_validate(value, strict=strict)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
+        found = error.errors(include_url=False, include_input=False)
         raise bad_fields([_told(each, what) for each in found[:MAX_ERRORS]]) from None
 
 
@@ -117,6 +117,9 @@ def _told(error: ErrorDetails, what: str) -> dict[str, str]:
     for part in error["loc"]:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
     message = error["msg"].removeprefix("Value error, ")
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, ConfigurationError):  # of fields that do not go together; it names one
+        path, message = ".".join(filter(None, (path, cause.field))), str(cause).partition(": ")[2]
     if error["type"] == "extra_forbidden":
         message = "is not known here"
     if error["type"] == "missing":

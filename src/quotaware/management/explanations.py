@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from ..context import Binding
 from ..core.permissions import allows
+from ..errors import ConfigurationError
 from ..explaining import explain
 from ..stores.tickets import drive
 from .routes import Ask, Route
@@ -43,7 +44,7 @@ class AskedOf(Asked):
     @model_validator(mode="after")
     def _one_caller(self) -> AskedOf:
         if self.key is not None and (self.project is not None or self.member is not None):
-            raise ValueError("a key says its project already, and acts itself; give one of them")
+            raise ConfigurationError("key", "says its project already, and acts itself; give one of them")
         return self
 
 
