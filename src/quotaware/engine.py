@@ -301,7 +301,9 @@ class Engine(Callers):
         found = self.price_in_force(
             policy.prices, call.provider, call.model, self.now(), listed=not call.unknown
         )
-        return found.price if found is not None else None
+        if found is None or (found.source == "list" and found.price.by_count and not call.counted):
+            return None
+        return found.price
 
     def price_in_force(
         self, own: PriceBook | None, provider: str | None, model: str, at: int, *, listed: bool = True

@@ -356,7 +356,6 @@ def test_a_free_model_is_one_that_is_said_to_be():
         ("openai", ""),
         (None, ""),
         (None, "/"),
-        ("groq", "whisper-large-v3"),
         ("openai", "gpt-4.1" + "-x" * MAX_NAME),
     ],
 )
@@ -468,3 +467,32 @@ def test_nothing_used_costs_the_request_alone(price):
     )
     assert nothing.cost(Usage(input=500, output=500)) == price.request
     assert price.cost(Usage(), requests=0) == 0
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "usage", "nano"),
+    [
+        ("openai", "tts-1", Usage(characters=1_000), 15_000_000),
+        ("openai", "whisper-1", Usage(audio_ms=60_000), 6_000_000),
+        ("groq", "whisper-large-v3", Usage(audio_ms=3_600_000), 111_000_000),
+        ("openai", "gpt-image-1", Usage(input=50, image_input=40, output=100, image_output=100), 4_450_000),
+        ("openai", "gpt-image-1.5", Usage(output=100, image_output=90), 90 * 32_000 + 10 * 10_000),
+    ],
+)
+def test_what_is_billed_by_count_or_as_images_is_priced_as_listed(provider, model, usage, nano):
+    price = BOOK.find(provider, model, NOW)
+    assert price is not None
+    assert price.cost(usage) == nano
+    assert Price.load(price.version) == price
+    counted = {name: getattr(usage, name) for name in ("characters", "audio_ms", "images")}
+    assert price.worst(usage.input, usage.output, **counted) >= nano
+
+
+def test_a_price_by_the_image_character_and_hour_is_said():
+    price = Price.per_million(input=0, output=0, image=0.04, characters=15, audio_hour=0.36)
+    assert price.cost(Usage(images=2, characters=3, audio_ms=10)) == 80_000_000 + 45_000 + 1_000
+    assert price.by_count
+    assert not Price.per_million(input=1, output=0, image=1).by_count
+    assert not Price.per_million(input=0, output=0).by_count
+    both = dearest({"a": price, "b": Price.per_million(input=1, output=1, image=0.1)})
+    assert both.cost(Usage(images=1, characters=1)) == 100_000_000 + 15_000

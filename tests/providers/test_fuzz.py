@@ -31,9 +31,11 @@ from quotaware.providers.mistral import (
     MistralFim,
     MistralOcr,
 )
+from quotaware.providers.openai_audio import OpenAISpeech, OpenAITranscription
 from quotaware.providers.openai_chat import OpenAIChat
 from quotaware.providers.openai_completions import OpenAICompletions
 from quotaware.providers.openai_embeddings import OpenAIEmbeddings
+from quotaware.providers.openai_images import OpenAIImages
 from quotaware.providers.openai_moderations import OpenAIModerations
 from quotaware.providers.openai_responses import OpenAICompaction, OpenAIResponses
 from quotaware.providers.rerank import Rerank
@@ -49,6 +51,7 @@ STREAMING: list[Format] = [
     MistralConversation(),
 ]
 FRAMED: list[Format] = [BedrockConverseStream(), BedrockInvokeStream()]
+SHORT_STREAMS: list[Format] = [OpenAICompletions(), OpenAIImages(), OpenAISpeech()]
 FORMATS: list[Format] = [
     *STREAMING,
     *FRAMED,
@@ -58,6 +61,9 @@ FORMATS: list[Format] = [
     OpenAICompaction(),
     OpenAIModerations(),
     OpenAICompletions(),
+    OpenAIImages(),
+    OpenAISpeech(),
+    OpenAITranscription(),
     AnthropicCountTokens(),
     GeminiGenerate(),
     GeminiCountTokens(),
@@ -209,7 +215,8 @@ def test_a_request_is_read_or_unreadable(form: Format, body: dict[str, Any]) -> 
     assert min(call.text, call.wide, call.parts, call.media, call.tools) >= 0
     assert call.choices >= 1
     changed = {**body, **form.cap("openai", body, 300), **form.ask_usage(body)}
-    assert (form.read("openai", changed).cap or 0) <= 300
+    again = form.read("openai", changed)
+    assert again.sealed or (again.cap or 0) <= 300
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
@@ -219,7 +226,7 @@ def test_an_answer_of_any_shape_is_reported(form: Format, body: object) -> None:
     assert isinstance(form.answer(body), Report)
 
 
-@pytest.mark.parametrize("form", [*STREAMING, OpenAICompletions()], ids=lambda form: form.name)
+@pytest.mark.parametrize("form", [*STREAMING, *SHORT_STREAMS], ids=lambda form: form.name)
 @given(chunks=STREAMS, hide=st.booleans())
 @settings(deadline=None, max_examples=100)
 def test_a_stream_of_any_bytes_is_passed_on_and_never_counts_backwards(

@@ -49,7 +49,12 @@ class Call:
     audio         whether audio goes in or is asked for
     generates     whether the operation has output tokens at all
     free          whether the operation costs nothing (listings, token counts)
-    sealed        whether its body is signed, so that no cap can be written into it any more
+    sealed        whether no cap can be written into its body: it is signed, or there is no member for one
+    guess         likeliest output tokens of an answer that reports nothing and shows nothing
+    characters    of text to be read out
+    audio_ms      the most ms of sound to be listened to
+    likely_ms     likeliest ms of it
+    images        to be made
     background    whether the provider answers before it is done, and tells later what was used
     """
 
@@ -71,8 +76,18 @@ class Call:
     free: bool = False
     sealed: bool = False
     background: bool = False
+    guess: int = 0
+    characters: int = 0
+    audio_ms: int = 0
+    likely_ms: int = 0
+    images: int = 0
     also: tuple[Call, ...] = ()
     unknown: str = ""
+
+    @property
+    def counted(self) -> bool:
+        """Whether it asks for what may be billed by count and not by token."""
+        return bool(self.characters or self.audio_ms or self.images)
 
     @property
     def readings(self) -> tuple[Call, ...]:
@@ -242,7 +257,15 @@ def worst_cost(price: Price, call: Call, input_tokens: int, output_tokens: int) 
     """The most that the call can cost within these bounds, in nano-dollars; 0 where it is free."""
     if call.free:
         return 0
-    return price.worst(input_tokens, output_tokens, cache_write=call.cache_write, audio=call.audio)
+    return price.worst(
+        input_tokens,
+        output_tokens,
+        cache_write=call.cache_write,
+        audio=call.audio,
+        characters=call.characters,
+        audio_ms=call.audio_ms,
+        images=call.images,
+    )
 
 
 def affordable_cap(price: Price, call: Call, input_tokens: int, budget: int, longest: int) -> int:

@@ -63,9 +63,10 @@ def charge(call: Call, price: Price | None, most_input: int, most_output: int, o
 def _known(call: Call, most_input: int, most_output: int, outcome: Outcome) -> tuple[Usage, Quality, bool]:
     usage = outcome.usage
     if usage is None:
-        seen = min(outcome.seen, most_output)
+        made = max(outcome.seen, call.guess) if outcome.done else outcome.seen
+        seen = min(made, most_output)
         quality: Quality = "estimated" if outcome.done else "partial"
-        return Usage(input=min(estimate_input(call), most_input), output=seen), quality, False
+        return _estimated(call, min(estimate_input(call), most_input), seen), quality, False
     shown = (
         max(most_input, usage.input) if call.opaque else most_input
     )  # what is not in the body has no bound here
@@ -74,3 +75,14 @@ def _known(call: Call, most_input: int, most_output: int, outcome: Outcome) -> t
     if outcome.done:
         return usage, "exact", False
     return replace(usage, output=max(usage.output, outcome.seen)), "partial", False
+
+
+def _estimated(call: Call, sent: int, made: int) -> Usage:
+    """What a call used that told nothing: so many tokens, and what it asked for of all that is billed by count."""
+    return Usage(
+        input=sent,
+        output=made,
+        characters=call.characters,
+        audio_ms=call.likely_ms,
+        images=call.images,
+    )

@@ -1,8 +1,8 @@
 """Prices: what a call costs, the most that it can cost, and the book in which a model's price is found.
 
 The list is genai-prices'; what a user says of a model goes before it. All arithmetic is on integers, and a
-cost equals genai-prices' own to the nano-dollar. Not priced here: what is billed by neither token nor request
-(searches, seconds, pages). How many tokens a call may take is left to the bounds.
+cost equals genai-prices' own to the nano-dollar. Not priced here: searches and pages.
+How many tokens a call may take is left to the bounds.
 """
 
 from __future__ import annotations
@@ -46,7 +46,14 @@ _LISTED_AS = {
     "reasoning": "output_reasoning_mtok",
     "audio_input": "input_audio_mtok",
     "audio_output": "output_audio_mtok",
+    "image_input": "input_image_mtok",
+    "image_output": "output_image_mtok",
 }
+_UNITS_LISTED_AS = {
+    "character": (("input_mchars",), Fraction(1_000)),
+    "audio_ms": (("input_audio_hours", "audio_hours"), Fraction(1_000_000_000, 3_600_000)),
+}
+"""What is billed by count and not by token, under which names, and US dollars of the list → nano-dollars of one."""
 _WHOLE = {
     "input": "input",
     "output": "output",
@@ -56,11 +63,14 @@ _WHOLE = {
     "reasoning": "output",
     "audio_input": "input",
     "audio_output": "output",
+    "image_input": "input",
+    "image_output": "output",
 }
 """What each rate is a part of, and priced as where it is not priced apart."""
 _PER_TOKEN = 1_000  # US dollars per million tokens → nano-dollars per token
 _PER_REQUEST = 1_000_000  # US dollars per thousand requests → nano-dollars per request
 _MILLION = 1_000_000
+_MS_PER_HOUR = 3_600_000
 _EXAMPLE = '{"input": 2.0, "output": 8.0}'
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -68,8 +78,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class UsdPerMillion(TypedDict, total=False):
     """A price as users write it: US dollars per million tokens, and `request` in US dollars per request.
 
-    What is not named is priced as the whole that it is a part of: `cache_read`, `cache_write` and
-    `audio_input` as `input`, `cache_write_1h` as `cache_write`, `reasoning` and `audio_output` as `output`.
+    What is not named is priced as the whole that it is a part of: `cache_read`, `cache_write`, `audio_input` and
+    `image_input` as `input`, `cache_write_1h` as `cache_write`, `reasoning`, `audio_output` and `image_output` as
+    `output`. `characters` is of a million that are read out, `audio_hour` of an hour that is listened to, `image` of
+    one that is made; what is not named costs nothing.
     """
 
     input: Required[Usd]
@@ -80,7 +92,12 @@ class UsdPerMillion(TypedDict, total=False):
     reasoning: Usd
     audio_input: Usd
     audio_output: Usd
+    image_input: Usd
+    image_output: Usd
     request: Usd
+    characters: Usd
+    audio_hour: Usd
+    image: Usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +117,15 @@ class Rates:
     reasoning: int | None = None
     audio_input: int | None = None
     audio_output: int | None = None
+    image_input: int | None = None
+    image_output: int | None = None
 
     def dearest(self, cache_write: bool, audio: bool) -> tuple[int, int]:
         """The most that one token of input, and one of output, can cost."""
         writes = (self.cache_write, self.cache_write_1h) if cache_write else ()
         sounds = (self.audio_input, self.audio_output) if audio else (None, None)
-        return _highest(self.input, self.cache_read, sounds[0], *writes), _highest(
-            self.output, self.reasoning, sounds[1]
+        return _highest(self.input, self.cache_read, self.image_input, sounds[0], *writes), _highest(
+            self.output, self.reasoning, self.image_output, sounds[1]
         )
 
 
@@ -116,6 +135,7 @@ class Price:
 
     tiers    rates by size of the input, ascending; the first one holds from 0 on (`above` -1)
     request  what each request costs on top, in the price's unit
+    character, audio_ms, image   what one costs that is read out, listened to, made
     scale    the unit of all rates is a `scale`-th of a nano-dollar
     version  the price as a short stable text: what a reservation keeps, so that it settles at the price that
              it was made with; `load` reads it back
@@ -126,6 +146,9 @@ class Price:
     tiers: tuple[Rates, ...]
     request: int = 0
     scale: int = 1
+    character: int = 0
+    audio_ms: int = 0
+    image: int = 0
     version: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -133,22 +156,28 @@ class Price:
         if starts[:1] != [-1] or starts != sorted(set(starts)):
             raise ValueError(f"tiers must start at -1 and ascend, not {starts}")
         rates = [rate for tier in self.tiers for rate in astuple(tier)[1:] if rate is not None]
-        if any(type(n) is not int or n < 0 for n in (*rates, self.request, self.scale - 1)):
+        flat = (self.request, self.scale - 1, *self._units().values())
+        if any(type(n) is not int or n < 0 for n in (*rates, *flat)):
             raise ValueError("rates must be whole numbers, 0 or more, and the scale 1 or more")
         object.__setattr__(self, "version", self._text())
 
     def _text(self) -> str:
         tiers = [{k: v for k, v in asdict(tier).items() if v is not None} for tier in self.tiers]
-        whole = {"tiers": tiers, "request": self.request, "scale": self.scale}
+        units = {name: rate for name, rate in self._units().items() if rate}
+        whole = {"tiers": tiers, "request": self.request, "scale": self.scale, **units}
         return json.dumps(whole, separators=(",", ":"))
+
+    def _units(self) -> dict[str, int]:
+        return {"character": self.character, "audio_ms": self.audio_ms, "image": self.image}
 
     @classmethod
     def load(cls, version: str) -> Price:
         """The price that a `version` names. Raises ValueError for any other text."""
         try:
             whole = json.loads(version)
-            return cls(tuple(Rates(**tier) for tier in whole["tiers"]), whole["request"], whole["scale"])
-        except (ValueError, TypeError, KeyError) as error:
+            tiers = tuple(Rates(**tier) for tier in whole.pop("tiers"))
+            return cls(tiers, whole.pop("request"), whole.pop("scale"), **whole)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not the version of a price: {version[:200]!r}") from error
 
     @classmethod
@@ -159,6 +188,12 @@ class Price:
         $9 million or with more than nine decimals. What costs nothing is said: `output=0`.
         """
         return _from_usd(rates, "")
+
+    @property
+    def by_count(self) -> bool:
+        """Whether it names no rate for tokens or requests, and says nothing of a call that is billed by them."""
+        tokens = any(rate for tier in self.tiers for rate in astuple(tier)[1:])
+        return not tokens and not self.request and any(self._units().values())
 
     def told(self, model: str | None) -> Price:
         """The price of what served the call, as its answer names it: this one."""
@@ -176,10 +211,19 @@ class Price:
             (usage.cache_write_1h, rates.cache_write_1h),
             (usage.cache_write - usage.cache_write_1h, rates.cache_write),
             (usage.cache_read, rates.cache_read),
+            (usage.image_input, rates.image_input),
         )
-        made = ((usage.audio_output, rates.audio_output), (usage.reasoning, rates.reasoning))
+        made = (
+            (usage.audio_output, rates.audio_output),
+            (usage.image_output, rates.image_output),
+            (usage.reasoning, rates.reasoning),
+        )
         charge = _charge(usage.input, rates.input, sent) + _charge(usage.output, rates.output, made)
+        charge += self._counted(usage.characters, usage.audio_ms, usage.images)
         return _rounded(charge + requests * self.request, self.scale)
+
+    def _counted(self, characters: int, audio_ms: int, images: int) -> int:
+        return characters * self.character + audio_ms * self.audio_ms + images * self.image
 
     def worst(
         self,
@@ -189,6 +233,9 @@ class Price:
         cache_write: bool = True,
         audio: bool = False,
         requests: int = 1,
+        characters: int = 0,
+        audio_ms: int = 0,
+        images: int = 0,
     ) -> int:
         """The most, in nano-dollars, that any usage of at most so many input and output tokens can cost.
 
@@ -202,6 +249,7 @@ class Price:
             sent, made = tier.dearest(cache_write, audio)
             within = input_tokens if following is None else min(input_tokens, following.above)
             most = max(most, within * sent + output_tokens * made)
+        most += self._counted(characters, audio_ms, images)
         return _rounded(most + requests * self.request, self.scale)
 
 
@@ -228,7 +276,11 @@ def dearest(prices: Mapping[str, Price]) -> Price:
     starts = sorted({tier.above for price in prices.values() for tier in price.tiers})
     tiers = tuple(_most(start, prices.values(), scale) for start in starts)
     request = max(price.request * scale // price.scale for price in prices.values())
-    return Dearest(tiers, request, scale, of=tuple(prices.items()))
+    units = {
+        name: max(getattr(price, name) * scale // price.scale for price in prices.values())
+        for name in ("character", "audio_ms", "image")
+    }
+    return Dearest(tiers, request, scale, of=tuple(prices.items()), **units)
 
 
 class PriceBook:
@@ -368,7 +420,14 @@ def _listing(model: ModelInfo) -> _Listing:
 def _listed(listed: ModelPrice) -> Price | None:
     """A listed price as ours; None where it names no rate for tokens: not known is not free."""
     rates = {name: rate for name, key in _LISTED_AS.items() if (rate := getattr(listed, key)) is not None}
-    if not rates:
+    units = {
+        name: Fraction(rate) * nano
+        for name, (keys, nano) in _UNITS_LISTED_AS.items()
+        if isinstance(
+            rate := next((r for key in keys if (r := getattr(listed, key)) is not None), None), Decimal
+        )
+    }
+    if not rates and not units:
         return None
     starts = {tier.start for rate in rates.values() if not isinstance(rate, Decimal) for tier in rate.tiers}
     request = listed.requests_kcount
@@ -378,6 +437,7 @@ def _listed(listed: ModelPrice) -> Price | None:
             for above in (-1, *sorted(starts))
         },
         Fraction(request) * _PER_REQUEST if isinstance(request, Decimal) else Fraction(0),
+        units,
     )
 
 
@@ -408,17 +468,29 @@ def _from_usd(rates: Mapping[str, object] | UsdPerMillion, where: str) -> Price:
             raise ConfigurationError(f"{where}{name}", "missing; give 0 for what costs nothing")
     nano = {name: usd(cast("Usd", value), f"{where}{name}") for name, value in rates.items()}
     request = Fraction(nano.pop("request", 0))
-    return _exact({-1: {name: Fraction(rate, _MILLION) for name, rate in nano.items()}}, request)
+    units = {
+        "character": Fraction(nano.pop("characters", 0), _MILLION),
+        "audio_ms": Fraction(nano.pop("audio_hour", 0), _MS_PER_HOUR),
+        "image": Fraction(nano.pop("image", 0)),
+    }
+    return _exact({-1: {name: Fraction(rate, _MILLION) for name, rate in nano.items()}}, request, units)
 
 
-def _exact(tiers: Mapping[int, dict[str, Fraction]], request: Fraction) -> Price:
-    """A price from nano-dollars a token and a request, in the largest unit that keeps all of them whole."""
-    scale = lcm(request.denominator, *(r.denominator for rates in tiers.values() for r in rates.values()))
+def _exact(
+    tiers: Mapping[int, dict[str, Fraction]], request: Fraction, units: Mapping[str, Fraction]
+) -> Price:
+    """A price from nano-dollars a token, a request and what else is counted, in the largest unit that keeps all of
+    them whole.
+    """
+    flat = [r.denominator for r in (request, *units.values())]
+    scale = lcm(*flat, *(r.denominator for rates in tiers.values() for r in rates.values()))
     for rates in tiers.values():
         if "cache_write" in rates:
             rates.setdefault("cache_write_1h", rates["cache_write"])
     whole = {above: {name: int(r * scale) for name, r in rates.items()} for above, rates in tiers.items()}
-    return Price(tuple(Rates(above, **rates) for above, rates in whole.items()), int(request * scale), scale)
+    counted = {name: int(rate * scale) for name, rate in units.items()}
+    tiers_of = tuple(Rates(above, **rates) for above, rates in whole.items())
+    return Price(tiers_of, int(request * scale), scale, **counted)
 
 
 def _charge(whole: int, rate: int, parts: Iterable[tuple[int, int | None]]) -> int:

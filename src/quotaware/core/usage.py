@@ -29,6 +29,10 @@ class Usage:
     cache_write_1h part of `cache_write` that was written for an hour (priced apart)
     reasoning      part of `output` that was thinking
     audio_input, audio_output   parts of `input` and `output` that are audio
+    image_input, image_output   parts of them that are images
+    characters     of text that was read out, where that is what is billed
+    audio_ms       ms of sound that was listened to, where that is what is billed
+    images         that were made, where that is what is billed
     """
 
     input: int = 0
@@ -39,6 +43,11 @@ class Usage:
     reasoning: int = 0
     audio_input: int = 0
     audio_output: int = 0
+    image_input: int = 0
+    image_output: int = 0
+    characters: int = 0
+    audio_ms: int = 0
+    images: int = 0
 
     @property
     def total(self) -> int:

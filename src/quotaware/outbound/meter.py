@@ -18,7 +18,7 @@ from ..context import DENIED_HEADER, Binding, current
 from ..core.bounds import Call
 from ..engine import Engine
 from ..errors import ApiError, BodyTooLarge, InvalidRequest, PermissionDenied
-from ..providers import jsontext, looking_up, naming, registry
+from ..providers import formdata, jsontext, looking_up, naming, registry
 from ..providers.base import Route, Unreadable
 from ..stores.tickets import Steps, drive, drive_async, on_loop
 from .decoding import whole
@@ -141,7 +141,7 @@ class Meter:
                 )
                 return Reading(Call(route.provider, route.operation, None, unknown=why), {}, body)
         try:
-            parsed = jsontext.parse(body)
+            parsed = (formdata if formdata.is_form(body) else jsontext).parse(body)
             if not registry.plausible(route, parsed):
                 return None
             call = naming.read(route, format, parsed, self._deployments)

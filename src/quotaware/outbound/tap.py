@@ -67,7 +67,7 @@ class _Body:
             answer = None
         seen = -(-self.size // 4)
         if answer is None:
-            return Report(seen=seen)
+            return Report(seen=0 if getattr(self._format, "binary", False) else seen)
         report = self._format.answer(answer)
         return report if report.usage is not None else report._replace(seen=report.seen or seen, done=True)
 

@@ -5,13 +5,12 @@ An answer made in the background reports its usage only later, where it is asked
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..core.bounds import Call
+from ..core.bounds import Call, max_output
 from ..core.usage import Usage
 from ..errors import ApiError
 from . import jsontext
@@ -19,7 +18,7 @@ from .base import Report, StreamReader, Unreadable
 from .openai_chat import add_audio, add_file, add_image, openai_refusal, searches, tokens_usage
 from .reported_cost import reported_cost
 from .sse import EventReader, message
-from .text import Tally, member, seen_tokens, string_delta_size
+from .text import TAIL, Tally, member, seen_tokens, string_delta_size, usage_in
 
 _HELD = ("previous_response_id", "conversation", "prompt")
 """Members that bring in what the server keeps."""
@@ -27,9 +26,6 @@ _OWN_TOOLS = (None, "apply_patch", "custom", "function", "local_shell", "namespa
 """Tools that the app runs, or that only choose among those which the body describes."""
 _UNDER_WAY = ("queued", "in_progress")
 _FINAL = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
-_TAIL = 65_536
-"""Bytes at the end of an event too long to be read whole in which its usage is looked for."""
-_USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 _NO_TEXT = re.compile(rb'"type"\s*:\s*"response\.(?:audio|output_audio)\.delta"')
 
 
@@ -85,6 +81,11 @@ class OpenAICompaction(OpenAIResponses):
     """`openai.compaction`: POST …/responses/compact, which makes a long history shorter. It takes no cap."""
 
     name = "openai.compaction"
+
+    def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
+        """See `Format.read`."""
+        call = super().read(provider, body)
+        return replace(call, cap=max_output(call.model), sealed=True)
 
     def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
         """See `Format.cap`: there is no member that would cap it."""
@@ -206,11 +207,11 @@ class _ResponseAnswer:
 
     def rest(self, piece: bytes) -> None:
         """See `EventReader`: what comes of an event after as much as can be read of it."""
-        self.tail = (self.tail + piece)[-_TAIL:]
+        self.tail = (self.tail + piece)[-TAIL:]
 
     def report(self) -> Report:
         """See `sse.Answer.report`."""
-        usage = self.usage or (_usage_at_the_end(self.tail) if self.tail else None)
+        usage = self.usage or (usage_in(self.tail, responses_usage) if self.tail else None)
         seen = seen_tokens(self.deltas, self.size)
         done = self.done or usage is not None
         return Report(self.model, usage, seen, done, "" if done else self.later, self.cost)
@@ -222,18 +223,5 @@ class _ResponseAnswer:
         self.cost = self.cost if said.cost is None else said.cost
         if member(read.get("response"), "background") is True:
             self.later = said.later
-        self.usage = said.usage or (None if read else _usage_at_the_end(event)) or self.usage
+        self.usage = said.usage or (None if read else usage_in(event, responses_usage)) or self.usage
         self.done = self.done or read.get("type") in _FINAL or self.usage is not None
-
-
-def _usage_at_the_end(tail: bytes) -> Usage | None:
-    """The last usage in the end of a response that cannot be read whole: it is too long, or no JSON."""
-    tail = tail[-_TAIL:]
-    for found in reversed(list(_USAGE.finditer(tail))):
-        try:
-            usage, _ = json.JSONDecoder().raw_decode(tail[found.end() :].decode("utf-8", "replace"))
-        except (ValueError, RecursionError):
-            continue
-        if (told := responses_usage(usage)) is not None:
-            return told
-    return None

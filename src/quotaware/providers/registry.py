@@ -19,6 +19,7 @@ from .base import Format, Route
 from .bedrock_converse import BedrockConverse, BedrockConverseStream
 from .bedrock_invoke import BedrockInvoke, BedrockInvokeStream
 from .cohere import CohereChat, CohereChatV1, CohereEmbed, cohere_refusal
+from .formdata import Upload
 from .gemini import (
     GeminiBatchEmbed,
     GeminiCache,
@@ -37,9 +38,11 @@ from .mistral import (
     MistralFim,
     MistralOcr,
 )
+from .openai_audio import OpenAISpeech, OpenAITranscription
 from .openai_chat import OpenAIChat
 from .openai_completions import OpenAICompletions
 from .openai_embeddings import OpenAIEmbeddings
+from .openai_images import OpenAIImages, OpenAIVariations
 from .openai_moderations import OpenAIModerations
 from .openai_responses import OpenAICompaction, OpenAIResponses
 from .rerank import Rerank
@@ -63,6 +66,15 @@ _CHAT = _Reads("/chat/completions", OpenAIChat(), "chat", "messages")
 _EMBEDDINGS = _Reads("/embeddings", OpenAIEmbeddings(), "embeddings", "input", (str, list))
 _COMPLETIONS = _Reads("/completions", OpenAICompletions(), "completions", "prompt", (str, list))
 _MODERATIONS = _Reads("/moderations", OpenAIModerations(), "moderations", "input", (str, list))
+_IMAGES, _TRANSCRIPTION = OpenAIImages(), OpenAITranscription()
+_MEDIA = (
+    _Reads("/images/generations", _IMAGES, "images", "prompt", (str,)),
+    _Reads("/images/edits", _IMAGES, "images", "prompt", (str,)),
+    _Reads("/images/variations", OpenAIVariations(), "images", "image", (Upload,)),
+    _Reads("/audio/speech", OpenAISpeech(), "audio", "input", (str,)),
+    _Reads("/audio/transcriptions", _TRANSCRIPTION, "audio", "file", (Upload,)),
+    _Reads("/audio/translations", _TRANSCRIPTION, "audio", "file", (Upload,)),
+)
 _RESPONSES = _Reads("/responses", OpenAIResponses(), "responses", "input", (str, list))
 _COMPACTION = _Reads("/responses/compact", OpenAICompaction(), "responses", "input", (str, list))
 _INPUT_TOKENS = _Reads("/responses/input_tokens", None, "input_tokens", "input", free=True)
@@ -96,6 +108,7 @@ _FORMATS = (
     _COMPLETIONS,
     _EMBEDDINGS,
     _MODERATIONS,
+    *_MEDIA,
     _RESPONSES,
     _COMPACTION,
     _MESSAGES,
@@ -109,7 +122,7 @@ _FORMATS = (
 )
 _NEEDS = {reads.format.name: (reads.needs, reads.of) for reads in _FORMATS if reads.format}
 
-_TEXTS = (_CHAT, _COMPLETIONS, _EMBEDDINGS, _MODERATIONS, _RESPONSES, _COMPACTION)
+_TEXTS = (_CHAT, _COMPLETIONS, _EMBEDDINGS, _MODERATIONS, _RESPONSES, _COMPACTION, *_MEDIA)
 _KEPT = (  # what is only kept for calls that are made later
     _Reads("/files", None, "files", "file", free=True),
     _Reads("/uploads", None, "files", "filename", free=True),

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.usage import Usage
 from .base import Unreadable
 
+TAIL = 65_536
+"""Bytes at the end of an event too long to be read whole in which its usage is looked for."""
+_USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 BYTES_PER_TOKEN = 4
 """Of text in most languages at least so many bytes make a token, so that a count by it is a lower bound."""
 
@@ -140,3 +145,16 @@ def seen_tokens(deltas: int, size: int) -> int:
 def member(value: object, name: str) -> Any:
     """A member of what should be a JSON object; None where it is none or has no such member."""
     return value.get(name) if isinstance(value, dict) else None
+
+
+def usage_in(event: bytes, read: Callable[[object], Usage | None]) -> Usage | None:
+    """The last usage in the end of an event that cannot be read whole: it is too long, or no JSON."""
+    tail = event[-TAIL:]
+    for found in reversed(list(_USAGE.finditer(tail))):
+        try:
+            usage, _ = json.JSONDecoder().raw_decode(tail[found.end() :].decode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            continue
+        if (told := read(usage)) is not None:
+            return told
+    return None
