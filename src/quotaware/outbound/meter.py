@@ -141,7 +141,8 @@ class Meter:
                 )
                 return Reading(Call(route.provider, route.operation, None, unknown=why), {}, body)
         try:
-            parsed = (formdata if formdata.is_form(body) else jsontext).parse(body)
+            form = getattr(format, "forms", False) and formdata.is_form(body)
+            parsed = (formdata if form else jsontext).parse(body)
             if not registry.plausible(route, parsed):
                 return None
             call = naming.read(route, format, parsed, self._deployments)

@@ -70,7 +70,10 @@ class StreamReader(Protocol):
 
 
 class Format(Protocol):
-    """One wire format of one operation (`openai.chat`, `anthropic.messages`, …)."""
+    """One wire format of one operation (`openai.chat`, `anthropic.messages`, …).
+
+    One whose bodies may be forms says `forms = True`; one whose whole answers are no text, `binary = True`.
+    """
 
     name: str
     operation: str

@@ -89,6 +89,7 @@ class OpenAITranscription(OpenAISpeech):
 
     name = "openai.transcription"
     binary = False
+    forms = True
 
     def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
         """See `Format.read`. Sound that is named by a URL, as some servers take it, is opaque."""

@@ -31,6 +31,7 @@ class OpenAIImages:
 
     name = "openai.images"
     operation = "images"
+    forms = True
 
     def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
         """See `Format.read`."""
