@@ -44,7 +44,8 @@ async def tried(house: House, secret: str, request_id: bytes = rb"req_[0-9a-f]{3
     return b"%d %r %s" % (answer.status or 0, sorted(answer.headers), body)
 
 
-async def test_of_five_kinds_interleaved_only_the_form_can_be_told(house: House) -> None:
+@pytest.mark.parametrize("rounds", [500, pytest.param(20_000, marks=pytest.mark.slow)])
+async def test_of_five_kinds_interleaved_only_the_form_can_be_told(house: House, rounds: int) -> None:
     """Unknown, expired, revoked and deleted keys are answered byte for byte alike, malformed ones by their form."""
     chance = random.Random(1)
     expired, revoked, deleted = house.key(expires_at=NOON + 1), house.key(), house.key()
@@ -55,7 +56,7 @@ async def test_of_five_kinds_interleaved_only_the_form_can_be_told(house: House)
     dead = [expired.secret, revoked.secret, deleted.secret]
     malformed, wrong = set(), set()
     trips = 0
-    for _ in range(500):
+    for _ in range(rounds):
         before = house.store.trips
         malformed.add(await tried(house, bad(chance)))
         trips += house.store.trips - before
