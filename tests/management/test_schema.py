@@ -166,7 +166,14 @@ def test_the_document_is_openapi() -> None:
         schemathesis.openapi.from_dict(told).validate()
 
 
-@pytest.mark.parametrize("examples", [10, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "examples",
+    [
+        10,
+        pytest.param(25, marks=pytest.mark.slow, id="bounded-25"),
+        pytest.param(200, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 def test_every_answer_is_one_that_the_document_tells_of(
     described: Described, route: Route, examples: int
