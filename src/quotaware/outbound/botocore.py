@@ -10,6 +10,7 @@ import io
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from inspect import iscoroutinefunction
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -115,26 +116,29 @@ def _getting(original: Any, serving: Serving) -> Any:
 
 
 def _retrying(original: Any, serving: Serving) -> Any:
-    """Our `Endpoint._needs_retry`: asking again would change no denial."""
+    """Our `_needs_retry` of either endpoint: asking again would change no denial."""
+
+    async def no() -> bool:
+        return False
 
     def needs_retry(
         endpoint: Any, attempts: int, model: Any, asked: Any, response: Any = None, *rest: Any, **more: Any
     ) -> Any:
-        denied = response is not None and DENIED_HEADER in response[0].headers
-        return not denied and original(endpoint, attempts, model, asked, response, *rest, **more)
+        if response is not None and DENIED_HEADER in response[0].headers:
+            return no() if iscoroutinefunction(original) else False
+        return original(endpoint, attempts, model, asked, response, *rest, **more)
 
     return needs_retry
 
 
-PATCHES = tuple(
-    Patch("botocore.endpoint", "Endpoint", name, wrap)
-    for name, wrap in (
-        ("create_request", _making),
-        ("_get_response", _getting),
-        ("_send", _sending),
-        ("_needs_retry", _retrying),
-    )
+PATCHES = (
+    Patch("botocore.endpoint", "Endpoint", "create_request", _making),
+    Patch("botocore.endpoint", "Endpoint", "_get_response", _getting),
+    Patch("botocore.endpoint", "Endpoint", "_send", _sending),
+    Patch("botocore.endpoint", "Endpoint", "_needs_retry", _retrying),
+    Patch("aiobotocore.endpoint", "AioEndpoint", "_needs_retry", _retrying),
 )
+"""aiobotocore's endpoint does all of it by itself, and sends by libraries that are metered, where it has signed."""
 
 
 def _let_go(decision: Decision) -> None:
