@@ -7,7 +7,7 @@ Times are CPU time of the running thread, since shared machines make wall clocks
 1. a request to a host that is no LLM provider, bare client against hooked client (httpx and httpx2, sync and async)
 2. an SDK call (openai) against a fake provider in memory, bare against metered with eight limits
 3. the engine alone: admit and settle over eight limits, against one moving-window hit of the library `limits`
-4. a chunk of a streamed answer through the tap
+4. a chunk of a streamed answer through the tap, and through aiohttp's reader with and without one
 
 Nothing leaves the process: transports answer from memory.
 """
@@ -194,6 +194,48 @@ def stream(rounds: int) -> None:
         )
 
 
+def readers(rounds: int) -> None:
+    """A chunk that comes in while the app waits for it, read by aiohttp's reader and by ours."""
+    import aiohttp
+
+    from quotaware.outbound.aiohttp_streams import tapped_reader
+
+    class Protocol:
+        connected = True
+
+        def pause_reading(self) -> None:
+            pass
+
+        def resume_reading(self, resume_parser: bool = True) -> None:
+            pass
+
+    class Tap:
+        def feed(self, data: bytes) -> tuple[bytes]:
+            return (data,)
+
+        def cut(self) -> bytes:
+            return b""
+
+    async def one(ours: bool) -> float:
+        inner = aiohttp.StreamReader(Protocol(), 65_536, loop=asyncio.get_running_loop())
+        reader: Any = tapped_reader(aiohttp)(inner, Tap()) if ours else inner
+
+        async def chunk() -> None:
+            inner.begin_http_chunk_receiving()
+            inner.feed_data(b"x" * 200)
+            inner.end_http_chunk_receiving()
+            await reader.readany()
+
+        return await timed_async(chunk, 2_000)
+
+    paired(
+        "a streamed chunk through aiohttp's reader",
+        lambda: asyncio.run(one(False)),
+        lambda: asyncio.run(one(True)),
+        rounds,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -213,6 +255,7 @@ def main() -> None:
     sdk(rounds)
     engine(rounds)
     stream(rounds)
+    readers(rounds)
 
 
 if __name__ == "__main__":

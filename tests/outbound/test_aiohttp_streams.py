@@ -12,7 +12,7 @@ from aiohttp import ClientPayloadError, StreamReader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quotaware.outbound.aiohttp_streams import _reader
+from quotaware.outbound.aiohttp_streams import tapped_reader
 
 
 class Protocol:
@@ -70,7 +70,7 @@ def test_it_answers_as_the_bare_reader_does(
 
     async def told(ours: bool) -> list[Any]:
         inner = StreamReader(Protocol(), 64, loop=asyncio.get_running_loop())
-        reader = _reader(aiohttp)(inner, PassingTap()) if ours else inner
+        reader = tapped_reader(aiohttp)(inner, PassingTap()) if ours else inner
         for data in feeds:
             if chunked:
                 inner.begin_http_chunk_receiving()
@@ -108,7 +108,7 @@ def test_what_was_kept_back_comes_before_the_end(end: str) -> None:
     async def main() -> None:
         inner = StreamReader(Protocol(), 64, loop=asyncio.get_running_loop())
         tap = PassingTap(held=1)
-        reader = _reader(aiohttp)(inner, tap)
+        reader = tapped_reader(aiohttp)(inner, tap)
         inner.feed_data(b"abc")
         assert await reader.readany() == b"ab"
         if end == "eof":
@@ -129,7 +129,7 @@ def test_what_was_kept_back_comes_before_the_end(end: str) -> None:
 def test_a_reader_that_waits_is_woken_when_the_answer_is_closed() -> None:
     async def main() -> None:
         inner = StreamReader(Protocol(), 64, loop=asyncio.get_running_loop())
-        reader = _reader(aiohttp)(inner, tap := PassingTap())
+        reader = tapped_reader(aiohttp)(inner, tap := PassingTap())
         waiting = asyncio.ensure_future(reader.read(5))
         await asyncio.sleep(0)
         with pytest.raises(RuntimeError, match="another coroutine is already waiting"):
@@ -146,7 +146,7 @@ def test_the_wire_is_held_back_by_the_reader_that_was_there() -> None:
     async def main() -> None:
         protocol = Protocol()
         inner = StreamReader(protocol, 64, loop=asyncio.get_running_loop())
-        reader = _reader(aiohttp)(inner, PassingTap())
+        reader = tapped_reader(aiohttp)(inner, PassingTap())
         inner.feed_data(b"x" * 200)
         assert protocol.paused
         assert await reader.read(1) == b"x"

@@ -18,7 +18,7 @@ def tapped(library: ModuleType, response: Any, tap: Tap, decoded: bool) -> Any:
     if isinstance(response.content, library.streams.EmptyStreamReader):
         tap.end()
         return response
-    response.content = _reader(library)(response.content, tap)
+    response.content = tapped_reader(library)(response.content, tap)
     if tap.rewrites:
         gone = {"content-length", *(("content-encoding",) if decodes else ())}
         kept = [(name, value) for name, value in headers.items() if name.lower() not in gone]
@@ -43,7 +43,7 @@ class _Idle:
 
 
 @cache
-def _reader(library: ModuleType) -> type:  # noqa: C901  # many methods, not many branches
+def tapped_reader(library: ModuleType) -> type:  # noqa: C901  # many methods, not many branches
     """The reader class; made with the inner reader and the tap."""
 
     class StreamReader(library.StreamReader):  # type: ignore[misc, name-defined]
