@@ -46,6 +46,8 @@ logger = logging.getLogger("quotaware")
 _ETAG = re.compile(r'"([0-9]{1,19})"')
 _WIRE = {"addresses": "allowed_ips", "after": "cursor", "models": "allowed_models", "zone": "time_zone"}
 """Fields of the tree that the wire calls otherwise."""
+_EMPTY = (b"", b"{}")
+"""Bodies that say nothing: many clients send one with every request."""
 _CONTROL = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -178,7 +180,7 @@ class Management:
         body = None
         if route.body is not None:
             body = bodies.parsed(route.body, raw, headers.get("content-type", ""))
-        elif raw.strip():
+        elif raw.strip() not in _EMPTY:
             raise MalformedRequest("This takes no body", code="no_body")
         ask = Ask(
             actor,
