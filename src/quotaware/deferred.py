@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
 from .caches import SharedCache
-from .core.bounds import Call
+from .core.bounds import BATCHES, Call
 from .core.charges import Charge, Outcome, charge
 from .core.money import MAX_AMOUNT
 from .core.prices import Dearest, Price
-from .core.steps import REMEMBER_MS, Amounts, Plan, Settle
+from .core.steps import REMEMBER_MS, Amounts, Plan, Settle, id_time
 from .stores.items import pack_plan, unpack_plan
 from .stores.lanes import Lanes
 
@@ -27,6 +28,8 @@ KEPT_MS = REMEMBER_MS - 3_600_000
 """How long a note is kept: a little less than the store remembers the call that it is about."""
 NOTES = 4096
 """Notes of its own that a process remembers."""
+BatchPrice = Callable[[str | None, str, int], Price | None]
+"""What a model of a provider costs in a batch that was asked for at a time (ms)."""
 _CALL = tuple(field.name for field in fields(Call) if field.name not in {"also", "unknown"})
 
 
@@ -65,18 +68,24 @@ class Deferred:
             price = Dearest(price.tiers, price.request, price.scale, of=of)
         return cls(note["id"], unpack_plan(note["plan"]), Call(**note["call"]), price, *note["bound"])
 
-    def settle(self, outcome: Outcome, model: str | None) -> Settle:
+    def settle(self, outcome: Outcome, model: str | None, batch_price: BatchPrice) -> Settle:
         """The step that puts its charge right."""
-        price = self.price and self.price.told(model)
-        charged = charge(self.call, price, self.input, self.output, outcome)
-        return Settle(self.id, self.plan, amounts(charged), told(outcome, charged, model))
+        price, most = self.price and self.price.told(model), (self.input, self.output)
+        unpriced = None
+        if self.call.operation == BATCHES:  # nothing was known of it before
+            price = batch_price(self.call.provider, model, id_time(self.id)) if model else None
+            most = (outcome.usage.input, outcome.usage.output) if outcome.usage else most
+            unpriced = price is None or None
+        charged = charge(self.call, price, *most, outcome)
+        return Settle(self.id, self.plan, amounts(charged), told(outcome, charged, model, unpriced=unpriced))
 
 
 class DeferredCalls:
     """The notes of such calls, by the name under which their providers know them. Neither method waits or raises."""
 
-    def __init__(self, lanes: Lanes) -> None:
+    def __init__(self, lanes: Lanes, batch_price: BatchPrice) -> None:
         self._lanes = lanes
+        self._batch_price = batch_price
         self._own: SharedCache[str, str] = SharedCache(NOTES)  # "" once it is settled
 
     def keep(self, answer: str, deferred: Deferred) -> None:
@@ -98,7 +107,7 @@ class DeferredCalls:
         store, name = self._lanes.store, _name(answer)
         text = text or store.once(org, name, "", 1)
         if text:
-            self._lanes.post(org, Deferred.unpack(text).settle(outcome, model))
+            self._lanes.post(org, Deferred.unpack(text).settle(outcome, model, self._batch_price))
             self._own[answer] = ""
             store.once(org, name, "", 1, expect=text)
 

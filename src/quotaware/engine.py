@@ -97,7 +97,7 @@ class Engine(Callers):
         self._hidden: SharedCache[tuple[str, str | None], int] = SharedCache(4096)
         self._usual: SharedCache[tuple[str, str | None], float] = SharedCache(4096)
         self.denied = DenialCounter(lanes, self.ids, lambda: self.count("denied_uncounted"))
-        self.deferred = DeferredCalls(lanes)
+        self.deferred = DeferredCalls(lanes, self._batch_price)
         self.outage = Outage(self)
         lanes.renamed = self.outage.renamed
         forks.begin(self)
@@ -266,6 +266,16 @@ class Engine(Callers):
             if node.models and (refusal := off_list(call, node.models, node.kind, node.name or node.id)):
                 return refusal
         return None
+
+    def may_be_unbounded(self, path: Path) -> bool:
+        """Whether whoever calls was given leave to ask for what has no bound (`cost:unbounded`)."""
+        held = path.key.permissions if path.key is not None else path.held
+        return held is not None and allows(held, "cost:unbounded")
+
+    def _batch_price(self, provider: str | None, model: str, at: int) -> Price | None:
+        """What a model costs in a batch: half, at everybody who has batches of OpenAI's kind."""
+        found = self.price_in_force(None, provider, model, at)
+        return found and replace(found.price, scale=2 * found.price.scale)
 
     def policy(self, path: Path, call: Call, caller: Caller) -> Policy:
         """The compiled policy of a path for a call's models and end user, in the windows of now."""

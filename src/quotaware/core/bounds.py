@@ -15,6 +15,8 @@ from typing import Literal, NamedTuple
 from .models import ANY, Model
 from .prices import Price
 
+BATCHES = "batches"
+"""The operation of calls that ask for many others in a file: their cost has no bound."""
 BoundMode = Literal["calibrated", "strict"]
 
 USUAL_OUTPUT = 1024

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from ..errors import ApiError, PermissionDenied, QuotaExceeded, RateLimitExceeded
-from .bounds import Call
+from .bounds import BATCHES, Call
 from .limits import Limit
 from .models import ANY, Model, refused
 from .money import format_usd, to_usd
@@ -170,6 +170,12 @@ def off_list(call: Call, allowed: tuple[str, ...], kind: str, name: str) -> Perm
 
 def unpriced(call: Call) -> PermissionDenied:
     """The refusal of a call under a cost limit whose price nobody knows."""
+    if call.operation == BATCHES:
+        message = (
+            f"This call's cost has no bound, and a cost limit bears on it: {call.unknown}. A key with the permission "
+            "'cost:unbounded' may make it; what it used is charged when the batch is asked for after its end"
+        )
+        return PermissionDenied(message, code="input_unbounded")
     if call.unknown:
         message = f"What this call costs is not known, and a cost limit bears on it: {call.unknown}"
     elif call.model is None:

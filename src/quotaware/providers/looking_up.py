@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 
 from .base import Format, Route
+from .openai_batches import OpenAIBatches
 from .openai_responses import OpenAIResponses
 
 _KEPT: dict[str, Format | None] = {
     "responses": OpenAIResponses(),
     "models": None,
     "files": None,
-    "batches": None,
+    "batches": OpenAIBatches(),
 }
 """What a provider lists or keeps, and how the answer is read."""
 _ASKED = re.compile(

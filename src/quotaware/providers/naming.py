@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from ..core.bounds import Call
+from ..core.bounds import BATCHES, Call
 from ..core.models import ANY, check_pattern, chosen_elsewhere
 from ..errors import ConfigurationError
 from . import jsontext
@@ -70,6 +70,8 @@ def read(
 ) -> Call:
     """The call that a parsed request body asks for. Raises `Unreadable`."""
     named = body.get("model")
+    if route.operation == BATCHES:
+        return format.read(route.provider, body)
     if route.named is None and route.provider != "azure" and not body.keys() & _ELSEWHERE:
         asked = _taken_for(route.provider, named) if isinstance(named, str) else _Asked(())
         if named is None and isinstance(body.get("prompt"), dict):

@@ -39,6 +39,7 @@ from .mistral import (
     MistralOcr,
 )
 from .openai_audio import OpenAISpeech, OpenAITranscription
+from .openai_batches import OpenAIBatches
 from .openai_chat import OpenAIChat
 from .openai_completions import OpenAICompletions
 from .openai_embeddings import OpenAIEmbeddings
@@ -123,6 +124,7 @@ _FORMATS = (
 _NEEDS = {reads.format.name: (reads.needs, reads.of) for reads in _FORMATS if reads.format}
 
 _TEXTS = (_CHAT, _COMPLETIONS, _EMBEDDINGS, _MODERATIONS, _RESPONSES, _COMPACTION, *_MEDIA)
+_BATCHES = _Reads("/batches", OpenAIBatches(), "batches", "input_file_id", (str,))
 _KEPT = (  # what is only kept for calls that are made later
     _Reads("/files", None, "files", "file", free=True),
     _Reads("/uploads", None, "files", "filename", free=True),
@@ -131,9 +133,9 @@ _KEPT = (  # what is only kept for calls that are made later
     _Reads("/conversations", None, "conversations", "items", free=True),
     _Reads("/items", None, "conversations", "items", free=True, within="/conversations/"),
 )
-_OPENAI = (*_TEXTS, _INPUT_TOKENS, *_KEPT)
+_OPENAI = (*_TEXTS, _INPUT_TOKENS, _BATCHES, *_KEPT)
 _ANTHROPIC = (_MESSAGES, _COUNT_TOKENS)
-_COMPATIBLE = (*_TEXTS, *_KEPT, _MESSAGES, _COUNT_TOKENS, _RERANK)
+_COMPATIBLE = (*_TEXTS, _BATCHES, *_KEPT, _MESSAGES, _COUNT_TOKENS, _RERANK)
 _AWS = (
     *_BEDROCK,
     _Reads("/count-tokens", None, "count_tokens", "input", (dict,), free=True),

@@ -1,0 +1,49 @@
+"""OpenAI's batches: what is asked stands in a file, and what it used is told when they have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..core.bounds import BATCHES, Call
+from .base import Report
+from .openai_embeddings import OpenAIEmbeddings
+from .openai_responses import responses_usage
+from .text import member
+
+_ENDED = ("completed", "failed", "expired", "cancelled")
+
+
+class OpenAIBatches(OpenAIEmbeddings):
+    """`openai.batches`: POST …/batches, and what is told of one later. The body names no model, and has no bound."""
+
+    name = "openai.batches"
+    operation = BATCHES
+
+    def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
+        """See `Format.read`."""
+        return Call(
+            provider=provider,
+            operation=self.operation,
+            model=None,
+            opaque=True,
+            generates=False,
+            background=True,
+            unknown="a batch asks for models, and for any amount, in a file that the body only names",
+        )
+
+    def answer(self, body: object) -> Report:
+        """See `Format.answer`. One that has ended without a word of usage has used nothing."""
+        model, status, id = (member(body, name) for name in ("model", "status", "id"))
+        ended = status in _ENDED
+        usage = responses_usage(member(body, "usage")) if ended else None
+        if usage is None and status == "failed":
+            usage = (
+                None
+                if member(body, "output_file_id")
+                else responses_usage({"input_tokens": 0, "output_tokens": 0})
+            )
+        later = not ended and isinstance(id, str)
+        return Report(
+            model if isinstance(model, str) and model else None, usage, done=True, later=id if later else ""
+        )
