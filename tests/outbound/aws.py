@@ -1,15 +1,12 @@
-"""A Bedrock for the tests of botocore's edge: a server that checks signatures, and a format that reads its answers."""
+"""A Bedrock for the tests of botocore's edge: a server that checks signatures, and clients that sign."""
 
 from __future__ import annotations
 
 import json
 import re
-import struct
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote
 
 import boto3
 from botocore.auth import SigV4Auth
@@ -17,41 +14,37 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
-from quotaware.core.bounds import Call
-from quotaware.core.usage import Usage
-from quotaware.errors import ApiError
-from quotaware.providers.base import Report, Route
 from quotaware.testing.faults import CLOSE
+from tests.providers.frames import chunk, event
 
 REGION = "us-east-1"
-MODEL = "claude-sonnet-5"
+MODEL = "anthropic.claude-sonnet-4-5-20250929-v1:0"
+HOSTS = {"127.0.0.1": "aws"}
 CREDENTIALS = Credentials("AKIDEXAMPLE", "secret")
 USAGE = {"inputTokens": 7, "outputTokens": 5, "totalTokens": 12}
 
 
-def frame(kind: str, payload: Any) -> bytes:
-    """One event as AWS frames it (docs.aws.amazon.com/lexv2/latest/dg/event-stream-encoding.html)."""
-    told = {":event-type": kind, ":content-type": "application/json", ":message-type": "event"}
-    headers = b"".join(
-        bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value)) + value.encode()
-        for name, value in told.items()
-    )
-    body = json.dumps(payload).encode()
-    prelude = struct.pack(">II", 16 + len(headers) + len(body), len(headers))
-    message = prelude + struct.pack(">I", zlib.crc32(prelude)) + headers + body
-    return message + struct.pack(">I", zlib.crc32(message))
-
-
-def events(tokens: int = 5) -> list[bytes]:
-    """A streamed answer of so many tokens."""
+def events() -> list[bytes]:
+    """A streamed answer of Converse's."""
     return [
-        frame("messageStart", {"role": "assistant"}),
+        event("messageStart", role="assistant"),
+        *(event("contentBlockDelta", contentBlockIndex=0, delta={"text": "tok "}) for _ in range(5)),
+        event("messageStop", stopReason="end_turn"),
+        event("metadata", usage=USAGE, metrics={"latencyMs": 1}),
+    ]
+
+
+def chunks() -> list[bytes]:
+    """The same as the model itself gives it."""
+    start = {"model": MODEL, "usage": {"input_tokens": 7, "output_tokens": 1}}
+    return [
+        chunk(type="message_start", message=start),
         *(
-            frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": "tok "}})
-            for _ in range(tokens)
+            chunk(type="content_block_delta", index=0, delta={"type": "text_delta", "text": "tok "})
+            for _ in range(5)
         ),
-        frame("messageStop", {"stopReason": "end_turn"}),
-        frame("metadata", {"usage": USAGE | {"outputTokens": tokens}, "metrics": {"latencyMs": 1}}),
+        chunk(type="message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 5}),
+        chunk(type="message_stop"),
     ]
 
 
@@ -67,8 +60,8 @@ class Bedrock:
             return
         body, more = b"", True
         while more:
-            event = await receive()
-            body, more = body + event.get("body", b""), event.get("more_body", False)
+            part = await receive()
+            body, more = body + part.get("body", b""), part.get("more_body", False)
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         self.seen.append({"body": body, "headers": headers, "signed": _signed(scope, headers, body)})
         fault = self.faults.pop(0) if self.faults else None
@@ -81,7 +74,8 @@ class Bedrock:
         streams = scope["path"].endswith("stream")
         kind = "application/vnd.amazon.eventstream" if streams else "application/json"
         status, told = 200, [(b"content-type", kind.encode()), (b"x-amzn-requestid", b"r-1")]
-        pieces: Iterable[bytes] = events() if streams else [json.dumps(answer(scope["path"])).encode()]
+        streamed = events() if "converse" in scope["path"] else chunks()
+        pieces: Iterable[bytes] = streamed if streams else [json.dumps(answer(scope["path"])).encode()]
         if isinstance(fault, int):
             status, pieces = fault, [json.dumps({"message": "no"}).encode()]
             told = [(b"content-type", b"application/json"), (b"x-amzn-errortype", b"ThrottlingException")]
@@ -97,7 +91,7 @@ class Bedrock:
 def answer(path: str) -> dict[str, Any]:
     """A whole answer, as `converse` or as the model itself gives it."""
     if path.endswith("/invoke"):
-        return {"content": [{"type": "text", "text": "hi"}], "usage": USAGE}
+        return {"content": [{"type": "text", "text": "hi"}], "usage": {"input_tokens": 7, "output_tokens": 5}}
     message = {"role": "assistant", "content": [{"text": "hi"}]}
     return {
         "output": {"message": message},
@@ -121,66 +115,6 @@ def _signed(scope: Any, headers: Mapping[str, str], body: bytes) -> bool:
     return auth.signature(auth.string_to_sign(request, canonical), request) in given
 
 
-class Format:
-    """Reads `converse`, whole and streamed, until a stream's last event."""
-
-    name = "tests.bedrock"
-    operation = "chat"
-
-    def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
-        text = len(json.dumps(body.get("messages", "")))
-        cap = body.get("inferenceConfig", {}).get("maxTokens")
-        return Call(provider, "chat", body["model"], text=text, cap=cap, stream=True)
-
-    def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
-        return {"inferenceConfig": {**body.get("inferenceConfig", {}), "maxTokens": tokens}}
-
-    def ask_usage(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        return {}
-
-    def answer(self, body: Any) -> Report:
-        usage = body.get("usage")
-        return Report(usage=Usage(usage["inputTokens"], usage["outputTokens"]) if usage else None, done=True)
-
-    def stream(self, hide: bool) -> Reader:
-        return Reader()
-
-    def refusal(self, error: ApiError) -> dict[str, Any]:
-        return {"__type": "ThrottlingException", "message": error.message}
-
-
-class Reader:
-    """What is fed to it, searched for its usage."""
-
-    def __init__(self) -> None:
-        self._fed = b""
-
-    def feed(self, data: bytes) -> bytes:
-        self._fed += data
-        return data
-
-    def flush(self) -> bytes:
-        return b""
-
-    def report(self) -> Report:
-        found = re.search(rb'"usage": ({[^}]+})', self._fed)
-        usage = json.loads(found[1]) if found else None
-        seen = self._fed.count(b"tok ")
-        return Report(
-            usage=Usage(usage["inputTokens"], usage["outputTokens"]) if usage else None,
-            seen=seen,
-            done=usage is not None,
-        )
-
-
-def find(method: str, host: str, path: str, hosts: Any = None) -> Route | None:
-    """The registry of these tests: what is posted to a model."""
-    named = re.fullmatch(r"/model/(.+)/(converse|converse-stream|invoke|invoke-with-response-stream)", path)
-    return (
-        Route("anthropic", Format(), "chat", named=unquote(named[1])) if named and method == "POST" else None
-    )
-
-
 def client(url: str, service: str = "bedrock-runtime", **options: Any) -> Any:
     """A client of boto3."""
     return boto3.client(
@@ -196,6 +130,12 @@ def client(url: str, service: str = "bedrock-runtime", **options: Any) -> Any:
 def converse(text: str = "hi", **more: Any) -> dict[str, Any]:
     """What `client.converse` and `client.converse_stream` take."""
     return {"modelId": MODEL, "messages": [{"role": "user", "content": [{"text": text}]}], **more}
+
+
+def invoke(**more: Any) -> dict[str, Any]:
+    """What the model itself is asked, through `client.invoke_model` and `client.invoke_model_with_response_stream`."""
+    body = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 5}
+    return {**body, "messages": [{"role": "user", "content": "hi"}], **more}
 
 
 def text_of(stream: Iterator[Mapping[str, Any]]) -> str:

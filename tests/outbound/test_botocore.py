@@ -17,17 +17,11 @@ from botocore.awsrequest import AWSResponse
 from botocore.endpoint import Endpoint
 
 from quotaware import Quota
-from quotaware.providers import registry
 from quotaware.testing.server import serve
 from tests.outbound import aws
-from tests.outbound.aws import MODEL, Bedrock, client, converse, text_of
+from tests.outbound.aws import HOSTS, MODEL, Bedrock, client, converse, invoke, text_of
 from tests.outbound.wire import records
-
-
-@pytest.fixture(autouse=True)
-def _known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "find", aws.find)
-    monkeypatch.setattr(registry, "strange", lambda host, hosts: False)
+from tests.support import AuditedStore
 
 
 @pytest.fixture
@@ -38,6 +32,19 @@ def bedrock() -> Iterator[Bedrock]:
         yield app
 
 
+@pytest.fixture
+def quota(books: AuditedStore) -> Iterator[Quota]:
+    """Instrumented, and never in the way; afterwards nothing is held and the books agree."""
+    made = Quota(books, limits=["$1000/month", "1000000 requests/day"], clock=books.clock, hosts=HOSTS)
+    made.instrument()
+    yield made
+    assert made.flush()
+    books.check()
+    assert books.held == {}
+    assert not made.stats.get("faults")
+    made.close()
+
+
 def outputs(quota: Quota) -> list[int]:
     return [record.usage.output for record in records(quota)]
 
@@ -46,17 +53,19 @@ def outputs(quota: Quota) -> list[int]:
 
 
 def test_clients_made_before_and_after_are_metered(bedrock: Bedrock) -> None:
-    quota, before = Quota(limits=["$1000/month"]), client(bedrock.url)
+    quota, before = Quota(limits=["$1000/month"], hosts=HOSTS), client(bedrock.url)
     quota.instrument()
     try:
         for made in (before, client(bedrock.url)):
+            stream = made.invoke_model_with_response_stream(modelId=MODEL, body=json.dumps(invoke()))["body"]
+            assert len(list(stream)) == len(aws.chunks())
             assert made.converse(**converse())["usage"] == aws.USAGE
             assert text_of(made.converse_stream(**converse())["stream"]) == "tok " * 5
         quota.uninstrument()
         before.converse(**converse())
         assert [(record.model, record.usage.output, record.quality) for record in records(quota)] == [
             (MODEL, 5, "exact")
-        ] * 4
+        ] * 6
         assert all(seen["signed"] for seen in bedrock.seen)
     finally:
         quota.close()
@@ -64,7 +73,7 @@ def test_clients_made_before_and_after_are_metered(bedrock: Bedrock) -> None:
 
 def test_uninstrument_leaves_the_class_as_it_was() -> None:
     before, path = dict(vars(Endpoint)), list(sys.meta_path)
-    quota = Quota(limits=["$1/day"])
+    quota = Quota(limits=["$1/day"], hosts=HOSTS)
     quota.instrument()
     assert dict(vars(Endpoint)) != before
     quota.close()
@@ -89,13 +98,16 @@ assert botocore.endpoint.Endpoint._send.__module__ == "botocore.endpoint"
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_other_services_are_not_touched(bedrock: Bedrock, quota: Quota) -> None:
+def test_other_services_are_not_touched(bedrock: Bedrock) -> None:
+    quota = Quota(limits=["1 requests/day"])
+    quota.instrument()
     tables = client(bedrock.url, "dynamodb")
     tables.list_tables()
     tables._request_signer._credentials = None
     with pytest.raises(botocore.exceptions.NoCredentialsError):
         tables.list_tables()
-    assert records(quota) == []
+    assert (records(quota), quota.stats) == ([], {})
+    quota.close()
 
 
 def test_a_sync_call_on_the_thread_of_a_running_loop_works(bedrock: Bedrock, quota: Quota) -> None:
@@ -111,7 +123,7 @@ def test_a_sync_call_on_the_thread_of_a_running_loop_works(bedrock: Bedrock, quo
 
 @pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
 def test_a_denied_call_is_boto3s_own_error_after_one_try(bedrock: Bedrock, mode: str) -> None:
-    quota = Quota(limits=["1 requests/day"])
+    quota = Quota(limits=["1 requests/day"], hosts=HOSTS)
     quota.instrument()
     made = client(bedrock.url, retries={"mode": mode, "total_max_attempts": 4})
     try:
@@ -142,7 +154,7 @@ def test_a_body_that_cannot_be_judged_is_refused(bedrock: Bedrock, quota: Quota)
 
 
 def test_a_cap_is_written_before_it_is_signed(bedrock: Bedrock) -> None:
-    quota = Quota(limits=["$0.1/day"])
+    quota = Quota(limits=["$0.1/day"], hosts=HOSTS)
     quota.instrument()
     try:
         client(bedrock.url).converse(**converse())
@@ -163,21 +175,24 @@ def test_whatever_a_body_is_made_of_it_is_judged_and_goes_out_as_it_came(
 ) -> None:
     """And at the next try too."""
     bedrock.faults = [503]
-    text = json.dumps({"messages": [], "max_tokens": 5}, indent=1)
+    text = json.dumps(invoke(), indent=1)
     made = client(bedrock.url, retries={"total_max_attempts": 2})
-    assert json.loads(made.invoke_model(modelId=MODEL, body=body(text))["body"].read())["usage"] == aws.USAGE
+    assert (
+        json.loads(made.invoke_model(modelId=MODEL, body=body(text))["body"].read())["usage"]["output_tokens"]
+        == 5
+    )
     assert [(seen["body"], seen["signed"]) for seen in bedrock.seen] == [(text.encode(), True)] * 2
     assert [(record.status, record.usage.output) for record in records(quota)] == [(503, 0), (200, 5)]
 
 
 def test_what_the_apps_own_handlers_change_is_judged_anew(bedrock: Bedrock) -> None:
     """They come after us and before the signature: what is signed counts, and is not changed any more."""
-    quota = Quota(limits=["$1000/day", "$0.000001/day for claude-opus-4-1"])
+    quota = Quota(limits=["$1000/day", "$0.000001/day for *haiku*"], hosts=HOSTS)
     quota.instrument()
     made = client(bedrock.url)
 
     def other(request: Any, **_: Any) -> None:
-        request.url = request.url.replace(MODEL, "claude-opus-4-1")
+        request.url = request.url.replace("sonnet-4-5-20250929", "haiku-4-5-20251001")
 
     made.meta.events.register_last("before-sign.bedrock-runtime.Converse", other)
     try:
@@ -217,7 +232,7 @@ READS: dict[str, Callable[[Any], bytes]] = {
 
 @pytest.mark.parametrize("how", READS)
 def test_however_it_is_read_it_is_the_same_and_metered(bedrock: Bedrock, how: str) -> None:
-    quota, body = Quota(limits=["$1000/month"]), json.dumps({"messages": []})
+    quota, body = Quota(limits=["$1000/month"], hosts=HOSTS), json.dumps(invoke())
     seen = []
     for instrumented in (False, True):
         if instrumented:

@@ -15,10 +15,9 @@ import pytest
 from botocore.stub import Stubber
 
 from quotaware import Quota
-from quotaware.providers import registry
 from quotaware.testing.server import serve
 from tests.outbound import aws
-from tests.outbound.aws import MODEL, Bedrock, client, converse
+from tests.outbound.aws import MODEL, Bedrock, client, converse, invoke
 from tests.outbound.wire import records
 
 LIST = b"""<?xml version="1.0"?><ListBucketResult><IsTruncated>%s</IsTruncated><NextContinuationToken>t
@@ -82,12 +81,13 @@ def failure(work: Callable[[], Any]) -> Any:
 
 def models(house: House) -> Any:
     made = client(house.url)
-    body = json.dumps({"messages": [], "max_tokens": 5})
+    body = json.dumps(invoke())
     return [
         told(made.converse(**converse())),
         told(made.converse_stream(**converse(inferenceConfig={"maxTokens": 9}))),
         told(made.invoke_model(modelId=MODEL, body=body)),
-        told(made.invoke_model(modelId="a/b:c", body=io.BytesIO(body.encode()), contentType="x/y")),
+        told(made.invoke_model_with_response_stream(modelId=MODEL, body=body)),
+        told(made.invoke_model(modelId=f"us.{MODEL}", body=io.BytesIO(body.encode()), contentType="x/y")),
     ]
 
 
@@ -180,10 +180,8 @@ SCENARIOS: tuple[Scenario, ...] = (models, errors, handlers, stubbed, objects, r
 def test_it_is_the_same_with_us_and_without(
     house: House, monkeypatch: pytest.MonkeyPatch, scenario: Scenario
 ) -> None:
-    monkeypatch.setattr(registry, "find", aws.find)
-    monkeypatch.setattr(registry, "strange", lambda host, hosts: False)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    quota = Quota(limits=["$1000/month"], unknown_model={"input": 1, "output": 1})
+    quota = Quota(limits=["$1000/month"], unknown_model={"input": 1, "output": 1}, hosts=aws.HOSTS)
     runs = []
     for instrumented in (False, True):
         house.seen.clear()
