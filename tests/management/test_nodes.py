@@ -240,6 +240,8 @@ def test_an_organization_is_managed(api: Api) -> None:
     assert carried["errors"] == [{"field": "limits", "message": "carry nothing over in this organization"}]
     carried = api.error("POST", f"{path}/limits", {"limit": "$5/day carryover"})
     assert [each["field"] for each in carried["errors"]] == ["limit"]
+    closed = api.error("PATCH", path, {"alerts": ["100% close"]})
+    assert [each["field"] for each in closed["errors"]] == ["alerts"]
     quota = api.key(api.org, "quota:manage")
     assert api.ok("PATCH", path, {"monthly_budget_usd": 600}, key=quota)["monthly_budget_usd"] == 600
     assert api.error("PATCH", path, {"name": "Mine"}, key=quota)["permission"] == "org:manage"

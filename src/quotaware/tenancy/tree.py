@@ -317,6 +317,10 @@ class Tree(Looking):
         """What a kind of node has to say of a new one, or of a changed one; `above`: the path of its parent."""
         if not above.organization.carryover_allowed and any(limit.carryover for limit in node.limits):
             raise ConfigurationError("limits", "carry nothing over in this organization")
+        if node.kind == "organization" and any(alert.action == "close" for alert in node.alerts):
+            raise ConfigurationError(
+                "alerts", "close no organization, since nobody in it could enable it again; take disable"
+            )
 
     def _change(self, org: str, id: str, expect: int | None, changed: Revise) -> Node:
         """Changes of a node as it is now; `changed` answers the fields that become others."""
