@@ -5,21 +5,19 @@ Methods block: whoever is on an event loop runs them in a thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from ..core.limits import Limit, Mode
-from ..errors import AlreadyExists, ApiError, ConfigurationError
+from ..errors import ApiError, ConfigurationError
 from .access import beyond, is_restricted
 from .budgets import overdrawn, set_anew, too_small
 from .directory import missing
-from .documents import Thing, as_a, from_doc
 from .keys import Kind, id_of, is_id, new_id
-from .looking import Looking
 from .narrowing import narrower
-from .nodes import KINDS, PARENTS, Node, Path, fields_of
-from .people import Group, Member, Request
+from .nodes import PARENTS, Node, Path, fields_of
+from .removing import Removing
 from .stops import runs_again
 from .writes import Edit, taken
 
@@ -49,8 +47,8 @@ _MANAGED = frozenset(
 """What of an organization takes org:manage; in one that is disabled nobody manages anything any more."""
 
 
-class Tree(Looking):
-    """Nodes: made, changed, moved, taken away."""
+class Tree(Removing):
+    """Nodes: made, changed, moved."""
 
     # making
 
@@ -210,67 +208,6 @@ class Tree(Looking):
 
         return self._made(self._commit(org, "project.move", id, draft, expect))
 
-    def delete(self, org: str, id: str, *, expect: int | None = None) -> None:
-        """Takes a node away, with its groups, its requests, its dead keys and all roles held at it; AlreadyExists with
-        code `has_children` while something else stands below it. A team takes team:delete, a key api_key:delete,
-        another node quota:manage at its parent.
-        """
-
-        def draft() -> Edit:
-            path = self._path(org, id)
-            node = path.nodes[0]
-            self._may_delete(path)
-            gone: list[Thing] = [node]
-            for kind in (*KINDS, "group", "request"):
-                for doc in self._all(org, kind, id):
-                    below = as_a(_BELOW.get(kind, Node), doc)
-                    if isinstance(below, Node) and not below.revoked:
-                        raise AlreadyExists(
-                            f"'{id}' has a {kind} below it; delete what is below first", code="has_children"
-                        )
-                    gone.append(below)
-            self._check_made(org, gone)
-            bereft = self._bereft(org, {thing.id for thing in gone})
-            before = (*gone, *(member for member, _ in bereft))
-            return Edit(f"{node.kind}.delete", path.rev, before, tuple(member for _, member in bereft))
-
-        for thing in self._commit(org, "node.delete", id, draft, expect).before:
-            if isinstance(thing, Node) and thing.digest:
-                self._store.unlink(thing.digest)
-                self._directory.forget_key(thing.digest)
-
-    def _may_delete(self, path: Path) -> None:
-        node = path.nodes[0]
-        if node.kind == "organization" and self._actor.kind != "host":
-            raise self._actor.lacks("org:delete")
-        permission = {"team": "team:delete", "key": "api_key:delete"}.get(node.kind, "quota:manage")
-        self._actor.require(permission, path.ids[1:])
-
-    def _check_made(self, org: str, gone: Iterable[Thing]) -> None:
-        """Raises AlreadyExists with code `has_children` where a key goes whose limits bear on others that it made."""
-        ids = {thing.id for thing in gone}
-        if not any(isinstance(thing, Node) and thing.limits and thing.kind == "key" for thing in gone):
-            return
-        for doc in self._all(org, "key", ""):
-            if doc.id not in ids and not ids.isdisjoint(from_doc(doc).makers):
-                raise AlreadyExists(
-                    f"Key '{doc.id}' counts under its limits; delete that one first", code="has_children"
-                )
-
-    def _bereft(self, org: str, gone: set[str]) -> Sequence[tuple[Member, Member]]:
-        """Members that held a role at what goes, or were in its groups, before and after."""
-        found = []
-        for doc in self._all(org, "member", org):
-            member = as_a(Member, doc)
-            left = replace(
-                member,
-                roles=tuple(holding for holding in member.roles if holding.node not in gone),
-                groups=tuple(group for group in member.groups if group not in gone),
-            )
-            if left != member:
-                found.append((member, left))
-        return found
-
     # how
 
     def _may_hand_on(self) -> None:
@@ -379,9 +316,6 @@ class Tree(Looking):
             refusal = too_small(self._store, path.org, old, new, self._clock())
             if refusal is not None:
                 raise refusal
-
-
-_BELOW: dict[str, type[Node | Group | Request]] = {"group": Group, "request": Request}
 
 
 def organization_id(name: str) -> str:
