@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from quotaware import Quota
 from quotaware.errors import StoreError
 from quotaware.usage import UsageRecord
 from tests.corpus import exchanges, needs_corpus, wire_body
-from tests.outbound.wire import Way, records
+from tests.outbound.wire import SYNC, Way, records
 from tests.support import AuditedStore, RunningClock
 
 pytestmark = pytest.mark.anyio
@@ -274,3 +276,33 @@ async def test_the_recorded_ones_are_charged_once(way: Way, quota: Quota) -> Non
         assert sum(r.usage.input for r in mine) == told["input_tokens"]
         assert sum(r.usage.output for r in mine) == told["output_tokens"]
     await way.close(client)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_on_a_store_that_processes_share_one_begins_and_another_ends_it(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Neither knows of the other; both may see the usage at once."""
+    url = f"sqlite:///{tmp_path}/quota.db"
+    if kind == "redis":
+        url = f"{request.getfixturevalue('valkey_url')}?prefix=t{secrets.token_hex(6)}"
+    way, last = SYNC[0], response("completed", USAGE)
+    one, other, third = (Quota(url, limits=["$1000/month"], deadline=10) for _ in range(3))
+    answers = ((one, [response("queued")]), (other, [last, last]), (third, [last]))
+    clients = []
+    for quota, given in answers:
+        client = way.mock(Provider(way, *given))
+        clients.append(quota.metered(client))
+    assert clients[0].post(URL, json=ASKED).status_code == 200
+    assert one.flush(30)
+    (first,) = calls(one)
+    assert first.cost == first.reserved > EXACT
+    for at in (1, 2, 1):
+        clients[at].get(f"{URL}/{ID}")
+    for quota in (other, third):
+        assert quota.flush(30)
+    assert sum(record.cost for record in calls(one)) == EXACT
+    assert [record.correction for record in calls(one)] == [False, True]
+    for quota, client in zip((one, other, third), clients, strict=True):
+        client.close()
+        quota.close()

@@ -103,9 +103,7 @@ class MistralConversation:
         tally.add_strings(body.get("instructions"))
         tools = body.get("tools")
         tally.add_tools(tools)
-        elsewhere = any(
-            member(tool, "type") not in _OWN_TOOLS for tool in tools or () if isinstance(tools, list)
-        )
+        elsewhere = isinstance(tools, list) and any(member(tool, "type") not in _OWN_TOOLS for tool in tools)
         return Call(
             provider=provider,
             operation=self.operation,

@@ -5,7 +5,6 @@ An answer made in the background reports its usage only later, where it is asked
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,7 +25,6 @@ _OWN_TOOLS = (None, "apply_patch", "custom", "function", "local_shell", "namespa
 """Tools that the app runs, or that only choose among those which the body describes."""
 _UNDER_WAY = ("queued", "in_progress")
 _FINAL = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
-_NO_TEXT = re.compile(rb'"type"\s*:\s*"response\.(?:audio|output_audio)\.delta"')
 
 
 class OpenAIResponses:
@@ -200,9 +198,10 @@ class _ResponseAnswer:
         """
         if b'"response"' in event:
             self._take_response(event)
-        if b'"delta"' in event and (size := string_delta_size(event)):
+        at = event.find(b'"delta"')
+        if at >= 0 and (size := string_delta_size(event, at)):
             self.deltas += 1
-            self.size += 0 if _NO_TEXT.search(event) else size
+            self.size += 0 if event.find(b'audio.delta"', 0, at) >= 0 else size  # of sound it is no text
         return False
 
     def rest(self, piece: bytes) -> None:

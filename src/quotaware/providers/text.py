@@ -116,9 +116,9 @@ def delta_size(event: bytes) -> int:
     return max(sizes.values()) if sizes else 0
 
 
-def string_delta_size(event: bytes) -> int:
-    """The same of an event whose delta is a text itself."""
-    found = _DELTA.search(event)
+def string_delta_size(event: bytes, start: int = 0) -> int:
+    """The same of an event whose delta, the first from `start` on, is a text itself."""
+    found = _DELTA.search(event, start)
     return _unescaped(found[1]) if found else 0
 
 
