@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from quotaware.providers.base import Report
 from quotaware.providers.eventstream import FrameReader, wrapped
-from quotaware.providers.sse import EVENT_MAX, EventReader, payload
+from quotaware.providers.sse import EVENT_MAX, payload
 from tests.providers.frames import chunk, frame
 
 
@@ -32,7 +32,7 @@ class Kept:
 
 def made() -> tuple[FrameReader, Kept]:
     kept = Kept()
-    return FrameReader(EventReader(kept, hide=False)), kept
+    return FrameReader(kept), kept
 
 
 PAYLOADS = st.lists(
@@ -123,6 +123,6 @@ def test_what_is_wrapped_is_unwrapped(text: bytes, inside: bytes) -> None:
 
 def test_what_holds_nothing_is_no_event() -> None:
     kept = Kept()
-    reader = FrameReader(EventReader(kept, hide=False), wrapped)
+    reader = FrameReader(kept, wrapped)
     reader.feed(frame(b'{"message": "too many"}', "throttlingException", "exception") + chunk(a=1))
     assert [json.loads(event) for event in kept.events] == [{"a": 1}]

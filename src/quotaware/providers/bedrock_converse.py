@@ -13,7 +13,7 @@ from . import jsontext
 from .anthropic_messages import fitting_thinking
 from .base import Report, StreamReader, Unreadable
 from .eventstream import FrameReader
-from .sse import EventReader, message
+from .sse import message
 from .text import Tally, decoded_size, delta_size, member, seen_tokens, string_size
 
 _IMAGE_TOKENS = 4_800
@@ -99,7 +99,7 @@ class BedrockConverse:
 
     def stream(self, hide: bool) -> StreamReader:
         """See `Format.stream`; no event is ever there for us alone."""
-        return FrameReader(EventReader(_ConverseAnswer(), hide=False))
+        return FrameReader(_ConverseAnswer())
 
     def refusal(self, error: ApiError) -> dict[str, Any]:
         """See `Format.refusal`."""

@@ -21,11 +21,12 @@ from .cohere import CohereEmbed, cohere_usage
 from .eventstream import FrameReader, wrapped
 from .openai_chat import OpenAIChat, chat_usage
 from .rerank import Rerank
-from .sse import EventReader, message
+from .sse import message
 from .text import Tally, delta_size, member, string_size
 
 _COUNTED = re.compile(r"x-amzn-bedrock-([a-z-]+)-token-count\Z")
 _METRICS = "amazon-bedrock-invocationMetrics"
+_WITH_METRICS = b'"%s"' % _METRICS.encode()
 _TITAN = "textGenerationConfig"
 _WITHIN = ("", "inferenceConfig", _TITAN)
 """Members in which caps stand; "" is the body itself."""
@@ -97,7 +98,7 @@ class BedrockInvoke:
 
     def stream(self, hide: bool) -> StreamReader:
         """See `Format.stream`; no event is ever there for us alone."""
-        return FrameReader(EventReader(_InvokeAnswer(), hide=False), wrapped)
+        return FrameReader(_InvokeAnswer(), wrapped)
 
     def refusal(self, error: ApiError) -> dict[str, Any]:
         """See `Format.refusal`."""
@@ -124,7 +125,7 @@ class _InvokeAnswer(MessageAnswer):
         if b'"content_block_delta"' not in event and (size := delta_size(event) or _said(event)):
             self.deltas += 1
             self.size += size
-        if b'"%s"' % _METRICS.encode() in event:
+        if _WITH_METRICS in event:
             self._take_metrics(message(event).get(_METRICS))
         if b'"usage"' in event and b'"message_' not in event:
             told = message(event)

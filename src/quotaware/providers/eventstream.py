@@ -6,15 +6,14 @@ all (smithy.io, "Event streams: binary encoding"). What is in a payload is the b
 
 from __future__ import annotations
 
-import base64
 import binascii
-import json
+import re
 import struct
 import zlib
 from collections.abc import Callable
 
-from .base import Report, StreamReader
-from .sse import EVENT_MAX
+from .base import Report
+from .sse import EVENT_MAX, Answer
 
 _PRELUDE = struct.Struct(">III")
 _CHECKSUM = 4
@@ -23,25 +22,28 @@ _LARGEST = 25 * 1024 * 1024  # a payload has at most 16 MiB, headers 128 KiB; be
 _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
 
 
+_WRAPPED = re.compile(rb'\s*\{\s*"bytes"\s*:\s*"([A-Za-z0-9+/]+={0,2})"')
+
+
 def wrapped(payload: bytes) -> bytes:
-    """What is inside a payload of the form `{"bytes": "<base64>"}`; empty where it has not that form."""
+    """What is inside a payload of the form `{"bytes": "<base64>", …}`; empty where it has not that form."""
+    found = _WRAPPED.match(payload)
     try:
-        inside = json.loads(payload)["bytes"]
-        return base64.b64decode(inside) if isinstance(inside, str) else b""
-    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
+        return binascii.a2b_base64(found[1]) if found else b""
+    except binascii.Error:
         return b""
 
 
 class FrameReader:
-    """The `StreamReader` of such a stream, over one that reads events: each payload is handed on as one.
+    """The `StreamReader` of such a stream: each payload is an event, as if it were the data of a server-sent one.
 
     A frame of more than `EVENT_MAX` bytes passes unread; from what is no frame on, all does.
     """
 
-    __slots__ = ("_broken", "_inside", "_kept", "_reader", "_skip")
+    __slots__ = ("_answer", "_broken", "_inside", "_kept", "_skip")
 
-    def __init__(self, reader: StreamReader, inside: Callable[[bytes], bytes] | None = None) -> None:
-        self._reader = reader
+    def __init__(self, answer: Answer, inside: Callable[[bytes], bytes] | None = None) -> None:
+        self._answer = answer
         self._inside = inside
         self._kept = bytearray()
         self._skip = 0
@@ -51,9 +53,8 @@ class FrameReader:
         """See `StreamReader.feed`; no frame is ever held back."""
         if not self._broken:
             self._kept += data
-            events = self._events()
-            if events:
-                self._reader.feed(events)
+            for event in self._events():
+                self._answer.take(event)
         return data
 
     def flush(self) -> bytes:
@@ -63,9 +64,9 @@ class FrameReader:
 
     def report(self) -> Report:
         """See `StreamReader.report`; a frame that is not complete does not count."""
-        return self._reader.report()
+        return self._answer.report()
 
-    def _events(self) -> bytes:
+    def _events(self) -> list[bytes]:
         kept, at, events = self._kept, 0, []
         while not self._broken:
             if self._skip:
@@ -93,4 +94,4 @@ class FrameReader:
             kept.clear()
         else:
             del kept[:at]
-        return b"".join(b"data: %s\n\n" % event.translate(_LINE_ENDS) for event in events if event)
+        return [b"data: " + event.translate(_LINE_ENDS) for event in events if event]
