@@ -444,7 +444,10 @@ class Engine(Callers):
             self._hidden[key] = max(HIDDEN_INPUT, allowed * 7 // 8, allowed + usage.input - most_input)
 
 
-_PERMISSION = {"unknown": "chat:create", "completions": "chat:create", "models": "models:list"}
+_PERMISSION = {
+    **dict.fromkeys(("cached_contents", "completions", "ocr", "unknown"), "chat:create"),
+    "models": "models:list",
+}
 _CUTS = {False: ("cap", "clamp"), True: ("clamp",)}
 """Under which settings a cap is written for a call that names none (False), or lowered for one that does (True)."""
 

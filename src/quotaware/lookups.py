@@ -59,7 +59,7 @@ class LookUp:
 
     def _settle(self, outcome: Outcome, model: str | None) -> None:
         engine, whose = self.engine, self._whose
-        over = outcome.usage is not None or (model is not None and outcome.done)
+        over = outcome.done and (outcome.usage is not None or model is not None)
         if self._answer and outcome.status == 200 and over and not outcome.later:
             engine.deferred.settle(whose[0].org if whose else None, self._answer, outcome, model)
         if whose is None or not outcome.sent:

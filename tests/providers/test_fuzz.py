@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quotaware.core.bounds import Call
+from quotaware.providers.anthropic_batches import AnthropicBatches, AnthropicBatchResults
 from quotaware.providers.anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from quotaware.providers.base import Format, Report, Unreadable
 from quotaware.providers.bedrock_converse import BedrockConverse, BedrockConverseStream
@@ -78,6 +79,8 @@ FORMATS: list[Format] = [
     MistralOcr(),
     Rerank(),
     VoyageInputs(),
+    AnthropicBatches(),
+    AnthropicBatchResults(),
 ]
 NAMES = [
     *("model", "models", "messages", "input", "max_tokens", "n", "stream", "stream_options", "include_usage"),
@@ -115,7 +118,18 @@ NAMES = [
     ),
     *("generationConfig", "maxOutputTokens", "max_output_tokens", "usageMetadata", "promptTokenCount"),
     *("candidates", "finishReason", "promptTokensDetails", "modality", "tokenCount", "functionDeclarations"),
-    *("inputs", "texts", "documents", "query", "chat_history", "suffix", "completion_args", "agent_id"),
+    *(
+        "inputs",
+        "texts",
+        "documents",
+        "query",
+        "chat_history",
+        "suffix",
+        "completion_args",
+        "agent_id",
+        "params",
+        "result",
+    ),
     *("meta", "tokens", "billed_units", "search_units", "image_tokens", "event_type", "usage_info"),
     *("inferenceConfig", "maxTokens", "max_new_tokens", "toolConfig", "cachePoint", "toolResult", "bytes"),
     *("prompt", "inputText", "textGenerationConfig", "maxTokenCount", "anthropic_version", "input_type"),

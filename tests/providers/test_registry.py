@@ -94,7 +94,7 @@ def test_addresses_and_ports_of_all_kinds_are_read(host: str) -> None:
     [
         ("api.openai.com", "/v1/threads/t/messages", "openai"),
         ("api.openai.com", "/v1/videos", "openai"),
-        ("api.anthropic.com", "/v1/messages/batches", "anthropic"),
+        ("api.anthropic.com", "/v1/complete", "anthropic"),
         ("api.anthropic.com", "/v1/chat/completions", "anthropic"),
         ("router.huggingface.co", "/together/v1/images", "huggingface_together"),
         ("router.huggingface.co", "/", None),

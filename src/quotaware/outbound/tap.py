@@ -29,7 +29,9 @@ END = 65_536
 _MODEL = ("model", "modelVersion")
 _USAGE = ("usage", "usageMetadata", "meta")
 """Names by which answers tell their model and usage."""
-_OBJECTS = frozenset({"application/x-ndjson", "application/stream+json", "application/jsonl"})
+_OBJECTS = frozenset(
+    {"application/jsonl", "application/stream+json", "application/x-jsonl", "application/x-ndjson"}
+)
 """Kinds of answers that are JSON objects, one after another."""
 
 
@@ -39,6 +41,8 @@ class Undecodable(Exception):
 
 class _Body:
     """Keeps a whole answer, or both ends of a long one, and reads it when it is complete."""
+
+    whole = True
 
     def __init__(self, format: Format) -> None:
         self._format = format
@@ -148,7 +152,8 @@ class Tap:
             self._reader = self._format.stream(self._hide)
             self.rewrites = self._hide
         elif kind in _OBJECTS:
-            self._reader = ObjectReader(self._format.stream(hide=False))
+            reader = self._format.stream(hide=False)
+            self._reader = reader if isinstance(reader, ObjectReader) else ObjectReader(reader)
         else:
             self._reader = _Json(self._format) if self._admission.call.stream else _Body(self._format)
         try:
@@ -258,7 +263,7 @@ class Tap:
             report = Report()
         if report.usage is None and self._told is not None:
             report = report._replace(usage=self._told, done=True)
-        whole = isinstance(self._reader, _Body) or (isinstance(self._reader, _Json) and self._reader.whole)
+        whole = getattr(self._reader, "whole", False)
         done = report.done or (ended and whole) or (ended and report.usage is None)
         model = report.model and report.model[:MODEL_MAX]
         usage, seen, later, cost = report.usage, report.seen, report.later, report.cost

@@ -19,6 +19,9 @@ _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")  # between values; inside a string 
 class ObjectReader:
     """The `StreamReader` of such an answer, over one that reads events."""
 
+    whole = False
+    """Whether an answer that came to its end is complete, whatever it says."""
+
     __slots__ = ("_depth", "_escaped", "_quoted", "_reader")
 
     def __init__(self, reader: StreamReader) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from .anthropic_batches import AnthropicBatchResults
 from .base import Format, Route
 from .openai_batches import OpenAIBatches
 from .openai_responses import OpenAIResponses
@@ -15,8 +16,9 @@ _KEPT: dict[str, Format | None] = {
     "batches": OpenAIBatches(),
 }
 """What a provider lists or keeps, and how the answer is read."""
+_RESULTS = AnthropicBatchResults()
 _ASKED = re.compile(
-    rf"/({'|'.join(_KEPT)})(?:/([^/?]+))?(?:/(?:cancel|content|input_items))?/*(?:\?|\Z)", re.IGNORECASE
+    rf"/({'|'.join(_KEPT)})(?:/([^/?]+))?(?:/(cancel|content|input_items|results))?/*(?:\?|\Z)", re.IGNORECASE
 )
 _RESPONSE = re.compile(r"/(responses)/(resp_[A-Za-z0-9_-]+)(?:/cancel)?/*(?:\?|\Z)")
 
@@ -27,7 +29,8 @@ def looked_up(provider: str | None, path: str) -> Route | None:
     if found is None:
         return None
     kind, answer = found[1].lower(), found[2] or ""
-    return Route(provider, _KEPT[kind] if answer else None, kind, True, lookup=True, answer=answer)
+    kept = _RESULTS if kind == "batches" and path.rstrip("/").endswith("/results") else _KEPT[kind]
+    return Route(provider, kept if answer else None, kind, True, lookup=True, answer=answer)
 
 
 def looks_up(path: str) -> bool:

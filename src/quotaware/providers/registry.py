@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfigurationError
 from . import jsontext
+from .anthropic_batches import AnthropicBatches
 from .anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from .base import Format, Route
 from .bedrock_converse import BedrockConverse, BedrockConverseStream
@@ -134,7 +135,12 @@ _KEPT = (  # what is only kept for calls that are made later
     _Reads("/items", None, "conversations", "items", free=True, within="/conversations/"),
 )
 _OPENAI = (*_TEXTS, _INPUT_TOKENS, _BATCHES, *_KEPT)
-_ANTHROPIC = (_MESSAGES, _COUNT_TOKENS)
+_ANTHROPIC = (
+    _MESSAGES,
+    _COUNT_TOKENS,
+    _Reads("/messages/batches", AnthropicBatches(), "batches", "requests"),
+    _Reads("/files", None, "files", "file", free=True),
+)
 _COMPATIBLE = (*_TEXTS, _BATCHES, *_KEPT, _MESSAGES, _COUNT_TOKENS, _RERANK)
 _AWS = (
     *_BEDROCK,
