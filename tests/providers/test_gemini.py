@@ -343,6 +343,15 @@ def test_a_cap_is_written_where_google_reads_it(body: bytes, written: bytes) -> 
             },
             Usage(9, 8, audio_input=7, audio_output=8),
         ),
+        (
+            {
+                "promptTokenCount": 260,
+                "candidatesTokenCount": 1_290,
+                "promptTokenDetails": [{"modality": "IMAGE", "tokenCount": 258}],
+                "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1_290}],
+            },
+            Usage(260, 1_290, image_input=258, image_output=1_290),
+        ),
         ({"promptTokenCount": 5, "candidatesTokenCount": -1}, Usage(5, -1)),
         ({}, None),
         ({"promptTokenCount": "9"}, None),

@@ -101,8 +101,10 @@ def metadata_usage(usage: object) -> Usage | None:
         output=made + thought if min(made, thought) >= 0 else min(made, thought),
         cache_read=cached,
         reasoning=thought,
-        audio_input=_sound(usage, "promptTokensDetails") + _sound(usage, "toolUsePromptTokensDetails"),
-        audio_output=_sound(usage, "candidatesTokensDetails"),
+        audio_input=_among(usage, _SENT, "AUDIO"),
+        audio_output=_among(usage, _MADE, "AUDIO"),
+        image_input=_among(usage, _SENT, "IMAGE"),
+        image_output=_among(usage, _MADE, "IMAGE"),
     )
 
 
@@ -122,9 +124,14 @@ def google_refusal(error: ApiError) -> dict[str, Any]:
     return {"error": {**told, "code": error.status, "status": status, "details": details}}
 
 
-def _sound(usage: object, name: str) -> int:
-    details = each(member(usage, name))
-    return sum(count(member(d, "tokenCount")) or 0 for d in details if member(d, "modality") == "AUDIO")
+_SENT = ("promptTokensDetails", "promptTokenDetails", "toolUsePromptTokensDetails")
+_MADE = ("candidatesTokensDetails",)
+
+
+def _among(usage: object, names: tuple[str, ...], modality: str) -> int:
+    """How many tokens are of a modality, by these details."""
+    details = [detail for name in names for detail in each(member(usage, name))]
+    return sum(count(member(d, "tokenCount")) or 0 for d in details if member(d, "modality") == modality)
 
 
 def _add_part(tally: Tally, part: object) -> list[Any]:
