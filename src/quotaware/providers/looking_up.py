@@ -18,7 +18,8 @@ _KEPT: dict[str, Format | None] = {
 """What a provider lists or keeps, and how the answer is read."""
 _RESULTS = AnthropicBatchResults()
 _ASKED = re.compile(
-    rf"/({'|'.join(_KEPT)})(?:/([^/?]+))?(?:/(cancel|content|input_items|results))?/*(?:\?|\Z)", re.IGNORECASE
+    rf"/({'|'.join(_KEPT)})(?:/([^/?]+))?(?:/(?:cancel|content|input_items|results))?/*(?:\?|\Z)",
+    re.IGNORECASE,
 )
 _RESPONSE = re.compile(r"/(responses)/(resp_[A-Za-z0-9_-]+)(?:/cancel)?/*(?:\?|\Z)")
 
@@ -29,7 +30,9 @@ def looked_up(provider: str | None, path: str) -> Route | None:
     if found is None:
         return None
     kind, answer = found[1].lower(), found[2] or ""
-    kept = _RESULTS if kind == "batches" and path.rstrip("/").endswith("/results") else _KEPT[kind]
+    kept = _KEPT[kind]
+    if "/messages/batches" in path.lower():  # Anthropic's: the batch itself does not tell its usage
+        kept = _RESULTS if path.rstrip("/").lower().endswith("/results") else None
     return Route(provider, kept if answer else None, kind, True, lookup=True, answer=answer)
 
 
