@@ -275,7 +275,7 @@ class Engine(Callers):
     def _batch_price(self, provider: str | None, model: str, at: int) -> Price | None:
         """What a model costs in a batch: half, at everybody who has batches of OpenAI's kind."""
         found = self.price_in_force(None, provider, model, at)
-        return found and replace(found.price, scale=2 * found.price.scale)
+        return found and found.price.halved()
 
     def policy(self, path: Path, call: Call, caller: Caller) -> Policy:
         """The compiled policy of a path for a call's models and end user, in the windows of now."""
@@ -446,6 +446,7 @@ class Engine(Callers):
 
 _PERMISSION = {
     **dict.fromkeys(("cached_contents", "completions", "ocr", "unknown"), "chat:create"),
+    "message_batches": "batches:create",
     "models": "models:list",
 }
 _CUTS = {False: ("cap", "clamp"), True: ("clamp",)}

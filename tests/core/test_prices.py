@@ -496,3 +496,13 @@ def test_a_price_by_the_image_character_and_hour_is_said():
     assert not Price.per_million(input=0, output=0).by_count
     both = dearest({"a": price, "b": Price.per_million(input=1, output=1, image=0.1)})
     assert both.cost(Usage(images=1, characters=1)) == 100_000_000 + 15_000
+
+
+def test_half_a_price_is_half_of_each_rate_and_of_each_model() -> None:
+    one, other = Price.per_million(input=2, output=8, request=1), Price.per_million(input=3, output=5)
+    usage = Usage(input=1_000, output=1_001)
+    assert 2 * one.halved().cost(usage) == one.cost(usage)
+    most = dearest({"a": one, "b": other})
+    assert 2 * most.halved().cost(usage) == most.cost(usage)
+    assert most.halved().told("b") == other.halved()
+    assert Price.load(one.halved().version) == one.halved()

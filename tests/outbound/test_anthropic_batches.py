@@ -47,13 +47,13 @@ def calls(quota: Quota) -> list[UsageRecord]:
 
 
 async def test_a_batch_is_charged_once_by_its_results(quota: Quota, way: Way) -> None:
-    """I-4: nothing that is no whole result changes what it was charged, and the results do so once."""
+    """I-4: what is no whole result changes nothing of its charge; the results do so once, at half the price."""
     provider = Provider(way)
     made = await way.post(provider.client, URL, batch(params(model=CLAUDE), params(model=CLAUDE)))
     assert made.json()["id"] == ID
     (first,) = calls(quota)
-    assert (first.operation, first.quality) == ("batches", "unsettled")
-    assert first.cost == first.reserved > 2 * 50 * 10_000
+    assert (first.operation, first.quality) == ("message_batches", "unsettled")
+    assert first.cost == first.reserved > 2 * 50 * 5_000
     await provider.get("")
     provider.cut = True
     with pytest.raises(way.library.ReadError):
@@ -64,7 +64,7 @@ async def test_a_batch_is_charged_once_by_its_results(quota: Quota, way: Way) ->
         assert (await provider.get()).text.count("\n") == 2
         _, put_right = calls(quota)
         assert (put_right.id, put_right.correction, put_right.quality) == (first.id, True, "exact")
-        assert first.cost + put_right.cost == 800 * 2_000 + 30 * 10_000
+        assert first.cost + put_right.cost == 800 * 1_000 + 30 * 5_000
     await way.close(provider.client)
 
 
@@ -75,7 +75,7 @@ async def test_a_batch_that_could_cost_more_than_is_left_is_refused(way: Way) ->
     try:
         one = params(model=CLAUDE, max_tokens=2_000)
         assert (await way.post(provider.client, URL, batch(one))).status_code == 200
-        assert (await way.post(provider.client, URL, batch(*[one] * 100))).status_code == 429
+        assert (await way.post(provider.client, URL, batch(*[one] * 200))).status_code == 429
     finally:
         await way.close(provider.client)
         quota.close()

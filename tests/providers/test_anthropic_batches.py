@@ -38,7 +38,7 @@ def read(body: dict[str, Any]) -> Call:
     route = find("POST", "api.anthropic.com", PATH)
     assert route is not None
     assert route.format is not None
-    assert route.operation == "batches"
+    assert route.operation == "message_batches"
     return naming.read(route, route.format, parse(json.dumps(body).encode()))
 
 

@@ -17,6 +17,8 @@ from .prices import Price
 
 BATCHES = "batches"
 """The operation of calls that ask for many others in a file: their cost has no bound."""
+MESSAGE_BATCHES = "message_batches"
+"""The operation of calls that hold many others themselves, which are billed at half the price."""
 BoundMode = Literal["calibrated", "strict"]
 
 USUAL_OUTPUT = 1024

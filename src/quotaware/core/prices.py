@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fnmatch import translate
@@ -199,6 +199,10 @@ class Price:
         """The price of what served the call, as its answer names it: this one."""
         return self
 
+    def halved(self) -> Price:
+        """Half of it, in everything: what the calls of a batch cost."""
+        return replace(self, scale=2 * self.scale)
+
     def cost(self, usage: Usage, requests: int = 1) -> int:
         """What `usage` costs in nano-dollars; rounded half-even to whole ones once, at the very end.
 
@@ -261,6 +265,10 @@ class Dearest(Price):
     """
 
     of: tuple[tuple[str, Price], ...] = ()
+
+    def halved(self) -> Price:
+        """Half of each of them."""
+        return replace(self, scale=2 * self.scale, of=tuple((name, each.halved()) for name, each in self.of))
 
     def told(self, model: str | None) -> Price:
         """The price of the model that the answer names, if it is one of these; else the most of them."""

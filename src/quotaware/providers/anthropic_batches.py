@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ..core.bounds import Call
+from ..core.bounds import MESSAGE_BATCHES, Call
 from ..core.usage import Usage
 from ..errors import ApiError
 from . import jsontext
@@ -24,7 +24,7 @@ class AnthropicBatches(Plain):
     """`anthropic.batches`: POST …/messages/batches. Its usage is known once its results are read."""
 
     name = "anthropic.batches"
-    operation = "batches"
+    operation = MESSAGE_BATCHES
 
     def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
         """See `Format.read`: all of its messages together, each answer as long as the longest may be."""

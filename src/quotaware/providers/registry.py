@@ -138,7 +138,7 @@ _OPENAI = (*_TEXTS, _INPUT_TOKENS, _BATCHES, *_KEPT)
 _ANTHROPIC = (
     _MESSAGES,
     _COUNT_TOKENS,
-    _Reads("/messages/batches", AnthropicBatches(), "batches", "requests"),
+    _Reads("/messages/batches", AnthropicBatches(), "message_batches", "requests"),
     _Reads("/files", None, "files", "file", free=True),
 )
 _COMPATIBLE = (*_TEXTS, _BATCHES, *_KEPT, _MESSAGES, _COUNT_TOKENS, _RERANK)
