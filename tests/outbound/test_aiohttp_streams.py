@@ -21,6 +21,10 @@ class Protocol:
     connected = True
     paused = False
 
+    @property
+    def _reading_paused(self) -> bool:
+        return self.paused
+
     def pause_reading(self) -> None:
         self.paused = True
 
@@ -61,7 +65,7 @@ READS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(FEEDS, READS, st.booleans(), st.sampled_from(["eof", "error", "closed"]))
 def test_it_answers_as_the_bare_reader_does(
     feeds: list[bytes], reads: list[tuple[str, int]], chunked: bool, end: str

@@ -67,7 +67,8 @@ async def told(asked: Any) -> dict[str, Any]:
             "body": body,
             "again": await response.text(errors="replace"),
             "closed": (response.closed, response.connection is None, response.content.at_eof()),
-            "bytes": body and (response.content.total_bytes, response.content.total_raw_bytes),
+            "bytes": body
+            and (response.content.total_bytes, getattr(response.content, "total_raw_bytes", None)),
         }
 
 

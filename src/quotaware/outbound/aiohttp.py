@@ -29,9 +29,12 @@ Handler = Callable[[Any], Awaitable[Any]]
 
 
 def _requests(original: Any, serving: Serving) -> Any:
-    """Our `ClientSession._request`. Raises `NotImplementedError` for an aiohttp without middlewares."""
-    if "middlewares" not in inspect.signature(original).parameters:
-        raise NotImplementedError("this aiohttp has no client middlewares; 3.12 is the first that has")
+    """Our `ClientSession._request`. Raises `NotImplementedError` for an aiohttp that is too old."""
+    bodies_are_read = hasattr(sys.modules["aiohttp"].Payload, "as_bytes")
+    if "middlewares" not in inspect.signature(original).parameters or not bodies_are_read:
+        raise NotImplementedError(
+            "in this aiohttp nobody can see a body before it goes; from 3.12.8 on one can"
+        )
 
     def request(session: Any, method: Any, url: Any, **options: Any) -> Any:
         if serving() is None or not isinstance(method, str) or method.upper() not in ASKED:

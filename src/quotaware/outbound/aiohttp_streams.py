@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from .tap import Tap, Undecodable
+
+T = TypeVar("T")
 
 
 def tapped(library: ModuleType, response: Any, tap: Tap, decoded: bool) -> Any:
@@ -34,12 +36,22 @@ class _Idle:
     """Flow control for a reader that is filled from another, which has it already."""
 
     connected = True
+    _reading_paused = False  # as older versions ask
 
     def pause_reading(self) -> None:
         pass
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         pass
+
+
+def _at_once(work: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine answers that has nothing to wait for."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    raise RuntimeError("it waits")
 
 
 @cache
@@ -93,8 +105,9 @@ def tapped_reader(library: ModuleType) -> type:  # noqa: C901  # many methods, n
                 self.feed_eof()
 
         def read_nowait(self, n: int = -1) -> bytes:
-            if data := self._inner.read_nowait():
-                self._take(data, False)
+            self._inner.read_nowait(0)  # raises where it may not be read now
+            while self._inner._buffer:
+                self._take(*_at_once(self._inner.readchunk()))
             self.at_eof()
             seen: bytes = super().read_nowait(n)
             return seen
