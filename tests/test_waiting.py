@@ -33,7 +33,9 @@ def store(request: pytest.FixtureRequest) -> Iterator[AuditedStore]:
 
 
 def patient(store: AuditedStore, *limits: str, **more: Any) -> Quota:
-    return a_quota(store, clock=store.clock, limits=limits, **{"settle_wait": A_WHILE, **more})
+    return a_quota(
+        store, clock=store.clock, limits=limits, **{"settle_wait": A_WHILE, "deadline": A_WHILE, **more}
+    )
 
 
 async def until(fact: Callable[[], bool]) -> None:

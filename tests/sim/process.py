@@ -60,6 +60,8 @@ class Flat:
     def context_window(self, provider: str | None, model: str) -> None:
         return None
 
+    by_count = False
+
     def worst(self, input_tokens: int, output_tokens: int, **_: object) -> int:
         return input_tokens * INPUT + output_tokens * OUTPUT
 
