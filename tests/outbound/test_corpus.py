@@ -113,6 +113,42 @@ async def replayed(
     assert wrong == {}
 
 
+@pytest.mark.parametrize("name", ["openai", "azure", "deepseek", "groq", "openrouter"])
+async def test_so_they_are_where_the_host_is_known(
+    provider: FakeProvider, books: AuditedStore, name: str
+) -> None:
+    """Under the provider's own rules: what a deployment is, whose word on the cost counts, what lists and counts."""
+    everything = exchanges(name)
+    part = [e for e in everything if e["method"] == "POST" and e not in CHATS]
+    quota = Quota(
+        books,
+        limits=["$1000000/month"],
+        clock=books._clock,
+        hosts={"127.0.0.1": name},
+        deployments={e["request"]["model"]: e["request"]["model"] for e in part},
+        unknown_model={"input": 1, "output": 1},
+        settle_wait=0,
+    )
+    client = httpx.AsyncClient()
+    quota.metered(client)
+    for exchange in part:
+        url = urlsplit(exchange["url"])
+        await client.post(f"{provider.url}/replay/{exchange['id']}{url.path}", json=exchange["request"])
+    left = records(quota)
+    free = [record for record in left if record.operation == "input_tokens"]
+    assert [record.cost for record in free] == [0] * (name == "openai")
+    told = [e for e in part if not e["url"].endswith("/input_tokens")]
+    made = [record for record in left if record not in free]
+    assert {e["id"]: r for e, r in zip(told, made, strict=True) if not as_expected(r, e)} == {}
+    assert {record.provider for record in left} == {name}
+    for exchange, record in zip(told, made, strict=True):
+        usage = exchange["body"].get("usage") if isinstance(exchange["body"], dict) else None
+        if name == "openrouter" and usage and "cost" in usage and not usage.get("is_byok"):
+            assert record.cost == round(usage["cost"] * 10**9)
+    await client.aclose()
+    quota.close()
+
+
 async def test_asking_for_an_answer_again_costs_nothing(provider: FakeProvider, books: AuditedStore) -> None:
     """Each poll leaves a record that says so, with the model that the answer names."""
     quota = Quota(books, limits=["$1/month"], clock=books._clock, hosts={"127.0.0.1": "openai"})

@@ -250,6 +250,26 @@ async def test_a_list_of_models_is_free_and_recorded_as_such(way: Way, quota: Qu
     await way.close(client)
 
 
+async def test_a_deferred_completion_of_xai_is_charged_what_it_says(way: Way, quota: Quota) -> None:
+    """Its answer can be had once, under the name that the first answer told."""
+    url, name = "https://api.x.ai/v1/chat", "f15c114e-f47d-40ca-8d5c-8c23d656eeb6"
+    usage = {"prompt_tokens": 27, "completion_tokens": 48, "total_tokens": 75, "cost_in_usd_ticks": 12_340}
+    done = {"id": "c", "model": "grok-4", "choices": [{"index": 0}], "usage": usage}
+    client = way.mock(Provider(way, {"request_id": name}, done))
+    body = {
+        "model": "grok-4",
+        "messages": [{"role": "user", "content": "hi"}],
+        "max_tokens": 99,
+        "deferred": True,
+    }
+    await way.post(client, f"{url}/completions", body)
+    (first,) = calls(quota)
+    assert first.cost == first.reserved > 0
+    await way.result(client.get(f"{url}/deferred-completion/{name}"))
+    assert sum(record.cost for record in calls(quota)) == 1_234
+    await way.close(client)
+
+
 @needs_corpus
 async def test_the_recorded_ones_are_charged_once(way: Way, quota: Quota) -> None:
     """As they were recorded: asked for in the background, polled, resumed."""

@@ -445,3 +445,12 @@ def test_a_whole_event_keeps_its_object() -> None:
 )
 def test_a_model_that_searches_by_itself_is_opaque(model: str, opaque: bool) -> None:
     assert OpenAIChat().read(None, {"model": model, "messages": []}).opaque is opaque
+
+
+def test_reasoning_that_is_told_beside_the_output_is_part_of_it() -> None:
+    """As xAI does; what adds up already is left as it is."""
+    beside = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 22}
+    details = {"completion_tokens_details": {"reasoning_tokens": 7}}
+    assert chat_usage({**beside, **details}) == Usage(input=10, output=12, reasoning=7)
+    assert chat_usage({**beside, "total_tokens": 15, **details}) == Usage(input=10, output=5, reasoning=7)
+    assert chat_usage({**beside, "total_tokens": 23, **details}) == Usage(input=10, output=5, reasoning=7)

@@ -135,6 +135,7 @@ def test_counting_tokens_is_free(host: str, path: str) -> None:
         ("POST", "api.openai.com", "/v1/responses/resp_1/cancel", ("openai", "responses", "resp_1")),
         ("GET", "acme.openai.azure.com", "/openai/v1/responses/resp_1", ("azure", "responses", "resp_1")),
         ("GET", "acme.cognitiveservices.azure.com", "/openai/responses/r", ("azure", "responses", "r")),
+        ("GET", "api.x.ai", "/v1/chat/deferred-completion/f15c-1", ("x-ai", "chat", "f15c-1")),
         ("GET", "api.openai.com", "/v1/batches", ("openai", "batches", "")),
         ("GET", "api.openai.com", "/v1/files/file-1/content", ("openai", "files", "file-1")),
         ("GET", "llm.internal", "/v1/responses/resp_1", (None, "responses", "resp_1")),

@@ -7,6 +7,7 @@ import re
 from .anthropic_batches import AnthropicBatchResults
 from .base import Format, Route
 from .openai_batches import OpenAIBatches
+from .openai_chat import OpenAIChat
 from .openai_responses import OpenAIResponses
 
 _KEPT: dict[str, Format | None] = {
@@ -14,9 +15,11 @@ _KEPT: dict[str, Format | None] = {
     "models": None,
     "files": None,
     "batches": OpenAIBatches(),
+    "deferred-completion": OpenAIChat(),
 }
 """What a provider lists or keeps, and how the answer is read."""
 _RESULTS = AnthropicBatchResults()
+_OPERATIONS = {"deferred-completion": "chat"}
 _ASKED = re.compile(
     rf"/({'|'.join(_KEPT)})(?:/([^/?]+))?(?:/(?:cancel|content|input_items|results))?/*(?:\?|\Z)",
     re.IGNORECASE,
@@ -33,7 +36,8 @@ def looked_up(provider: str | None, path: str) -> Route | None:
     kept = _KEPT[kind]
     if "/messages/batches" in path.lower():  # Anthropic's: the batch itself does not tell its usage
         kept = _RESULTS if path.rstrip("/").lower().endswith("/results") else None
-    return Route(provider, kept if answer else None, kind, True, lookup=True, answer=answer)
+    operation = _OPERATIONS.get(kind, kind)
+    return Route(provider, kept if answer else None, operation, True, lookup=True, answer=answer)
 
 
 def looks_up(path: str) -> bool:

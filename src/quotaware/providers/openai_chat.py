@@ -96,6 +96,7 @@ class OpenAIChat:
             or _runs_tools(body.get("tools")),
             audio=tally.audio or body.get("audio") is not None,
             tools=tally.tools,
+            background=body.get("deferred") is True,
         )
 
     def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
@@ -114,8 +115,10 @@ class OpenAIChat:
         return {"stream_options": {**options, "include_usage": True}}
 
     def answer(self, body: object) -> Report:
-        """See `Format.answer`."""
-        return whole_answer(body, chat_usage)
+        """See `Format.answer`. xAI answers a deferred call with the name under which its answer will be kept."""
+        report, later = whole_answer(body, chat_usage), member(body, "request_id")
+        deferred = report.usage is None and isinstance(later, str) and member(body, "choices") is None
+        return report._replace(later=later) if deferred else report
 
     def stream(self, hide: bool) -> StreamReader:
         """See `Format.stream`."""
@@ -163,6 +166,9 @@ def tokens_usage(usage: object, sent: str, made: str) -> Usage | None:
     if input_ is None or output is None:
         return None
     of_input, of_output = _details(usage, sent), _details(usage, made)
+    reasoning = _first(member(of_output, "reasoning_tokens"))
+    if total is not None and 0 < reasoning == total - input_ - output:
+        output += reasoning  # xAI tells it beside the output
     return Usage(
         input=input_,
         output=output,
@@ -172,7 +178,7 @@ def tokens_usage(usage: object, sent: str, made: str) -> Usage | None:
             member(usage, "cached_tokens"),
         ),
         cache_write=_first(member(of_input, "cache_write_tokens")),
-        reasoning=_first(member(of_output, "reasoning_tokens")),
+        reasoning=reasoning,
         audio_input=_first(member(of_input, "audio_tokens")),
         audio_output=_first(member(of_output, "audio_tokens")),
     )
