@@ -12,6 +12,8 @@ import pytest
 
 from quotaware import Quota
 from quotaware.core.usage import Usage
+from quotaware.testing.server import serve
+from tests.outbound import aws
 from tests.outbound.wire import Way, records
 from tests.providers.frames import chunk, event
 from tests.support import AuditedStore
@@ -150,3 +152,24 @@ def test_anthropics_client_raises_its_own_error_after_one_try(books: AuditedStor
     assert isinstance(caught.value.body, dict)
     assert caught.value.body["code"] == "ThrottlingException"
     quota.close()
+
+
+# boto3
+
+
+def test_botos_client_is_metered_whole_and_streamed() -> None:
+    """A profile in the URL is its model; the stream is read frame by frame."""
+    app, profile = aws.Bedrock(), f"arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.{MODEL}"
+    with serve(app) as url:
+        app.url = url
+        quota = Quota(limits=["$1000/month"], hosts={"127.0.0.1": "aws"})
+        quota.instrument()
+        try:
+            client = aws.client(url)
+            asked = {"modelId": profile, "messages": CONVERSE["messages"]}
+            assert client.converse(**asked)["usage"] == aws.USAGE
+            assert aws.text_of(client.converse_stream(**asked)["stream"]) == "tok " * 5
+            told = [(r.provider, r.requested_model, r.usage.output, r.quality) for r in records(quota)]
+            assert told == [("aws", f"us.{MODEL}", 5, "exact")] * 2
+        finally:
+            quota.close()
