@@ -15,12 +15,24 @@ from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
+import brotli
 import httpx
 import pytest
 
 from quotaware import Quota
 from quotaware.testing import Cut, FakeProvider, Hang, Redirect, Reset, Status
-from tests.outbound.wire import ANTHROPIC, OPENAI, chat, message, records, seen_tokens
+from quotaware.testing.server import serve
+from tests.outbound.wire import (
+    ANTHROPIC,
+    DONE_EVENT,
+    OPENAI,
+    USAGE_EVENT,
+    chat,
+    event,
+    message,
+    records,
+    seen_tokens,
+)
 from tests.support import AuditedStore, RunningClock
 
 pytestmark = pytest.mark.anyio
@@ -302,6 +314,22 @@ async def test_encoded_answers_are_read(
     assert (seen_tokens(seen) == 16) == (decodes or stream or encoding is None)
     assert b'"usage":{' not in seen or not stream
     assert outputs(quota) == [16]
+
+
+@pytest.mark.parametrize("decodes", [True, False], ids=["decoded", "raw"])
+async def test_brotli_is_read_too(quota: Quota, session: aiohttp.ClientSession, decodes: bool) -> None:
+    body = event("tok ") + USAGE_EVENT + DONE_EVENT
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            head = [(b"content-type", b"text/event-stream"), (b"content-encoding", b"br")]
+            await send({"type": "http.response.start", "status": 200, "headers": head})
+            await send({"type": "http.response.body", "body": brotli.compress(body)})
+
+    with serve(app) as url:
+        async with session.post(url + OPENAI, json=chat(True), auto_decompress=decodes) as response:
+            assert await response.read() == body.replace(USAGE_EVENT, b"")
+    assert outputs(quota) == [3]
 
 
 READS: dict[str, Callable[[aiohttp.ClientResponse], Any]] = {
