@@ -404,7 +404,7 @@ READ_AS: tuple[Callable[[str], str], ...] = (
 ALLOWED = {
     "gpt-4.1-mini": r"(openai/)?gpt-4\.1-mini(-2025-04-14)?",
     "gpt-4.1-mini*": r"(openai/)?gpt-4\.1-mini.*",
-    "*-mini": r"(?!.*ft:).*-mini",
+    "*-mini": r"(?!(.*/)?ft:).*-mini",
 }
 """What the patterns allow, said once more in other words."""
 
