@@ -236,9 +236,12 @@ class World:
             host.create_key(top, org=ORG, permissions=held, **self.draw(restrictions))
 
     def who(self) -> Actor:
+        """A key, or a member who may act at all."""
         found = things(self.house)
         ids = [
-            id for id, each in found.items() if isinstance(each, Member) or getattr(each, "kind", "") == "key"
+            id
+            for id, each in found.items()
+            if (isinstance(each, Member) and each.enabled) or getattr(each, "kind", "") == "key"
         ]
         id = ids[self.draw(st.integers(0, len(ids) - 1))]
         if isinstance(found[id], Member):
