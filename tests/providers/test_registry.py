@@ -8,8 +8,9 @@ import pytest
 from genai_prices.data_snapshot import get_snapshot
 
 from quotaware.errors import ConfigurationError
-from quotaware.providers import registry
 from quotaware.providers.base import Route
+from quotaware.providers.endpoints import PROVIDERS
+from quotaware.providers.hosts import DOMAINS, HOSTS
 from quotaware.providers.registry import check_hosts, find, plausible
 from tests.corpus import exchanges, needs_corpus
 
@@ -244,10 +245,8 @@ def test_a_server_that_refuses_stream_options_is_not_asked_for_usage() -> None:
 
 def test_every_provider_is_one_that_has_prices() -> None:
     priced = {provider.id for provider in get_snapshot().providers}
-    assert set(registry._PROVIDERS) <= priced
-    assert set(registry._HOSTS.values()) | {provider for _, provider in registry._DOMAINS} <= set(
-        registry._PROVIDERS
-    )
+    assert set(PROVIDERS) <= priced
+    assert set(HOSTS.values()) | {provider for _, provider in DOMAINS} <= set(PROVIDERS)
 
 
 @needs_corpus

@@ -1,6 +1,6 @@
 """What a wire format is: it reads a request, an answer, a stream; it says no in the provider's own words.
 
-A format is stateless and does no I/O. A new one is one file with one class, listed in `registry.py`.
+A format is stateless and does no I/O. A new one is one file with one class, listed in `endpoints.py`.
 """
 
 from __future__ import annotations
