@@ -66,10 +66,12 @@ def test_every_object_is_an_event_however_it_is_cut(
 
 @given(
     chunks=st.lists(
-        st.binary(max_size=9) | st.sampled_from([b"{", b"}", b'"', b"\\", b"[", b"\n\n"]), max_size=20
+        st.binary(max_size=9)
+        | st.sampled_from([b"{", b"}", b'"', b"\\", b"[", b"\n\n", b'{"a": {}}', b'{"\\""', b"\\}", b"\\{"]),
+        max_size=20,
     )
 )
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=400)
 def test_any_bytes_pass_and_say_the_same_in_one_piece(chunks: list[bytes]) -> None:
     shredded, joined = Kept(), Kept()
     reader, once = (

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quotaware.providers.sse import EVENT_MAX, Splitter, message, payload
+from quotaware.providers.base import Report
+from quotaware.providers.sse import EVENT_MAX, EventReader, Splitter, message, payload, single
 
 PIECES = [
     b"data: {}",
@@ -67,6 +68,62 @@ def test_chunking_changes_nothing_and_no_byte_is_lost(stream: bytes, cuts: list[
     pieces, kept = split(chunked(stream, cuts))
     assert b"".join(piece for piece, _ in pieces) + kept == stream
     assert (pieces, kept) == split([stream])
+
+
+class Kept:
+    """An `Answer` that keeps what it is given; the one of a name alone is ours."""
+
+    def __init__(self) -> None:
+        self.events: list[bytes] = []
+
+    def take(self, event: bytes) -> bool:
+        self.events.append(event)
+        return event == b"event: x\n\n"
+
+    def report(self) -> Report:
+        return Report(seen=len(self.events))
+
+
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=30).map(b"".join),
+    st.lists(st.integers(0, 400), max_size=12),
+    st.booleans(),
+)
+@settings(deadline=None, max_examples=300)
+def test_a_chunk_that_is_one_event_is_read_as_any_other(stream: bytes, cuts: list[int], hide: bool) -> None:
+    """Whether it is found to be one at a glance or is cut out, the answer is given the same events."""
+    by_chunks, at_once, by_byte = Kept(), Kept(), Kept()
+    passed = []
+    for kept, chunks in (
+        (by_chunks, chunked(stream, cuts)),
+        (at_once, [stream]),
+        (by_byte, [stream[at : at + 1] for at in range(len(stream))]),
+    ):
+        reader = EventReader(kept, hide)
+        passed.append(b"".join(map(reader.feed, chunks)) + reader.flush())
+    assert by_chunks.events == at_once.events == by_byte.events
+    assert len(set(passed)) == 1
+    if single(stream):
+        assert split([stream]) == ([(stream, True)], b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "is_one"),
+    [
+        (b"data: 1\n\n", True),
+        (b"event: a\ndata: 1\n\n", True),
+        (b"data: 1\r\n\r\n", True),
+        (b"data: 1\n\ndata: 2\n\n", False),
+        (b"data: 1\n\n\n", False),
+        (b"data: 1\n", False),
+        (b"data: 1\r\n\n", False),
+        (b"\n", False),
+        (b"", False),
+        (b"y" * EVENT_MAX + b"\n\n", False),
+    ],
+)
+def test_what_most_chunks_are_is_seen_at_a_glance(data: bytes, is_one: bool) -> None:
+    assert single(data) is is_one
 
 
 def test_data_is_read_as_the_standard_says() -> None:

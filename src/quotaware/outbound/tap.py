@@ -17,12 +17,14 @@ from ..lookups import LookUp
 from ..providers.base import Format, HeadReader, Report, StreamReader
 from ..providers.jsonstream import ObjectReader
 from ..providers.jsontext import MODEL_MAX
-from .decoding import Decoder, decoder
+from .decoding import PIECE, Decoder, decoder
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 """An answer whose headers tell nothing."""
 BOMB = 8 * 1024 * 1024
-"""Decoded bytes that one piece of the wire may become; beyond that we stop reading (the app does not)."""
+"""Decoded bytes that one piece of the wire may become, if it is not that long itself; beyond that we stop reading (the
+app does not).
+"""
 WHOLE = 262_144
 """A JSON answer up to this size is parsed whole; of a larger one only both ends are kept and looked at."""
 END = 65_536
@@ -169,11 +171,12 @@ class Tap:
         promised decoded bytes of an encoding that is broken.
         """
         self._admission.moved()
-        if self.rewrites:
-            return self._rewritten(data)
-        if self._reading:
-            self._look(data)
-        return (data,)
+        if self._decoder is not None or len(data) > PIECE:
+            return self._rewritten(data) if self.rewrites else self._looked(data)
+        seen = self._through(data)
+        if not self.rewrites:
+            return (data,)
+        return (seen,) if seen else ()
 
     def end(self) -> bytes:
         """The answer came whole. What was kept back of it."""
@@ -196,23 +199,23 @@ class Tap:
             self._admission.abandon(*self._outcome(ended=False))
 
     def _decoded(self, data: bytes) -> Iterator[bytes]:
-        if self._decoder is None:
-            yield data
-        else:
-            yield from self._decoder.pieces(data)
+        if self._decoder is not None:
+            return self._decoder.pieces(data)
+        return (data[at : at + PIECE] for at in range(0, len(data), PIECE))
 
-    def _look(self, data: bytes) -> None:
+    def _looked(self, data: bytes) -> Iterable[bytes]:
         """Reads a copy, as far as it can be read: what is wrong with its encoding is the app's to find out."""
-        decoded = 0
+        decoded, most = 0, max(BOMB, len(data))
         try:
-            for piece in self._decoded(data):
+            for piece in self._decoded(data) if self._reading else ():
                 decoded += len(piece)
-                if decoded > BOMB:
+                if decoded > most:
                     self._fault("bombs")
                     break
                 self._through(piece)
         except Exception:
             self._fault("unreadable")
+        return (data,)
 
     def _rewritten(self, data: bytes) -> Iterator[bytes]:
         pieces = self._decoded(data)

@@ -22,7 +22,7 @@ from .eventstream import FrameReader, wrapped
 from .openai_chat import OpenAIChat, chat_usage
 from .rerank import Rerank
 from .sse import message
-from .text import Tally, delta_size, member, string_size
+from .text import Tally, delta_size, member, said_size, strings_named
 
 _COUNTED = re.compile(r"x-amzn-bedrock-([a-z-]+)-token-count\Z")
 _METRICS = "amazon-bedrock-invocationMetrics"
@@ -30,7 +30,7 @@ _WITH_METRICS = b'"%s"' % _METRICS.encode()
 _TITAN = "textGenerationConfig"
 _WITHIN = ("", "inferenceConfig", _TITAN)
 """Members in which caps stand; "" is the body itself."""
-_SAID = (b"generation", b"outputText", b"completion", b"text", b"input")
+_SAID = strings_named("generation", "outputText", "completion", "text", "input")
 _NO_TEXT = re.compile(r"image|canvas|stability|stable|reel|video|luma|ray")
 
 _MESSAGES, _CONVERSE, _CHAT, _EMBED, _RERANK = (
@@ -121,8 +121,11 @@ class _InvokeAnswer(MessageAnswer):
 
     def take(self, event: bytes) -> bool:
         """See `sse.Answer.take`; no event is ours."""
-        MessageAnswer.take(self, event)
-        if b'"content_block_delta"' not in event and (size := delta_size(event) or _said(event)):
+        if b'"content_block_delta"' in event:
+            return MessageAnswer.take(self, event)
+        if b'"message_' in event:
+            MessageAnswer.take(self, event)
+        if size := delta_size(event) or said_size(event, _SAID):
             self.deltas += 1
             self.size += size
         if _WITH_METRICS in event:
@@ -147,10 +150,6 @@ class _InvokeAnswer(MessageAnswer):
         if sent is not None:
             self.metrics = apart(sent, made or 0, cached, written)
             self.done = True
-
-
-def _said(event: bytes) -> int:
-    return max(string_size(event, name) for name in _SAID)
 
 
 def _shape(body: Mapping[str, Any]) -> Format | None:

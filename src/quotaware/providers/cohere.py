@@ -165,8 +165,7 @@ class _CohereAnswer:
 
     def take(self, event: bytes) -> bool:
         """See `sse.Answer.take`; no event is ours."""
-        begins = [at for name in (b'"delta"', b'"text"') if (at := event.find(name)) >= 0]
-        if event.find(b'"citation', 0, min(begins, default=len(event))) >= 0:
+        if b'"citation' in event and _is_citation(event):
             return False
         if b'"message-end"' in event or b'"stream-end"' in event:
             self._take_end(message(event))
@@ -188,6 +187,12 @@ class _CohereAnswer:
         elif event.get("event_type") == "stream-end":
             self.usage = cohere_usage(member(event.get("response"), "meta")) or self.usage
             self.done = True
+
+
+def _is_citation(event: bytes) -> bool:
+    """Whether an event is of what was said before: it says so before it repeats that."""
+    begins = [at for name in (b'"delta"', b'"text"') if (at := event.find(name)) >= 0]
+    return event.find(b'"citation', 0, min(begins, default=len(event))) >= 0
 
 
 def _add_message(tally: Tally, entry: object) -> None:

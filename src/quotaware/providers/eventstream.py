@@ -20,16 +20,15 @@ _CHECKSUM = 4
 _SMALLEST = _PRELUDE.size + _CHECKSUM
 _LARGEST = 25 * 1024 * 1024  # a payload has at most 16 MiB, headers 128 KiB; beyond that it is no frame
 _LINE_ENDS = bytes.maketrans(b"\r\n", b"  ")
-
-
-_WRAPPED = re.compile(rb'\s*\{\s*"bytes"\s*:\s*"([A-Za-z0-9+/]+={0,2})"')
+_WRAPPED = re.compile(rb'\s*\{\s*"bytes"\s*:\s*"')
 
 
 def wrapped(payload: bytes) -> bytes:
     """What is inside a payload of the form `{"bytes": "<base64>", …}`; empty where it has not that form."""
     found = _WRAPPED.match(payload)
+    end = payload.find(b'"', found.end()) if found else -1
     try:
-        return binascii.a2b_base64(found[1]) if found else b""
+        return binascii.a2b_base64(payload[found.end() : end], strict_mode=True) if found and end > 0 else b""
     except binascii.Error:
         return b""
 
@@ -51,10 +50,13 @@ class FrameReader:
 
     def feed(self, data: bytes) -> bytes:
         """See `StreamReader.feed`; no frame is ever held back."""
-        if not self._broken:
+        if self._kept or self._skip:
             self._kept += data
-            for event in self._events():
-                self._answer.take(event)
+            del self._kept[: self._read(self._kept)]
+        elif not self._broken:
+            self._kept += data[self._read(data) :]
+        if self._broken:
+            self._kept.clear()
         return data
 
     def flush(self) -> bytes:
@@ -66,32 +68,33 @@ class FrameReader:
         """See `StreamReader.report`; a frame that is not complete does not count."""
         return self._answer.report()
 
-    def _events(self) -> list[bytes]:
-        kept, at, events = self._kept, 0, []
-        while not self._broken:
+    def _read(self, data: bytes | bytearray) -> int:
+        """Hands on the frames that are whole; answers where they end."""
+        at, have = 0, len(data)
+        while True:
             if self._skip:
-                skipped = min(self._skip, len(kept) - at)
+                skipped = min(self._skip, have - at)
                 self._skip -= skipped
                 at += skipped
-            if self._skip or len(kept) - at < _PRELUDE.size:
-                break
-            size, headers, checksum = _PRELUDE.unpack_from(kept, at)
+            if self._skip or have - at < _PRELUDE.size:
+                return at
+            size, headers, checksum = _PRELUDE.unpack_from(data, at)
             if (
                 not _SMALLEST <= size <= _LARGEST
                 or headers > size - _SMALLEST
-                or zlib.crc32(kept[at : at + 8]) != checksum
+                or zlib.crc32(data[at : at + 8]) != checksum
             ):
                 self._broken = True
-            elif size > EVENT_MAX:
+                return at
+            if size > EVENT_MAX:
                 self._skip = size
-            elif len(kept) - at < size:
-                break
+            elif have - at < size:
+                return at
             else:
-                payload = bytes(kept[at + _PRELUDE.size + headers : at + size - _CHECKSUM])
-                events.append(payload if self._inside is None else self._inside(payload))
+                self._hand_on(bytes(data[at + _PRELUDE.size + headers : at + size - _CHECKSUM]))
                 at += size
-        if self._broken:
-            kept.clear()
-        else:
-            del kept[:at]
-        return [b"data: " + event.translate(_LINE_ENDS) for event in events if event]
+
+    def _hand_on(self, payload: bytes) -> None:
+        event = payload if self._inside is None else self._inside(payload)
+        if event:
+            self._answer.take(b"data: " + event.translate(_LINE_ENDS))

@@ -30,7 +30,10 @@ from .plain import Plain
 from .sse import EventReader, message
 from .text import Tally, member, seen_tokens, text_size
 
-_MADE = re.compile(rb'"(?:candidates|thoughts)TokenCount"\s*:\s*([0-9]{1,9})')
+_MADE, _THOUGHT = (
+    re.compile(rb'"%s"\s*:\s*([0-9]{1,9})' % name)
+    for name in (b"candidatesTokenCount", b"thoughtsTokenCount")
+)
 _SCHEMAS = ("responseSchema", "responseJsonSchema")
 
 
@@ -229,10 +232,11 @@ class _GeminiAnswer:
         if size := _said(event):
             self.deltas += 1
             self.size += size
-        if b'"usageMetadata"' in event:
+        at = event.find(b'"usageMetadata"')
+        if at >= 0:
             self.before, self.newest = self.newest, event
-            made = sum(map(int, _MADE.findall(event, event.find(b'"usageMetadata"'))))
-            self.made = max(self.made, made)
+            made, thought = _MADE.search(event, at), _THOUGHT.search(event, at)
+            self.made = max(self.made, (int(made[1]) if made else 0) + (int(thought[1]) if thought else 0))
         return False
 
     def report(self) -> Report:

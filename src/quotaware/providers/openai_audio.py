@@ -148,6 +148,10 @@ def _rates(head: bytes) -> tuple[int, int]:
     return _MP3 if head.startswith((b"ID3", b"\xff\xf3", b"\xff\xfb", b"\xff\xf2")) else _OTHER
 
 
+_HEAD = 64
+"""Bytes of an event in which its type stands, where it stands first."""
+
+
 @dataclass(slots=True)
 class _SoundAnswer:
     """Sound or text as a stream of events; the last one has the usage."""
@@ -159,6 +163,8 @@ class _SoundAnswer:
 
     def take(self, event: bytes) -> bool:
         """See `sse.Answer.take`; no event is ours."""
+        if event.find(b'"speech.audio.delta"', 0, _HEAD) >= 0:  # of sound, in which nothing is to be read
+            return False
         if b'.done"' in event:
             read = message(event)
             self.usage = sound_usage(read.get("usage")) or self.usage

@@ -192,12 +192,19 @@ def _details(usage: object, side: str) -> Any:
 
 _MODEL = re.compile(rb'"model"\s*:\s*"[^"]')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_COUNTED = rb'"(?:prompt|completion|total)_tokens"\s*:\s*[0-9]++\s*'
+_TOLD = re.compile(rb'"usage"\s*:\s*\{\s*(?=%s,\s*%s[,}])' % (_COUNTED, _COUNTED))
+_NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 _DONE_MAX = 64  # bytes of an event that can be the last one
 
 
 @dataclass(slots=True)
 class ChatAnswer:
-    """A streamed answer. It is done at `[DONE]`, or at the usage that follows all text."""
+    """A streamed answer. It is done at `[DONE]`, or at the usage that follows all text.
+
+    Some servers tell the usage so far in every chunk: of those the newest is kept as it came, and parsed when it is
+    asked for, or the one before it where it cannot be read.
+    """
 
     model: str | None = None
     usage: Usage | None = None
@@ -205,6 +212,8 @@ class ChatAnswer:
     size: int = 0
     done: bool = False
     cost: int | None = None
+    newest: bytes = b""
+    before: bytes = b""
 
     def take(self, event: bytes) -> bool:
         """See `sse.Answer.take`; ours is the chunk that has no choices and the usage."""
@@ -216,6 +225,9 @@ class ChatAnswer:
             model = message(event).get("model")
             self.model = model if isinstance(model, str) and model else None
         if b'"usage"' in event and _USAGE.search(event):
+            if _TOLD.search(event) and not _NO_CHOICES.search(event):
+                self.newest, self.before = event, self.newest
+                return False
             return self._take_usage(message(event))
         if len(event) < _DONE_MAX and b"[DONE]" in event and payload(event).strip() == b"[DONE]":
             self.done = True
@@ -223,19 +235,37 @@ class ChatAnswer:
 
     def report(self) -> Report:
         """See `sse.Answer.report`."""
+        usage, cost = self._told()
         seen = seen_tokens(self.deltas, self.size)
-        return Report(self.model, self.usage, seen, self.done, cost=self.cost)
+        return Report(self.model, usage, seen, self.done, cost=cost)
 
     def _size(self, event: bytes) -> int:
         return delta_size(event)
 
+    def _told(self) -> tuple[Usage | None, int | None]:
+        for event in filter(None, (self.newest, self.before)):
+            reported = _usage_of(message(event))
+            if (usage := chat_usage(reported)) is not None:
+                cost = reported_cost(reported)
+                return usage, self.cost if cost is None else cost
+        return self.usage, self.cost
+
     def _take_usage(self, chunk: dict[str, Any]) -> bool:
-        reported = chunk.get("usage") or member(chunk.get("x_groq"), "usage")
+        reported = _usage_of(chunk)
+        self.usage, self.cost = self._told()
+        self.newest = self.before = b""
         self.usage = chat_usage(reported) or self.usage
         self.cost = self.cost if (cost := reported_cost(reported)) is None else cost
         alone = chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
         self.done = self.done or (alone and self.usage is not None)
         return alone
+
+
+def _usage_of(chunk: dict[str, Any]) -> object:
+    """What a chunk reports, wherever its server puts it: in itself, in a member of Groq's, in its last choice."""
+    choices = chunk.get("choices")
+    last = choices[-1] if isinstance(choices, list) and choices else None
+    return chunk.get("usage") or member(chunk.get("x_groq"), "usage") or member(last, "usage")
 
 
 def _first(*reported: object) -> int:

@@ -74,6 +74,13 @@ class Splitter:
 
     def _end(self, source: bytes | bytearray, start: int) -> int:
         if not self._carriage:
+            for _ in range(_FEW):  # one sign is looked for far faster than two
+                line = source.find(b"\n", start)
+                if line < 0:
+                    return -1
+                if source.startswith(b"\n", line + 1):
+                    return line + 2
+                start = line + 1
             found = source.find(b"\n\n", start)
             return found + 2 if found >= 0 else -1
         feed = (
@@ -94,12 +101,28 @@ class Splitter:
         return match.end() if match else -1
 
     def _cut(self, source: bytes | bytearray, begin: int, end: int, pieces: list[tuple[bytes, bool]]) -> None:
-        if not self._long:
-            head = min(end, begin + EVENT_MAX)
-            pieces.append((bytes(source[begin:head]), True))
-            begin = head
-        if begin < end:
-            pieces.append((bytes(source[begin:end]), False))
+        with memoryview(source) as view:
+            if not self._long:
+                head = min(end, begin + EVENT_MAX)
+                pieces.append((bytes(view[begin:head]), True))
+                begin = head
+            if begin < end:
+                pieces.append((bytes(view[begin:end]), False))
+
+
+def single(data: bytes) -> bool:
+    """Whether these bytes are one event, from its beginning to its end, as most chunks are: a line or two, and a blank
+    one. What it is not sure of it denies.
+    """
+    if len(data) >= EVENT_MAX:
+        return False
+    if b"\r" in data:
+        return data.endswith(b"\r\n\r\n") and data.count(b"\r") == data.count(b"\n") == 2
+    last = len(data) - 2
+    end = data.find(b"\n")
+    if end < last - 1:
+        end = data.find(b"\n", end + 1)
+    return end == last and data.endswith(b"\n\n")
 
 
 def payload(event: bytes) -> bytes:
@@ -139,23 +162,26 @@ class EventReader:
     Without it, an answer that has a method `rest` is given what an event is longer than `EVENT_MAX`, piece by piece.
     """
 
-    __slots__ = ("_answer", "_events", "_hide", "_rest")
+    __slots__ = ("_answer", "_events", "_hide", "_rest", "take")
 
     def __init__(self, answer: Answer, hide: bool) -> None:
         self._answer = answer
+        self.take = answer.take
+        """Takes one whole event by itself, where none has begun."""
         self._rest: Callable[[bytes], None] | None = getattr(answer, "rest", None)
         self._events = Splitter()
         self._hide = hide
 
     def feed(self, data: bytes) -> bytes:
         """See `StreamReader.feed`; without hiding the answer is `data` itself."""
+        if not self._events.kept and single(data):
+            return b"" if self.take(data) and self._hide else data
         if self._hide:
             pieces = self._events.feed(data)
             return b"".join(piece for piece, readable in pieces if not (readable and self._ours(piece)))
-        take = self._answer.take
         for piece, readable in self._events.feed(data):
             if readable:
-                take(piece)
+                self.take(piece)
             elif self._rest is not None:
                 self._rest(piece)
         return data
@@ -177,4 +203,4 @@ class EventReader:
         return ahead.report()
 
     def _ours(self, event: bytes) -> bool:
-        return self._answer.take(event) and len(event) < EVENT_MAX
+        return self.take(event) and len(event) < EVENT_MAX

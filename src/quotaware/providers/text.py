@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from ..core.usage import Usage
@@ -91,11 +92,6 @@ def audio_tokens(encoded: str, container: str) -> int:
 
 # A JSON string as far as it was seen: an escape in it that is cut does not count yet.
 _STRING = rb'\s*:\s*"((?:[^"\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+)'
-# The members of a delta that carry text.
-_TEXT = re.compile(
-    rb'"(content|text|reasoning|reasoning_content|thinking|refusal|arguments|partial_json|transcript)"'
-    + _STRING
-)
 _DELTA = re.compile(rb'"delta"' + _STRING)
 _SAID = re.compile(rb'"text"' + _STRING)
 _ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
@@ -108,29 +104,55 @@ def delta_size(event: bytes) -> int:
     beginnings of one event, a longer one never counts less.
     """
     start = event.find(b'"delta"')
-    if start < 0:
-        return 0
+    return said_size(event, _TEXT, start) if start >= 0 else 0
+
+
+def said_size(event: bytes, named: re.Pattern[bytes], start: int = 0) -> int:
+    """The same by a pattern of names and strings, from `start` on."""
+    said = named.findall(event, start)
+    if len(said) == 1:
+        return _unescaped(said[0][1])
     sizes: dict[bytes, int] = {}
-    for name, value in _TEXT.findall(event, start):
+    for name, value in said:
         sizes[name] = sizes.get(name, 0) + _unescaped(value)
-    return max(sizes.values()) if sizes else 0
+    return max(sizes.values(), default=0)
+
+
+def strings_named(*names: str) -> re.Pattern[bytes]:
+    """A pattern for `said_size`."""
+    return re.compile(b'"(%s)"%s' % ("|".join(names).encode(), _STRING))
+
+
+# The members of a delta that carry text.
+_TEXT = strings_named(
+    *("content", "text", "reasoning", "reasoning_content", "thinking"),
+    *("refusal", "arguments", "partial_json", "transcript"),
+)
 
 
 def string_delta_size(event: bytes, start: int = 0) -> int:
     """The same of an event whose delta, the first from `start` on, is a text itself."""
-    found = _DELTA.search(event, start)
+    start = event.find(b'"delta"', start)
+    found = _DELTA.search(event, start) if start >= 0 else None
     return _unescaped(found[1]) if found else 0
 
 
 def string_size(event: bytes, name: bytes) -> int:
     """Bytes of the first string of this name in an event, as far as it was seen."""
-    found = re.search(b'"%s"%s' % (name, _STRING), event)
+    found = _first_named(name).search(event)
     return _unescaped(found[1]) if found else 0
+
+
+@cache
+def _first_named(name: bytes) -> re.Pattern[bytes]:
+    return re.compile(b'"%s"%s' % (name, _STRING))
 
 
 def text_size(event: bytes, end: int) -> int:
     """Bytes of the values of `text` in an event up to `end`, found without parsing it."""
-    return sum(map(_unescaped, _SAID.findall(event, 0, end))) if b'"text"' in event else 0
+    start = event.find(b'"text"')
+    said = _SAID.findall(event, start, end) if start >= 0 else []
+    return _unescaped(said[0]) if len(said) == 1 else sum(map(_unescaped, said))
 
 
 def _unescaped(value: bytes) -> int:
