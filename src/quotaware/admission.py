@@ -453,7 +453,8 @@ class Admission:
         engine, call, bound = self.engine, self.call, self.bound
         if self._lease is not None:
             engine.lanes.drop(self._lease)
-        if outcome.later and outcome.usage is None and outcome.status < 300:
+        goes_on = outcome.later and (call.background or not call.stream)
+        if goes_on and outcome.usage is None and outcome.status < 300:
             if not self.degraded:
                 self._defer(outcome, model)
                 return

@@ -448,6 +448,7 @@ _PERMISSION = {
     **dict.fromkeys(("cached_contents", "completions", "ocr", "unknown"), "chat:create"),
     "message_batches": "batches:create",
     "models": "models:list",
+    "videos": "images:create",
 }
 _CUTS = {False: ("cap", "clamp"), True: ("clamp",)}
 """Under which settings a cap is written for a call that names none (False), or lowered for one that does (True)."""

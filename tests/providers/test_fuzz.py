@@ -15,6 +15,7 @@ from quotaware.providers.anthropic_messages import AnthropicCountTokens, Anthrop
 from quotaware.providers.base import Format, Report, Unreadable
 from quotaware.providers.bedrock_converse import BedrockConverse, BedrockConverseStream
 from quotaware.providers.bedrock_invoke import BedrockInvoke, BedrockInvokeStream
+from quotaware.providers.by_request import ByRequest
 from quotaware.providers.cohere import CohereChat, CohereChatV1, CohereEmbed
 from quotaware.providers.gemini import (
     GeminiBatchEmbed,
@@ -25,13 +26,20 @@ from quotaware.providers.gemini import (
     GeminiStream,
     VertexPredict,
 )
+from quotaware.providers.gemini_batches import GeminiBatch, GeminiBatchResults, GeminiEmbedBatch
+from quotaware.providers.gemini_interactions import GeminiInteractions
 from quotaware.providers.jsontext import parse
 from quotaware.providers.mistral import (
     MistralAgentChat,
+    MistralContinuation,
     MistralConversation,
     MistralFim,
+    MistralModerations,
     MistralOcr,
+    MistralSpeech,
+    MistralTranscription,
 )
+from quotaware.providers.ollama import OllamaChat, OllamaEmbed, OllamaGenerate
 from quotaware.providers.openai_audio import OpenAISpeech, OpenAITranscription
 from quotaware.providers.openai_chat import OpenAIChat
 from quotaware.providers.openai_completions import OpenAICompletions
@@ -39,6 +47,7 @@ from quotaware.providers.openai_embeddings import OpenAIEmbeddings
 from quotaware.providers.openai_images import OpenAIImages
 from quotaware.providers.openai_moderations import OpenAIModerations
 from quotaware.providers.openai_responses import OpenAICompaction, OpenAIResponses
+from quotaware.providers.pooling import Pooling
 from quotaware.providers.rerank import Rerank
 from quotaware.providers.voyage import VoyageInputs
 from tests.providers.frames import chunk, frame
@@ -50,9 +59,19 @@ STREAMING: list[Format] = [
     OpenAIResponses(),
     CohereChat(),
     MistralConversation(),
+    GeminiInteractions(),
 ]
 FRAMED: list[Format] = [BedrockConverseStream(), BedrockInvokeStream()]
-SHORT_STREAMS: list[Format] = [OpenAICompletions(), OpenAIImages(), OpenAISpeech()]
+SHORT_STREAMS: list[Format] = [
+    OpenAICompletions(),
+    OpenAIImages(),
+    OpenAISpeech(),
+    OllamaChat(),
+    OllamaGenerate(),
+    MistralSpeech(),
+    MistralTranscription(),
+    GeminiBatchResults(),
+]
 FORMATS: list[Format] = [
     *STREAMING,
     *FRAMED,
@@ -76,7 +95,19 @@ FORMATS: list[Format] = [
     CohereEmbed(),
     MistralAgentChat(),
     MistralFim(),
+    MistralContinuation(),
+    MistralModerations(),
     MistralOcr(),
+    MistralSpeech(),
+    MistralTranscription(),
+    OllamaChat(),
+    OllamaEmbed(),
+    OllamaGenerate(),
+    GeminiBatch(),
+    GeminiBatchResults(),
+    GeminiEmbedBatch(),
+    Pooling(),
+    ByRequest("videos"),
     Rerank(),
     VoyageInputs(),
     AnthropicBatches(),
@@ -115,6 +146,17 @@ NAMES = [
         "functionResponse",
         "requests",
         "instances",
+    ),
+    *("batch", "inputConfig", "request", "parameters", "sampleCount", "images", "options", "num_predict"),
+    *(
+        "text_1",
+        "text_2",
+        "queries",
+        "generation_config",
+        "interaction",
+        "response",
+        "metadata",
+        "total_input_tokens",
     ),
     *("generationConfig", "maxOutputTokens", "max_output_tokens", "usageMetadata", "promptTokenCount"),
     *("candidates", "finishReason", "promptTokensDetails", "modality", "tokenCount", "functionDeclarations"),

@@ -85,9 +85,11 @@ def test_both_hosts_are_read(host: str, path: str, format: str) -> None:
 @pytest.mark.parametrize(
     ("host", "path"),
     [
-        (GEMINI, "/v1beta/models/g:batchGenerateContent"),
-        (GEMINI, "/v1beta/models/veo-3:predictLongRunning"),
-        (VERTEX, "/v1/projects/p/locations/l/publishers/google/models/veo-3:predictLongRunning"),
+        (GEMINI, "/v1beta/models/g:generateAnswer"),
+        (GEMINI, "/v1beta/auth_tokens"),
+        (GEMINI, "/upload/v1beta/fileSearchStores/s:uploadToFileSearchStore"),
+        (VERTEX, "/v1/projects/p/locations/l/tuningJobs"),
+        (VERTEX, "/v1/projects/p/locations/l:evaluateInstances"),
         (VERTEX, "/v1/projects/p/locations/l/publishers/meta/models/llama:rawPredict"),
         (VERTEX, "/v1/projects/p/locations/l/publishers/google/models/x:serverStreamingPredict"),
         (VERTEX, "/v1/projects/p/locations/l/batchPredictionJobs"),

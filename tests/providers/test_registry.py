@@ -93,8 +93,8 @@ def test_addresses_and_ports_of_all_kinds_are_read(host: str) -> None:
 @pytest.mark.parametrize(
     ("host", "path", "provider"),
     [
-        ("api.openai.com", "/v1/threads/t/messages", "openai"),
-        ("api.openai.com", "/v1/videos", "openai"),
+        ("api.openai.com", "/v1/threads/t/runs", "openai"),
+        ("api.openai.com", "/v1/realtime/client_secrets", "openai"),
         ("api.anthropic.com", "/v1/complete", "anthropic"),
         ("api.anthropic.com", "/v1/chat/completions", "anthropic"),
         ("router.huggingface.co", "/together/v1/images", "huggingface_together"),

@@ -156,6 +156,8 @@ class Tap:
         elif kind in _OBJECTS:
             reader = self._format.stream(hide=False)
             self._reader = reader if isinstance(reader, ObjectReader) else ObjectReader(reader)
+        elif getattr(self._format, "scans", False):
+            self._reader = self._format.stream(hide=False)
         else:
             self._reader = _Json(self._format) if self._admission.call.stream else _Body(self._format)
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..core.bounds import MESSAGE_BATCHES, Call
@@ -13,6 +13,7 @@ from . import jsontext
 from .anthropic_messages import AnthropicMessages, messages_usage
 from .base import Report, StreamReader, Unreadable
 from .jsonstream import ObjectReader
+from .many import added, together
 from .plain import Plain
 from .sse import EventReader, message
 from .text import member
@@ -29,25 +30,7 @@ class AnthropicBatches(Plain):
     def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
         """See `Format.read`: all of its messages together, each answer as long as the longest may be."""
         model = jsontext.model_name(body)
-        calls = [_MESSAGES.read(provider, {**params, "model": model}) for params in _params(body)]
-        if not calls:
-            raise Unreadable("requests: at least one is required")
-        caps = [call.cap for call in calls]
-        return Call(
-            provider=provider,
-            operation=self.operation,
-            model=model,
-            cap=max((cap for cap in caps if cap is not None), default=None) if None not in caps else None,
-            choices=len(calls),
-            text=sum(call.text for call in calls),
-            wide=sum(call.wide for call in calls),
-            parts=sum(call.parts for call in calls) + _PARTS_EACH * len(calls),
-            media=sum(call.media for call in calls),
-            tools=sum(call.tools for call in calls),
-            opaque=any(call.opaque for call in calls),
-            cache_write=any(call.cache_write for call in calls),
-            background=True,
-        )
+        return together([_MESSAGES.read(provider, {**params, "model": model}) for params in _params(body)])
 
     def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
         """See `Format.cap`: in each of its messages."""
@@ -110,7 +93,7 @@ class _ResultsAnswer:
         if not isinstance(result, dict) or usage is None:
             self.broken = True
             return
-        self.usage = usage if self.usage is None else added(self.usage, usage)
+        self.usage = added(self.usage, usage)
         model = member(told, "model")
         if isinstance(model, str):
             self.mixed = self.mixed or self.model not in {None, model}
@@ -119,15 +102,6 @@ class _ResultsAnswer:
     def report(self) -> Report:
         """See `sse.Answer.report`."""
         return Report(None if self.mixed else self.model, None if self.broken else self.usage)
-
-
-_PARTS_EACH = 32
-"""What is added to every message counts as so many parts, since it is counted once for the whole batch."""
-
-
-def added(one: Usage, other: Usage) -> Usage:
-    """Two usages as one."""
-    return replace(one, **{f.name: getattr(one, f.name) + getattr(other, f.name) for f in fields(Usage)})
 
 
 def _params(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:

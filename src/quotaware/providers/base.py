@@ -72,7 +72,9 @@ class StreamReader(Protocol):
 class Format(Protocol):
     """One wire format of one operation (`openai.chat`, `anthropic.messages`, …).
 
-    One whose bodies may be forms says `forms = True`; one whose whole answers are no text, `binary = True`.
+    One whose bodies may be forms says `forms = True`; one whose whole answers are no text, `binary = True`; one whose
+    answers are read as they come, however long they are, `scans = True`. Where a body need not name a model, `chosen`
+    says why; where it may name an agent instead, `agent` is the member that does.
     """
 
     name: str

@@ -14,6 +14,7 @@ from .anthropic_messages import AnthropicCountTokens, AnthropicMessages
 from .base import Format
 from .bedrock_converse import BedrockConverse, BedrockConverseStream
 from .bedrock_invoke import BedrockInvoke, BedrockInvokeStream
+from .by_request import ByRequest
 from .cohere import CohereChat, CohereChatV1, CohereEmbed, cohere_refusal
 from .formdata import Upload
 from .gemini import (
@@ -25,14 +26,22 @@ from .gemini import (
     GeminiStream,
     VertexPredict,
 )
+from .gemini_batches import GeminiBatch, GeminiEmbedBatch
+from .gemini_interactions import GeminiInteractions
+from .google_shape import google_refusal
 from .mistral import (
     MistralAgentChat,
     MistralChat,
+    MistralContinuation,
     MistralConversation,
     MistralEmbeddings,
     MistralFim,
+    MistralModerations,
     MistralOcr,
+    MistralSpeech,
+    MistralTranscription,
 )
+from .ollama import OllamaChat, OllamaEmbed, OllamaGenerate
 from .openai_audio import OpenAISpeech, OpenAITranscription
 from .openai_batches import OpenAIBatches
 from .openai_chat import OpenAIChat
@@ -41,6 +50,7 @@ from .openai_embeddings import OpenAIEmbeddings
 from .openai_images import OpenAIImages, OpenAIVariations
 from .openai_moderations import OpenAIModerations
 from .openai_responses import OpenAICompaction, OpenAIResponses
+from .pooling import Pooling
 from .rerank import Rerank
 from .voyage import VoyageEmbeddings, VoyageInputs, voyage_refusal
 
@@ -107,32 +117,111 @@ _GEMINI = (
     Reads(":counttokens", GeminiCountTokens(), ("contents",), _ASKED, free=True),
     Reads(":embedcontent", GeminiEmbed(), ("content",), (dict, str)),
     Reads(":batchembedcontents", GeminiBatchEmbed(), ("requests",)),
+    Reads(":batchgeneratecontent", GeminiBatch(), ("batch",), (dict,)),
+    Reads(":asyncbatchembedcontent", GeminiEmbedBatch(), ("batch",), (dict,)),
+    Reads("/interactions", GeminiInteractions(), ("input",), _ASKED),
 )
 _CONVERSE = (
     Reads("/converse", BedrockConverse(), ("messages",)),
     Reads("/converse-stream", BedrockConverseStream(), ("messages",)),
 )
+_OLLAMA = (
+    Reads("/api/chat", OllamaChat(), ("messages",)),
+    Reads("/api/generate", OllamaGenerate(), ("prompt",), (str,)),
+    Reads("/api/embed", OllamaEmbed(), ("input", "prompt"), _TEXT),
+    Reads("/api/embeddings", OllamaEmbed(), ("input", "prompt"), _TEXT),
+)
+_POOLING = (
+    Reads("/score", Pooling(), ("text_1", "queries", "data_1", "input", "messages"), _TEXT),
+    Reads("/pooling", Pooling(), ("text_1", "queries", "data_1", "input", "messages"), _TEXT),
+)
 _RERANK = Reads("/rerank", Rerank(), ("documents",))
 _COHERE_CHAT = Reads("/v2/chat", CohereChat(), ("messages",))
 _COHERE_EMBED = Reads("/v2/embed", CohereEmbed(), ("input_type",), (str,))
 
-ANYWHERE = (*_TEXTS, *_CLAUDE, *_GEMINI, *_CONVERSE, _RERANK, _COHERE_CHAT, _COHERE_EMBED)
+ANYWHERE = (
+    *_OLLAMA,
+    *_TEXTS,
+    *_CLAUDE,
+    *_GEMINI,
+    *_CONVERSE,
+    *_POOLING,
+    _RERANK,
+    _COHERE_CHAT,
+    _COHERE_EMBED,
+)
 """What is a call on any host, if its body is one's."""
 
 _BATCHES = Reads("/batches", OpenAIBatches())
+_VIDEOS = ByRequest("videos")
+_CANCELLED = _free("cancel", "/cancel", ":cancel")
 _KEPT = (  # for calls that are made later
+    *_unread("/files", within="/vector_stores/"),  # billed by the day that they are kept
     *_free("files", "/files", "/uploads"),
     *_free("files", "/parts", "/complete", within="/uploads/"),
     *_free("conversations", "/conversations"),
     *_free("conversations", "/items", within="/conversations/"),
+    *_free("threads", "/assistants", "/threads"),
+    *_free("threads", "/messages", within="/threads/"),
 )
-_OPENAI = (*_TEXTS, *_INPUT_TOKENS, _BATCHES, *_KEPT)
+_SERVED = (  # by those who serve models of others
+    _RERANK,
+    *_POOLING,
+    Reads("/classify", Pooling()),
+    *_free("tokenize", "/tokenize", "/detokenize"),
+)
+_OPENAI = (
+    *_TEXTS,
+    *_INPUT_TOKENS,
+    _BATCHES,
+    Reads("/videos", _VIDEOS),
+    Reads("/videos/edits", _VIDEOS),
+    Reads("/videos/extensions", _VIDEOS),
+    *_KEPT,
+    *_free("skills", "/skills"),
+    *_free("organization", "", within="/v1/organization/"),
+    *_free("fine_tuning", "/graders/validate"),
+    *_unread("/runs", "/submit_tool_outputs"),
+    *_CANCELLED,
+    *_SERVED,
+)
 _ANTHROPIC = (
     *_CLAUDE,
     Reads("/messages/batches", AnthropicBatches()),
     *_free("files", "/files"),
+    *_free("skills", "/skills"),
+    *_free("organization", "", within="/v1/organizations/"),
 )
-_COMPATIBLE = (*_TEXTS, _BATCHES, *_KEPT, *_CLAUDE, _RERANK)
+_AZURE = (
+    *_OPENAI,
+    *_ANTHROPIC,
+    Reads("/video/generations/jobs", _VIDEOS),
+    _COHERE_EMBED,
+)
+_COMPATIBLE = (
+    *_TEXTS,
+    _BATCHES,
+    Reads("/videos", _VIDEOS),
+    Reads("/videos/generations", _VIDEOS),
+    Reads("/videos/edits", _VIDEOS),
+    Reads("/videos/extensions", _VIDEOS),
+    *_KEPT,
+    *_CLAUDE,
+    *_free("files", "/files/upload"),
+    *_free("tokenize", "/tokenize-text", "/tokenizer", "/estimate-token-count"),
+    *_free("fine_tuning", "/fine-tunes/estimate-price"),
+    *_CANCELLED,
+    *_SERVED,
+)
+_OPENROUTER = (
+    # a preset may choose any model
+    *_unread("/chat/completions", "/messages", "/responses", within="/presets/"),
+    Reads("/images", _IMAGES),
+    *_free("keys", "/keys", "/auth/keys/code"),
+    *_free("feedback", "/generation/feedback"),
+    *_COMPATIBLE,
+)
+_PERPLEXITY = (*_unread("/async/chat/completions"), *_COMPATIBLE)
 _BEDROCK = (
     *_CONVERSE,
     Reads("/invoke", BedrockInvoke(), within="/model/"),
@@ -147,35 +236,62 @@ _AWS = (
     _RESPONSES,
     *_INPUT_TOKENS,
     *_CLAUDE,
-    *_unread("/model-invocation-job", "/model-customization-jobs", "/provisioned-model-throughput"),
+    *_free("sessions", "/sessions", "/invocations", "/invocationsteps"),
+    # jobs, and what is rented, at the host that manages
+    *_unread(
+        "/model-invocation-job",
+        "/model-customization-jobs",
+        "/custom-model-deployments",
+        "/create-custom-model",
+        "/model-import-jobs",
+        "/provisioned-model-throughput",
+        "/marketplace-model/endpoints",
+        "/evaluation-jobs",
+        "/advanced-prompt-optimization-jobs",
+        "/start",
+        "/test-workflows",
+    ),
 )
+_COHERE_RERANK = Rerank(cohere_refusal)
 _COHERE = (
     _COHERE_CHAT,
     Reads("/v1/chat", CohereChatV1()),
     _COHERE_EMBED,
     Reads("/v1/embed", _COHERE_EMBED.format),
-    Reads("/rerank", Rerank(cohere_refusal)),
+    Reads("/rerank", _COHERE_RERANK),
     _CHAT,
     _EMBEDDINGS,
+    Reads("/audio/transcriptions", _TRANSCRIPTION),
     *_free("tokenize", "/tokenize"),
     *_free("detokenize", "/detokenize"),
     *_free("check_api_key", "/check-api-key"),
+    *_free("files", "/datasets"),
+    *_free("connectors", "/connectors"),
+    *_CANCELLED,
 )
-_MISTRAL_CHAT = MistralChat()
+_MISTRAL_CHAT, _MODERATION = MistralChat(), MistralModerations()
 _MISTRAL = (
     Reads("/chat/completions", _MISTRAL_CHAT),
     Reads("/fim/completions", MistralFim()),
     Reads("/agents/completions", MistralAgentChat()),
     Reads("/conversations", MistralConversation()),
     Reads("/embeddings", MistralEmbeddings()),
+    Reads("/moderations", _MODERATION),
+    Reads("/classifications", _MODERATION),
     Reads("/ocr", MistralOcr()),
+    Reads("/audio/transcriptions", MistralTranscription()),
+    Reads("/audio/speech", MistralSpeech()),
     *_free("files", "/files"),
+    *_free("agents", "/agents"),
+    *_CANCELLED,
+    Reads("", MistralContinuation(), within="/conversations/"),
 )
 _VOYAGE = (
     Reads("/embeddings", VoyageEmbeddings()),
     Reads("/multimodalembeddings", VoyageInputs()),
     Reads("/contextualizedembeddings", VoyageInputs()),
     Reads("/rerank", Rerank(voyage_refusal)),
+    *_free("files", "/files"),
 )
 _OF_ANTHROPIC, _OF_MISTRAL, _OF_GOOGLE, _PUBLISHED = (
     "/publishers/anthropic/models/",
@@ -186,12 +302,17 @@ _OF_ANTHROPIC, _OF_MISTRAL, _OF_GOOGLE, _PUBLISHED = (
 _GOOGLE = (
     *_GEMINI,
     Reads("/cachedcontents", GeminiCache()),
-    *_free("files", "/files"),
+    *_free("files", "/files", "/files:register"),
+    *_free("count_tokens", ":computetokens"),
+    *_free("operations", ":cancel", ":fetchpredictoperation"),
+    *_free("agents", "/agents", "/webhooks", ":ping", ":rotatesigningsecret"),
+    *_free("file_search_stores", "/filesearchstores"),
     # what is no deployment of the user's, though it stands where one would
     Reads("/endpoints/openapi/chat/completions", _CHAT.format),
     Reads("/endpoints/openapi/embeddings", _EMBEDDINGS.format),
     _CHAT,
     _EMBEDDINGS,
+    Reads("/openai/images/generations", _IMAGES),
     # Vertex serves models of others in their makers' formats
     Reads("/count-tokens:rawpredict", _CLAUDE[1].format, free=True, within=_OF_ANTHROPIC),
     Reads(":rawpredict", _CLAUDE[0].format, within=_OF_ANTHROPIC),
@@ -199,8 +320,21 @@ _GOOGLE = (
     Reads(":rawpredict", _MISTRAL_CHAT, within=_OF_MISTRAL),
     Reads(":streamrawpredict", _MISTRAL_CHAT, within=_OF_MISTRAL),
     Reads(":predict", VertexPredict(), within=_OF_GOOGLE),
-    *_unread("predict", ":predictlongrunning", within=_PUBLISHED),
-    *_unread("/batchpredictionjobs"),
+    Reads(":predict", VertexPredict(), within="beta/models/"),
+    Reads(":predictlongrunning", ByRequest("videos", google_refusal)),
+    *_unread("predict", within=_PUBLISHED),
+    *_unread(
+        "/batchpredictionjobs",
+        "/tuningjobs",
+        ":evaluateinstances",
+        ":corroboratecontent",
+        ":augmentprompt",
+        ":retrievecontexts",
+        ":askcontexts",
+        ":query",
+        ":streamquery",
+        "/ragfiles:import",
+    ),
 )
 
 HUGGINGFACE = (
@@ -225,9 +359,7 @@ _SHAPED_ALIKE = (
     "groq",
     "moonshotai",
     "novita",
-    "openrouter",
     "ovhcloud",
-    "perplexity",
     "together",
     "x-ai",
     "zai",
@@ -236,12 +368,14 @@ _SHAPED_ALIKE = (
 PROVIDERS: Mapping[str, tuple[Reads, ...]] = {
     "openai": _OPENAI,
     "anthropic": _ANTHROPIC,
-    "azure": (*_OPENAI, *_ANTHROPIC),
+    "azure": _AZURE,
     "google": _GOOGLE,
     "cohere": _COHERE,
     "mistral": _MISTRAL,
     "aws": _AWS,
     "voyageai": _VOYAGE,
+    "openrouter": _OPENROUTER,
+    "perplexity": _PERPLEXITY,
     **dict.fromkeys(_SHAPED_ALIKE, _COMPATIBLE),
     **{f"huggingface_{name}": _COMPATIBLE for name in HUGGINGFACE},
 }

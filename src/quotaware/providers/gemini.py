@@ -158,28 +158,48 @@ class GeminiBatchEmbed(GeminiEmbed):
 
 
 class VertexPredict(_Gemini):
-    """`vertex.predict`: POST …/publishers/google/models/…:predict, by which Vertex embeds text, and makes images.
+    """`vertex.predict`: POST …/models/…:predict, by which Google embeds text, and makes images.
 
-    Its answer is of another shape for every model, and is taken to report no usage.
+    What else is asked for so has an answer of another shape for every model, and is taken to report no usage.
     """
 
     name = "vertex.predict"
     operation = "embeddings"
 
     def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
-        """See `Format.read`: what is no text to embed is `unknown`."""
-        tally = Tally()
+        """See `Format.read`: what is no text to embed, and no image to make, is `unknown`."""
+        tally, model = Tally(), jsontext.model_name(body)
         instances = jsontext.items(body, "instances")
         for instance in instances:
             tally.parts += 1
             tally.add_strings(instance)
         if all(isinstance(member(instance, "content"), str) for instance in instances):
             return _embeddings(provider, body, tally)
-        return Call(provider=provider, operation="unknown", model=jsontext.model_name(body), opaque=True)
+        if _MAKES_IMAGES.search(model.lower()) is None:
+            return Call(provider=provider, operation="unknown", model=model, opaque=True)
+        parameters = body.get("parameters")
+        if parameters is not None and not isinstance(parameters, dict):
+            raise Unreadable("parameters: an object is required")
+        return Call(
+            provider=provider,
+            operation="images",
+            model=model,
+            images=whole(parameters or {}, "sampleCount", least=1) or _SAMPLES,
+            cache_write=False,
+            generates=False,
+        )
 
     def answer(self, body: object) -> Report:
-        """See `Format.answer`."""
-        return Report(done=True)
+        """See `Format.answer`: the images that are there."""
+        images = sum(
+            str(either(one, "mimeType")).startswith("image/") for one in each(member(body, "predictions"))
+        )
+        return Report(usage=Usage(images=images) if images else None, done=True)
+
+
+_MAKES_IMAGES = re.compile(r"imagen-|imagegeneration|virtual-try-on|product-recontext")
+_SAMPLES = 4
+"""Images that are made where the request does not say how many."""
 
 
 class GeminiCache(_Gemini):

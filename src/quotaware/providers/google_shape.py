@@ -143,7 +143,7 @@ def _add_part(tally: Tally, part: object) -> list[Any]:
     rest = dict(part)
     data = rest.pop(spelled(rest, "inlineData"), None)
     if data is not None:
-        _add_data(tally, data)
+        add_data(tally, data)
     if rest.pop(spelled(rest, "fileData"), None) is not None:
         tally.opaque = True
     call = rest.pop(spelled(rest, "functionCall"), None)
@@ -160,7 +160,8 @@ def _add_part(tally: Tally, part: object) -> list[Any]:
     return held
 
 
-def _add_data(tally: Tally, blob: object) -> None:
+def add_data(tally: Tally, blob: object) -> None:
+    """Adds what is given as it is, in base64; a body does not show what it only names."""
     data, kind = member(blob, "data"), either(blob, "mimeType")
     if not isinstance(data, str) or not isinstance(kind, str):
         tally.opaque = True

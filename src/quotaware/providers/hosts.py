@@ -51,17 +51,26 @@ HOSTS: Mapping[str, str] = {
 DOMAINS: tuple[tuple[str, str], ...] = (
     (".api.openai.com", "openai"),
     (".openai.azure.com", "azure"),
+    (".openai.azure.us", "azure"),
+    (".openai.azure.cn", "azure"),
+    (".direct.fireworks.ai", "fireworks"),
     (".api.x.ai", "x-ai"),
 )
 """Hosts by the end of their names: regions and tenants."""
-_MIXED_AZURE = (".cognitiveservices.azure.com", ".services.ai.azure.com")
+_MIXED_AZURE = tuple(
+    f".{service}.azure.{cloud}"
+    for service in ("cognitiveservices", "services.ai")
+    for cloud in ("com", "us", "cn")
+)
 """Azure's hosts of models beside other services."""
+_MODELS_ALONE = ("/openai/", "/anthropic/", "/models/", "/providers/")
+"""What their paths hold that are of models."""
 
 _VERTEX = re.compile(r"(?:[a-z0-9-]+-)?aiplatform(?:\.mtls|\.[a-z0-9-]+\.rep)?\.googleapis\.com")
 """Vertex AI's hosts, those of regions included, of models beside other services."""
 
 _BEDROCK = re.compile(
-    r"(?:[a-z0-9-]+\.)*(bedrock(?:-runtime|-agent-runtime|-mantle)?)(?:-fips)?\.[a-z0-9-]+\."
+    r"(?:[a-z0-9-]+\.)*(bedrock(?:-runtime|-agent-runtime|-data-automation-runtime|-mantle)?)(?:-fips)?\.[a-z0-9-]+\."
     r"(?:vpce\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws|amazonaws\.eu)"
 )
 """Amazon Bedrock's hosts in all regions; that which manages it serves no model."""
@@ -77,7 +86,7 @@ def home(name: str, path: str) -> Home | None:
     if name.endswith(_ENDS):
         return Home(next(provider for end, provider in DOMAINS if name.endswith(end)))
     if name.endswith(_MIXED_AZURE):
-        return Home("azure", alone=False)
+        return Home("azure", alone=any(models in path for models in _MODELS_ALONE))
     if name.endswith(".googleapis.com") and _VERTEX.fullmatch(name):
         return Home("google", alone=False)
     if "bedrock" in name and (found := _BEDROCK.fullmatch(name)):

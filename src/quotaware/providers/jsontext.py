@@ -21,7 +21,9 @@ NAMING = frozenset({"model", "preset", *FALLBACKS})
 """Members by which a body says which model is asked for."""
 
 BEARING = NAMING | {
+    "agent",
     "background",
+    "batch",
     "best_of",
     "cachedContent",
     "contents",
@@ -36,6 +38,8 @@ BEARING = NAMING | {
     "max_tokens",
     "messages",
     "n",
+    "options",
+    "previous_interaction_id",
     "previous_response_id",
     "prompt",
     "quality",
@@ -51,7 +55,7 @@ BEARING = NAMING | {
 _INNER = frozenset(
     {
         *("budget_tokens", "candidateCount", "maxOutputTokens", "maxTokenCount", "maxTokens"),
-        *("max_new_tokens", "max_output_tokens", "max_tokens"),
+        *("max_new_tokens", "max_output_tokens", "max_tokens", "num_predict"),
     }
 )
 """Members of inner objects that may not stand twice either."""

@@ -6,6 +6,8 @@ import re
 
 from .anthropic_batches import AnthropicBatchResults
 from .base import Format, Route
+from .gemini_batches import GeminiBatchResults
+from .gemini_interactions import GeminiInteractions
 from .openai_batches import OpenAIBatches
 from .openai_chat import OpenAIChat
 from .openai_responses import OpenAIResponses
@@ -16,10 +18,12 @@ _KEPT: dict[str, Format | None] = {
     "files": None,
     "batches": OpenAIBatches(),
     "deferred-completion": OpenAIChat(),
+    "interactions": GeminiInteractions(),
 }
 """What a provider lists or keeps, and how the answer is read."""
 _RESULTS = AnthropicBatchResults()
-_OPERATIONS = {"deferred-completion": "chat"}
+_GEMINI_RESULTS = GeminiBatchResults()
+_OPERATIONS = {"deferred-completion": "chat", "interactions": "responses"}
 _ASKED = re.compile(
     rf"/({'|'.join(_KEPT)})(?:/([^/?]+))?(?:/(?:cancel|content|input_items|results))?/*(?:\?|\Z)",
     re.IGNORECASE,
@@ -36,6 +40,8 @@ def looked_up(provider: str | None, path: str) -> Route | None:
     kept = _KEPT[kind]
     if "/messages/batches" in path.lower():  # Anthropic's: the batch itself does not tell its usage
         kept = _RESULTS if path.rstrip("/").lower().endswith("/results") else None
+    elif kind == "batches" and provider == "google":
+        kept = _GEMINI_RESULTS
     operation = _OPERATIONS.get(kind, kind)
     return Route(provider, kept if answer else None, operation, True, lookup=True, answer=answer)
 

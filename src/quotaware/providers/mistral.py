@@ -1,5 +1,5 @@
 """Mistral's formats: OpenAI's chat and embeddings in its own words for errors, its completion of code, its agents, its
-reading of documents.
+reading of documents, its ears and its voice.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.bounds import Call
-from ..core.usage import Usage
+from ..core.usage import Usage, count
 from ..errors import ApiError
 from . import jsontext
 from .base import Report, StreamReader, Unreadable
+from .openai_audio import OpenAISpeech, OpenAITranscription
 from .openai_chat import OpenAIChat, chat_usage, whole_answer
 from .openai_embeddings import OpenAIEmbeddings
+from .openai_moderations import OpenAIModerations
 from .plain import Plain
 from .sse import EventReader, message
 from .text import Tally, member, seen_tokens, string_size
@@ -143,6 +145,74 @@ class MistralConversation:
         return mistral_refusal(error)
 
 
+class MistralContinuation(MistralConversation):
+    """`mistral.continuation`: POST …/conversations/{id} and …/restart, which go on with what Mistral keeps."""
+
+    name = "mistral.continuation"
+    chosen = "its conversation was begun with a model, or an agent, that this request does not name"
+
+    def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
+        """See `Format.read`."""
+        return replace(super().read(provider, body), opaque=True)
+
+
+class MistralModerations(OpenAIModerations):
+    """`mistral.moderations`: POST …/moderations, …/classifications, and both of a chat. They tell no usage."""
+
+    name = "mistral.moderations"
+
+    def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
+        """See `Format.read`: texts, or the messages of chats."""
+        jsontext.model_name(body)  # there is none that is taken for granted
+        return replace(super().read(provider, body), opaque=False)
+
+    def refusal(self, error: ApiError) -> dict[str, Any]:
+        """See `Format.refusal`."""
+        return mistral_refusal(error)
+
+
+class MistralSpeech(OpenAISpeech):
+    """`mistral.speech`: POST …/audio/speech, whose sound comes in JSON or in events."""
+
+    name = "mistral.speech"
+    binary = False
+
+    def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
+        """See `Format.read`."""
+        return replace(super().read(provider, body), stream=jsontext.flag(body, "stream"))
+
+    def answer(self, body: object) -> Report:
+        """See `Format.answer`."""
+        return Report(None, chat_usage(member(body, "usage")), done=True)
+
+    def stream(self, hide: bool) -> StreamReader:
+        """See `Format.stream`."""
+        return EventReader(_SoundAnswer(), hide=False)
+
+    def refusal(self, error: ApiError) -> dict[str, Any]:
+        """See `Format.refusal`."""
+        return mistral_refusal(error)
+
+
+class MistralTranscription(OpenAITranscription):
+    """`mistral.transcription`: POST …/audio/transcriptions, billed by the second of sound."""
+
+    name = "mistral.transcription"
+
+    def answer(self, body: object) -> Report:
+        """See `Format.answer`."""
+        model = member(body, "model")
+        return Report(model if isinstance(model, str) else None, _heard(member(body, "usage")), done=True)
+
+    def stream(self, hide: bool) -> StreamReader:
+        """See `Format.stream`."""
+        return EventReader(_SoundAnswer(), hide=False)
+
+    def refusal(self, error: ApiError) -> dict[str, Any]:
+        """See `Format.refusal`."""
+        return mistral_refusal(error)
+
+
 class MistralOcr(Plain):
     """`mistral.ocr`: POST …/ocr. It is billed by the page, and takes no tokens."""
 
@@ -205,6 +275,43 @@ class _ConversationAnswer:
     def report(self) -> Report:
         """See `sse.Answer.report`."""
         return Report(None, self.usage, seen_tokens(self.deltas, self.size), self.done)
+
+
+@dataclass(slots=True)
+class _SoundAnswer:
+    """Sound or what was heard as a stream. It is done at the event that says so, which has the usage."""
+
+    model: str | None = None
+    usage: Usage | None = None
+    deltas: int = 0
+    size: int = 0
+    done: bool = False
+
+    def take(self, event: bytes) -> bool:
+        """See `sse.Answer.take`; no event is ours."""
+        if b'.done"' in event:
+            told = message(event)
+            if told.get("type") in {"transcription.done", "speech.audio.done"}:
+                model = told.get("model")
+                self.model = model if isinstance(model, str) else None
+                self.usage = _heard(told.get("usage")) or self.usage
+                self.done = True
+        elif b'"transcription.text.delta"' in event and (size := string_size(event, b"text")):
+            self.deltas += 1
+            self.size += size
+        return False
+
+    def report(self) -> Report:
+        """See `sse.Answer.report`."""
+        return Report(self.model, self.usage, seen_tokens(self.deltas, self.size), self.done)
+
+
+def _heard(usage: object) -> Usage | None:
+    """The tokens in a `usage` object, and the seconds of sound, which are no tokens of the input."""
+    told, seconds = chat_usage(usage), count(member(usage, "prompt_audio_seconds"))
+    if told is None or seconds is None:
+        return told
+    return replace(told, audio_ms=seconds * 1000)
 
 
 def _arguments(body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ from ..core.models import ANY, check_pattern, chosen_elsewhere
 from ..errors import ConfigurationError
 from . import jsontext
 from .base import Format, Route, Unreadable
+from .google_shape import either
 
 NO_DEPLOYMENTS: Mapping[str, str] = MappingProxyType({})
 """Nobody said which model a deployment is."""
@@ -27,7 +28,7 @@ NO_DEPLOYMENTS: Mapping[str, str] = MappingProxyType({})
 MOST = 16
 """Models that one request may name, those to fall back to included."""
 
-_ELSEWHERE = jsontext.NAMING - {"model"} | {"agent_id", "requests"}
+_ELSEWHERE = jsontext.NAMING - {"model"} | {"agent", "agent_id", "requests"}
 
 _GOOGLES = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?models/(?=.)")
 """What leads a model's name in Google's bodies: the same model, wherever it is."""
@@ -74,12 +75,12 @@ def read(
         return format.read(route.provider, body)
     if route.named is None and route.provider != "azure" and not body.keys() & _ELSEWHERE:
         asked = _taken_for(route.provider, named) if isinstance(named, str) else _Asked(())
-        if named is None and isinstance(body.get("prompt"), dict):
-            asked = _Asked((), "its stored prompt chooses the model: name a model")
+        if named is None:
+            asked = _Asked((), _chosen(format, body))
         if asked.names in ((), (named,)) and not asked.unknown:
             return format.read(route.provider, body)
     else:
-        asked = _asked(route, body, deployments)
+        asked = _asked(route, format, body, deployments)
     names = asked.names or (ANY,)
     calls = [format.read(route.provider, {**body, "model": name}) for name in names]
     if not asked.names:
@@ -95,12 +96,20 @@ def reread(call: Call) -> Call:
     return _together([replace(call, model=name) for name in asked.names], asked.unknown)
 
 
+def _chosen(format: Format, body: Mapping[str, Any]) -> str:
+    """Why a body that names no model may do so; "" where it has to name one."""
+    if isinstance(body.get("prompt"), dict):
+        return "its stored prompt chooses the model: name a model"
+    chosen: str = getattr(format, "chosen", "")
+    return chosen
+
+
 def _together(calls: list[Call], unknown: str) -> Call:
     first, *also = [replace(call, unknown=unknown) for call in calls] if unknown else calls
     return replace(first, also=tuple(also)) if also else first
 
 
-def _asked(route: Route, body: Mapping[str, Any], deployments: Mapping[str, str]) -> _Asked:
+def _asked(route: Route, format: Format, body: Mapping[str, Any], deployments: Mapping[str, str]) -> _Asked:
     said: list[str] = []
     given = _given(body)
     if body.get("preset") is not None:
@@ -112,8 +121,8 @@ def _asked(route: Route, body: Mapping[str, Any], deployments: Mapping[str, str]
         deployment = _deployment(route.named)
     if deployment is None and route.provider == "azure" and given:
         deployment = given[0]
-    if deployment is None and isinstance(agent := body.get("agent_id"), str) and agent:
-        deployment = agent
+    if deployment is None and isinstance(agent := body.get(getattr(format, "agent", "agent_id")), str):
+        deployment = agent or None
     if deployment is not None:
         model = deployments.get(f"{route.host}/{deployment}".lower()) or deployments.get(deployment.lower())
         if model is None:
@@ -128,6 +137,8 @@ def _asked(route: Route, body: Mapping[str, Any], deployments: Mapping[str, str]
     elif route.named is not None:
         given = [route.named, *given]
     if not (said or given):
+        if chosen := _chosen(format, body):
+            return _Asked((), chosen)
         raise Unreadable("model: a name is required, as a string", "model_ambiguous")
     taken = [_taken_for(route.provider, name) for name in given]
     names = _each((*said, *(name for asked in taken for name in asked.names)))
@@ -142,9 +153,8 @@ def _deployment(name: str) -> str:
 def _given(body: Mapping[str, Any]) -> list[str]:
     """The names in a body, that of its model first. Raises `Unreadable` for what is no name."""
     given = [] if body.get("model") is None else [jsontext.model_name(body)]
-    requests = body.get("requests")
-    for request in requests if isinstance(requests, list) else ():
-        named = request.get("params", request) if isinstance(request, dict) else None
+    for request in _requests(body):
+        named = request.get("params", request.get("request", request)) if isinstance(request, dict) else None
         if isinstance(named, dict) and named.get("model") is not None:
             given.append(jsontext.model_name(named))
     given = list(_each(given))
@@ -159,6 +169,15 @@ def _given(body: Mapping[str, Any]) -> list[str]:
     if len(given) > MOST:
         raise Unreadable(f"the body names more than {MOST} models", "model_ambiguous")
     return given
+
+
+def _requests(body: Mapping[str, Any]) -> list[Any]:
+    """The requests of a batch, or of what a batch is made of."""
+    source: Any = body.get("batch")
+    for name in ("inputConfig", "requests") if isinstance(source, dict) else ():
+        source = either(source, name)
+    found = either(source, "requests") if isinstance(source, dict) else body.get("requests")
+    return found if isinstance(found, list) else []
 
 
 @lru_cache(4096)

@@ -12,6 +12,7 @@ from ..errors import ApiError
 from . import jsontext
 from .base import Report, StreamReader
 from .formdata import Upload
+from .many import added
 from .openai_chat import openai_refusal, tokens_usage
 from .reported_cost import reported_cost
 from .sse import EventReader, message
@@ -133,7 +134,7 @@ class _ImageAnswer:
 
     def report(self) -> Report:
         """See `sse.Answer.report`."""
-        found = _sum(self.usage, usage_in(self.tail, images_usage)) if self.tail else self.usage
+        found = added(self.usage, usage_in(self.tail, images_usage)) if self.tail else self.usage
         return Report(None, found, done=self.images > 0)
 
     def _end(self) -> None:
@@ -142,13 +143,7 @@ class _ImageAnswer:
             self.tail = b""
 
     def _add(self, usage: Usage | None) -> None:
-        self.usage = _sum(self.usage, usage)
-
-
-def _sum(one: Usage | None, other: Usage | None) -> Usage | None:
-    if one is None or other is None:
-        return one or other
-    return Usage(**{name: getattr(one, name) + getattr(other, name) for name in Usage.__slots__})
+        self.usage = added(self.usage, usage)
 
 
 def _number(body: Mapping[str, Any], name: str, least: int = 1) -> int | None:

@@ -143,7 +143,7 @@ class _Table(NamedTuple):
     def routed(self, path: str) -> tuple[str, Route | None]:
         """The route of a path, and the suffix that it is known by."""
         for suffix, within, route in self.routes:
-            if path.endswith(suffix) and within in path:
+            if path.endswith(suffix) and within in path and not (route.free and "/.." in path):
                 return suffix, route
         return "", self.unknown
 

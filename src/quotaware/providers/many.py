@@ -1,0 +1,47 @@
+"""Many calls in one request, which are billed together: batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+
+from ..core.bounds import MESSAGE_BATCHES, Call
+from ..core.usage import Usage
+from .base import Unreadable
+
+_PARTS_EACH = 32
+"""What is added to every message counts as so many parts, since it is counted once for the whole batch."""
+
+
+def together(calls: Sequence[Call]) -> Call:
+    """All calls of a batch as one that is answered later: each answer as long as the longest may be.
+
+    Raises `Unreadable` where there is none.
+    """
+    if not calls:
+        raise Unreadable("requests: at least one is required")
+    caps = [call.cap for call in calls]
+    return Call(
+        provider=calls[0].provider,
+        operation=MESSAGE_BATCHES,
+        model=calls[0].model,
+        cap=max((cap for cap in caps if cap is not None), default=None) if None not in caps else None,
+        choices=sum(call.choices for call in calls),
+        text=sum(call.text for call in calls),
+        wide=sum(call.wide for call in calls),
+        parts=sum(call.parts for call in calls) + _PARTS_EACH * len(calls),
+        media=sum(call.media for call in calls),
+        tools=sum(call.tools for call in calls),
+        opaque=any(call.opaque for call in calls),
+        cache_write=any(call.cache_write for call in calls),
+        audio=any(call.audio for call in calls),
+        generates=any(call.generates for call in calls),
+        background=True,
+    )
+
+
+def added(one: Usage | None, other: Usage | None) -> Usage | None:
+    """Two usages as one; None is none."""
+    if one is None or other is None:
+        return one or other
+    return replace(one, **{f.name: getattr(one, f.name) + getattr(other, f.name) for f in fields(Usage)})
