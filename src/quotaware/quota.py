@@ -33,8 +33,9 @@ from .inbound.edge import Edge
 from .inbound.identify import Identify
 from .inbound.middleware import App
 from .inbound.proxies import Proxies
+from .outbound.clients import metered
 from .outbound.hook import hook
-from .outbound.httpx import AsyncMeteredTransport, MeteredTransport, metered
+from .outbound.httpx import AsyncMeteredTransport, MeteredTransport
 from .outbound.manual import ManualCall
 from .outbound.meter import Meter
 from .rollups import Folder
@@ -256,7 +257,9 @@ class Quota:
         return MeteredTransport(self.meter, inner)
 
     def metered(self, client: Any) -> Any:
-        """Makes an existing HTTP client, or an SDK client that carries one, metered, and answers it."""
+        """Makes an existing client metered and answers it: one of httpx or httpx2, an SDK's that carries one, a session
+        of aiohttp, a client of boto3. Raises `ConfigurationError` for anything else.
+        """
         return metered(self.meter, client)
 
     # who calls, outside a request

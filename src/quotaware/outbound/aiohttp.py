@@ -19,7 +19,7 @@ from ..errors import BodyTooLarge
 from ..providers.base import Route
 from . import passing
 from .aiohttp_streams import tapped
-from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large
+from .meter import MAX_BODY, Meter, Passage, Refusal, becomes_socket, body_too_large
 from .patching import Patch, Serving
 
 ASKED = frozenset({"GET", "POST"})
@@ -31,7 +31,11 @@ Handler = Callable[[Any], Awaitable[Any]]
 def _requests(original: Any, serving: Serving) -> Any:
     """Our `ClientSession._request`. Raises `NotImplementedError` for an aiohttp that is too old."""
     bodies_are_read = hasattr(sys.modules["aiohttp"].Payload, "as_bytes")
-    if "middlewares" not in inspect.signature(original).parameters or not bodies_are_read:
+    takes = inspect.signature(original).parameters
+    any_more = any(
+        each.kind is each.VAR_KEYWORD for each in takes.values()
+    )  # of a session of the app's own kind
+    if not (bodies_are_read and ("middlewares" in takes or any_more)):
         raise NotImplementedError(
             "in this aiohttp nobody can see a body before it goes; from 3.12.8 on one can"
         )
@@ -41,15 +45,25 @@ def _requests(original: Any, serving: Serving) -> Any:
             return original(session, method, url, **options)
         theirs, decodes = options.get("middlewares"), options.get("auto_decompress")
         theirs = session._middlewares if theirs is None else theirs
+        if any(isinstance(each, _Metering) for each in theirs):  # a layer above has seen to it
+            return original(session, method, url, **options)
         decodes = session._auto_decompress if decodes is None else decodes
-
-        async def ours(request: Any, handler: Handler) -> Any:
-            meter = serving()
-            return await handler(request) if meter is None else await _send(meter, request, handler, decodes)
-
+        ours = _Metering(serving, decodes)
         return original(session, method, url, **{**options, "middlewares": (*theirs, ours)})
 
     return request
+
+
+class _Metering:
+    """Our middleware of one request."""
+
+    def __init__(self, serving: Serving, decodes: bool) -> None:
+        self._serving = serving
+        self._decodes = decodes
+
+    async def __call__(self, request: Any, handler: Handler) -> Any:
+        meter = self._serving()
+        return await (handler(request) if meter is None else _send(meter, request, handler, self._decodes))
 
 
 PATCHES = (Patch("aiohttp", "ClientSession", "_request", _requests),)
@@ -60,7 +74,8 @@ async def _send(meter: Meter, request: Any, handler: Handler, decodes: bool) -> 
     host, path = request.url.host or "", request.url.path
     if meter.passes(host, path):
         return await handler(request)
-    route = meter.route(request.method, host, path)
+    socket = becomes_socket(request.method, request.headers)
+    route = meter.route(request.method, host, path, socket=socket)
     if route is None or _unreadable(meter, route, request):
         return await handler(request)
     try:

@@ -58,6 +58,14 @@ class Hook:
                     setattr(owner, name, original)
                     del self._made[owner, name]
 
+    def unpatched(self, kind: type, name: str) -> Any:
+        """A method of a class as it is without us."""
+        for owner in kind.__mro__:
+            if name in vars(owner):
+                original, ours = self._made.get((owner, name), (None, None))
+                return original if ours is vars(owner)[name] else vars(owner)[name]
+        return getattr(kind, name)
+
     def _serving(self) -> Meter | None:
         binding = current() if self._meters else None
         return binding.meter if binding is not None else next(iter(self._meters), None)

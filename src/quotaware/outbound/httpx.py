@@ -12,11 +12,11 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from ..errors import BodyTooLarge, ConfigurationError
+from ..errors import BodyTooLarge
 from ..providers.base import Route
 from . import passing
 from .httpx_streams import async_stream, sync_stream
-from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large
+from .meter import MAX_BODY, Meter, Passage, Refusal, becomes_socket, body_too_large
 from .patching import Patch, Serving
 from .tap import Tap
 
@@ -125,24 +125,16 @@ class AsyncMeteredTransport:
         await self._inner.__aexit__(*exc)
 
 
-def metered(meter: Meter, client: Any) -> Any:
-    """Makes an existing client metered and answers it: one of httpx or httpx2, or an SDK's that carries one.
-
-    Raises `ConfigurationError` where there is no such client inside.
-    """
-    http: Any = client if _is_client(client) else getattr(client, "_client", None)
-    if not _is_client(http):
-        raise ConfigurationError(
-            "client",
-            f"{type(client).__name__} neither is nor carries a client of httpx or httpx2 (as the openai and anthropic "
-            "clients do); give it quota.transport(...) or quota.sync_transport(...) when you make it",
-        )
-    kind = AsyncMeteredTransport if hasattr(http, "aclose") else MeteredTransport
-    http._transport = kind(meter, http._transport)
-    http._mounts = {
-        pattern: inner if inner is None else kind(meter, inner) for pattern, inner in http._mounts.items()
+def metered(meter: Meter, client: Any) -> bool:
+    """Makes a client of httpx or httpx2 metered; False where it is none."""
+    if not _is_client(client):
+        return False
+    kind = AsyncMeteredTransport if hasattr(client, "aclose") else MeteredTransport
+    client._transport = kind(meter, client._transport)
+    client._mounts = {
+        pattern: inner if inner is None else kind(meter, inner) for pattern, inner in client._mounts.items()
     }
-    return client
+    return True
 
 
 def _transports(kind: type[MeteredTransport | AsyncMeteredTransport]) -> Callable[[Any, Serving], Any]:
@@ -185,7 +177,8 @@ def _library(request: Any) -> ModuleType:
 
 def _route(meter: Meter, request: Any) -> Route | None:
     url = request.url
-    route = meter.route(request.method, url.host, url.path)
+    socket = becomes_socket(request.method, request.headers)
+    route = meter.route(request.method, url.host, url.path, socket=socket)
     if route is None or MARK in request.extensions:
         return None
     strange = route.provider is None or meter.engine.settings.shadow

@@ -88,15 +88,15 @@ class Meter:
         """Whether a request there is no call, whatever it carries. A host that was seen before costs one look."""
         if host not in self._strangers:
             if not registry.strange(host, self._hosts):
-                return self.route("POST", host, path) is None
+                return registry.never_called(host, self._hosts)
             if len(self._strangers) >= STRANGERS:
                 self._strangers.clear()
             self._strangers.add(host)
         return not (registry.plain(path).endswith(registry.SUFFIXES) or looking_up.looks_up(path))
 
-    def route(self, method: str, host: str, path: str) -> Route | None:
-        """Where a request goes, if that may be a call."""
-        return registry.find(method, host, path, self._hosts)
+    def route(self, method: str, host: str, path: str, *, socket: bool = False) -> Route | None:
+        """Where a request goes, if that may be a call; `socket`: whether it is to become a WebSocket."""
+        return registry.find(method, host, path, self._hosts, socket=socket)
 
     def binding(self) -> Binding:
         """The standing of the running context with this meter."""
@@ -231,6 +231,11 @@ class Meter:
             **error.headers(),
         }
         return Refusal(error.status, headers, json.dumps(shape).encode())
+
+
+def becomes_socket(method: str, headers: Mapping[str, str]) -> bool:
+    """Whether a request with these headers asks for a WebSocket."""
+    return method == "GET" and headers.get("upgrade", "").lower() == "websocket"
 
 
 def encoded(headers: Mapping[str, str]) -> str:

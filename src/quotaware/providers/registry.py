@@ -32,15 +32,21 @@ _NAMING = re.compile("|".join({*_MARKERS, *_DEPLOYED, "/model/"}))
 _VERSION = re.compile(r"(?:/extensions|/openai|/v[0-9]+)*\Z")
 
 
-def find(method: str, host: str, path: str, hosts: Mapping[str, str | None] = NO_HOSTS) -> Route | None:
+def find(
+    method: str, host: str, path: str, hosts: Mapping[str, str | None] = NO_HOSTS, *, socket: bool = False
+) -> Route | None:
     """The route of a request; None for what is neither a call nor a look-up.
 
     `hosts`, as `check_hosts` answers it, decides over the table. Only a POST is a call. On a known host any
     POST has a route, without a format where none reads it; elsewhere only what ends like a format's path has
     one, and `plausible` has the last word once its body is parsed. A look-up is a GET of what a known host lists
-    or keeps, or of a response on any host, or a POST that cancels such a thing.
+    or keeps, or of a response on any host, or a POST that cancels such a thing. A GET that becomes a WebSocket
+    (`socket`) on a known host is a call that no format reads.
     """
     name = _bare(host)
+    if socket:
+        provider = hosts[name] if name in hosts else (home(name, "/") or _STRANGERS).provider
+        return Route(provider, None, "unknown") if provider is not None else None
     asked = path.partition("?")[0]
     if method != "POST" and method.upper() != "POST":
         return _looked_up(name, path, hosts) if method.upper() == "GET" else None
@@ -95,6 +101,11 @@ def strange(host: str, hosts: Mapping[str, str | None] = NO_HOSTS) -> bool:
     """Whether nothing is known of a host: there only the end of a path (`SUFFIXES`) makes a request a call."""
     name = _bare(host)
     return name not in hosts and home(name, "/") is None
+
+
+def never_called(host: str, hosts: Mapping[str, str | None]) -> bool:
+    """Whether the user has decided that no request to a host is a call."""
+    return hosts.get(_bare(host), "") is None
 
 
 def plausible(route: Route, body: Mapping[str, Any]) -> bool:
