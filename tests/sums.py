@@ -78,6 +78,7 @@ class Caller:
             "team": pick([None, "t1"]),
             "project": pick(["p1", "p2"]),
             "key": pick([None, "k1"]),
+            "member": pick([None, "mem_1"]),
             "provider": pick([None, "openai"]),
             "model": pick(["small", "large"]),
             "operation": "chat",
@@ -97,6 +98,7 @@ class Caller:
             "usage": {name: n for name in usage.__slots__ if (n := getattr(usage, name))},
             "quality": pick(["exact", "partial", "estimated"]),
             "ms": pick([0, 17, 90_000]),
+            "first_ms": pick([None, 0, 3, 700]),
             **{name: True for name in ("suspect", "unpriced", "degraded") if self.chance.random() < 0.2},
             "would_deny": pick([None, ["$1/day"]]),
         }
@@ -110,9 +112,10 @@ Group = tuple[int | None, tuple[tuple[str, Any], ...]]
 def plain(
     records: Iterable[UsageRecord],
     by: Iterable[str],
-    bucket: str | None = None,
+    bucket: str | timedelta | None = None,
     zone: str = "UTC",
     where: Mapping[str, Any] | None = None,
+    since: datetime = EPOCH,
 ) -> dict[Group, dict[str, Any]]:
     """What records come to, added one by one."""
     found: dict[Group, dict[str, Any]] = {}
@@ -122,17 +125,32 @@ def plain(
         for tag in tags if "tag" in (*by, *where) else [None]:
             values = {name: tag if name == "tag" else getattr(record, name) for name in (*by, *where)}
             if all(values[name] == value for name, value in where.items()):
-                begin = Window("calendar", bucket).bounds(ms(record.at), zone)[0] if bucket else None
-                group = (begin, tuple((name, values[name]) for name in by))
-                total = found.setdefault(
-                    group, dict.fromkeys((*_NUMBERS, "durations"), 0) | {"durations": []}
-                )
+                group = (_begin(record, bucket, zone, since), tuple((name, values[name]) for name in by))
+                total = found.setdefault(group, {**dict.fromkeys(_NUMBERS, 0), "durations": [], "firsts": []})
                 _add(total, record)
     return found
 
 
+def _begin(record: UsageRecord, bucket: str | timedelta | None, zone: str, since: datetime) -> int | None:
+    if isinstance(bucket, timedelta):
+        return ms(record.at - (record.at - since) % bucket)
+    return Window("calendar", bucket).bounds(ms(record.at), zone)[0] if bucket else None
+
+
 _NUMBERS = (
-    *("calls", "cost", "reserved", "duration_ms", "timed", "partial", "estimated", "unsettled", "overrun"),
+    *(
+        "calls",
+        "cost",
+        "reserved",
+        "duration_ms",
+        "timed",
+        "first_ms",
+        "streamed",
+        "partial",
+        "estimated",
+        "unsettled",
+        "overrun",
+    ),
     *("suspect", "unpriced", "degraded", "would_deny", "corrected", *Usage.__slots__),
 )
 
@@ -147,6 +165,10 @@ def _add(total: dict[str, Any], record: UsageRecord) -> None:
         total["duration_ms"] += record.duration_ms
         total["timed"] += 1
         total["durations"].append(record.duration_ms)
+    if record.first_token_ms is not None:
+        total["first_ms"] += record.first_token_ms
+        total["streamed"] += 1
+        total["firsts"].append(record.first_token_ms)
     if record.quality != "exact":
         total[record.quality] += 1
     for flag in record.flags:
@@ -164,9 +186,10 @@ def check(totals: Iterable[Total], expected: Mapping[Group, Mapping[str, Any]]) 
         told = {field.name: getattr(total, field.name) for field in fields(total) if field.name in _NUMBERS}
         told |= {kind: getattr(total.usage, kind) for kind in Usage.__slots__}
         assert told == {name: expected[group][name] for name in _NUMBERS}, group
-        durations = sorted(expected[group]["durations"])
-        for share in (0.5, 0.95):
-            exact = durations[max(0, -(-len(durations) * int(share * 100) // 100) - 1)] if durations else None
-            estimate = total.percentile_ms(share)
-            assert (estimate is None) == (exact is None)
-            assert exact is None or abs(estimate - exact) <= 0.05 * exact
+        for known, percentile in (("durations", total.percentile_ms), ("firsts", total.percentile_first_ms)):
+            real = sorted(expected[group][known])
+            for share in (0.5, 0.95):
+                exact = real[max(0, -(-len(real) * int(share * 100) // 100) - 1)] if real else None
+                estimate = percentile(share)
+                assert (estimate is None) == (exact is None)
+                assert exact is None or abs(estimate - exact) <= 0.05 * exact

@@ -185,7 +185,7 @@ async def test_awaited_it_is_the_same_and_what_there_is_not_is_named(clock: Fake
         with pytest.raises(ConfigurationError, match="'code' is none of"):
             await quota.usage.totals(by=("code",))
         with pytest.raises(ConfigurationError, match="bucket"):
-            await quota.usage.denied(bucket="week")  # type: ignore[arg-type]
+            await quota.usage.denied(bucket="fortnight")  # type: ignore[arg-type]
 
 
 def test_in_shadow_and_where_it_is_only_asked_nothing_is_denied(clock: FakeClock) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quotaware.core.rollups import CUBES, DAY_MS, Keep, fold, read
+from quotaware.core.rollups import CUBES, DAY_MS, Keep, fold, of_body, read
 from quotaware.core.steps import Row, Sum
 from quotaware.core.totals import FOREVER_MS
 from quotaware.errors import StoreError
@@ -62,13 +62,17 @@ class BreakingStore(MemoryStore):
 
 
 def sums(store: MemoryStore, zone: str = "UTC") -> dict[tuple[str, int, tuple[object, ...]], dict[str, int]]:
-    """All sums of a store in a zone."""
+    """All sums of a store in a zone, and the steps of durations under their own names."""
     return {
-        (f"{cube.name}.{period}", each.bucket, dims_of(each.dims)): json.loads(each.body)
+        (f"{cube.name}.{period}", each.bucket, dims_of(each.dims)): whole(*of_body(each.body))
         for cube in CUBES
         for period in cube.periods
         for each in store.sums(ORG, cube.table(period, zone), 0, FOREVER_MS)
     }
+
+
+def whole(measures: dict[str, int], steps: str) -> dict[str, int]:
+    return {**measures, **(json.loads(steps) if steps else {})}
 
 
 def expected(
@@ -77,8 +81,8 @@ def expected(
     """What all records come to at once."""
     rows = [row for _, row in MemoryStore.records(store, ORG, 0, FOREVER_MS, "", 10**6)]
     return {
-        (f"{b.cube.name}.{b.period}", b.begin, values): m
-        for (b, values), m in fold(map(read, rows), zone).items()
+        (f"{b.cube.name}.{b.period}", b.begin, values): {**cell.measures, **cell.steps}
+        for (b, values), cell in fold(map(read, rows), zone).items()
     }
 
 
@@ -218,13 +222,15 @@ def test_sums_are_exact_whatever_their_size(store: BreakingStore, caller: Caller
     set_zone(store, "UTC")
     folder = Folder(store)
     for _ in range(3):
-        caller.call(project="p1", key="k1")
+        caller.call(team="t1", project="p1")
         folder.fold(ORG)
-        huge = [each for each in store._orgs[ORG].sums.values() if each.cube not in ("zones", "last_used")]
+        huge = [
+            each for each in store._orgs[ORG].sums.values() if each.cube.startswith(("calls", "projects"))
+        ]
         for each in huge:
-            body = {**json.loads(each.body), "cost": 2**80 + 1}
+            body = {**of_body(each.body)[0], "cost": 2**80 + 1}
             store._orgs[ORG].sums[each[:3]] = each._replace(body=json.dumps(body))
-        caller.call(project="p1", key="k1")
+        caller.call(team="t1", project="p1")
         ((_, last),) = store.records(ORG, 0, FOREVER_MS, store.folded(ORG), 2)
         folder.fold(ORG)
         costs = {m["cost"] for m in sums(store).values()}
@@ -235,21 +241,25 @@ def test_hours_and_days_are_kept_as_long_as_was_said(
     store: BreakingStore, caller: Caller, clock: FakeClock
 ) -> None:
     """From their end on; what is folded anew keeps its time."""
-    caller.call()
+    caller.call(project="p1", key="k1", end_user="ann", tags={"job": "nightly"})
     Folder(store).fold(ORG)
     day = NOON - NOON % DAY_MS + DAY_MS
     keeps = {each.cube: each.keep for each in store._orgs[ORG].sums.values()}
     hour = NOON + 3_600_000
     assert keeps == {
-        "calls.hour@UTC": hour + 35 * DAY_MS,
-        "calls.day@UTC": day + 400 * DAY_MS,
-        "end_users.day@UTC": day + 400 * DAY_MS,
+        **{f"{name}.hour@UTC": hour + 35 * DAY_MS for name in ("projects", "models", "calls")},
+        **{
+            f"{name}.day@UTC": day + 400 * DAY_MS
+            for name in ("projects", "models", "calls", "end_users", "tags")
+        },
+        **{f"{name}.names@UTC": day + 400 * DAY_MS for name in ("models", "end_users", "tags")},
         "zones": FOREVER_MS,
-    } | ({"tags.day@UTC": day + 400 * DAY_MS} if "tags.day@UTC" in keeps else {})
+        "last_used": FOREVER_MS,
+    }
     clock.advance(36 * DAY_MS)
     caller.call()
     Folder(store, keep=Keep(hour=1, day=2)).fold(ORG)
-    assert store.prune(ORG, 200) == 1
+    assert store.prune(ORG, 200) == 3
     assert not any(kind == "calls.hour" and at < hour for kind, at, _ in sums(store))
     assert sum(m["calls"] for (kind, *_), m in sums(store).items() if kind == "calls.day") == 2
     clock.advance(1000 * DAY_MS)

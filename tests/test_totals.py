@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter as Tally
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import Any
@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 
 from quotaware import ConfigurationError, Quota, StoreError, Usage
 from quotaware.context import Identity
-from quotaware.core.rollups import CUBES, DAY_MS, Keep, bounds
+from quotaware.core.rollups import CUBES, DAY_MS, OTHER, ROSTERS, Cell, Keep, bounds, tags_of
 from quotaware.core.steps import Row, Sum
-from quotaware.core.totals import FOREVER_MS, Total
-from quotaware.rollups import Folder, dims_text
+from quotaware.core.totals import FOREVER_MS, Total, dims_text
+from quotaware.rollups import Folder, zone_of
 from quotaware.stores.memory import MemoryStore
 from quotaware.usage import UsageLog, UsageRecord
 from tests.calls import CENT, a_quota, audited, let_go, spend, used
 from tests.calls import ask as admit
-from tests.sums import ORG, Caller, check, moment, plain, set_zone
+from tests.sums import EPOCH, ORG, Caller, check, moment, ms, plain, set_zone
 from tests.support import NOON, AuditedStore, FakeClock
 
 HOUR = timedelta(hours=1)
@@ -42,15 +42,20 @@ class TrimmedStore(MemoryStore):
         while len(rows) > keep:
             rows.popleft()
 
+    def forget_hours(self, cube: str, count: int) -> None:
+        sums = self._orgs[ORG].sums
+        for place in [place for place in sums if place[0].startswith(f"{cube}.hour")][:count]:
+            del sums[place]
+
     def records(self, org: str, since: int, until: int, after: str, limit: int) -> list[tuple[str, Row]]:
         found = super().records(org, since, until, after, limit)
         self.read_rows += len(found)
         self.counted["records"] += 1
         return found
 
-    def sums(self, org: str, cube: str, since: int, until: int) -> list[Sum]:
+    def sums(self, org: str, cube: str, since: int, until: int, lead: str = "") -> list[Sum]:
         self.counted["sums"] += 1
-        return super().sums(org, cube, since, until)
+        return super().sums(org, cube, since, until, lead)
 
 
 @pytest.fixture
@@ -87,12 +92,15 @@ def records(log: UsageLog, total: Total | None = None) -> list[UsageRecord]:
 
 BYS = [
     *((), ("model",), ("project", "key"), ("team", "status"), ("end_user",), ("project", "tag")),
-    *(("end_user", "model"), ("tag", "key")),
+    *(("end_user", "model"), ("tag", "key"), ("member", "operation")),
 ]
+LENGTHS = [timedelta(minutes=20), timedelta(hours=7), timedelta(days=1), timedelta(days=3)]
 WHERES: list[dict[str, Any]] = [
     *(
         {},
         {"project": "p1"},
+        {"team": "t1"},
+        {"team": "t1", "project": "p1", "member": "mem_1"},
         {"model": "small-2"},
         {"status": 200},
         {"end_user": "ann"},
@@ -114,10 +122,15 @@ ZONES = ["UTC", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe"]
     length=st.one_of(st.none(), st.integers(-1, 4 * DAY_MS)),
     by=st.sampled_from(BYS),
     where=st.sampled_from(WHERES),
-    bucket=st.sampled_from([None, "hour", "day"]),
+    bucket=st.sampled_from([None, "hour", "day", "week", "month", *LENGTHS]),
+    zone=st.sampled_from([None, None, *ZONES]),
 )
-def test_totals_are_what_the_records_say(steps, page, zones, start, since, length, by, where, bucket) -> None:
-    """Whatever was folded when and in which zone, corrections, days of 23 and 25 hours, periods cut anywhere."""
+def test_totals_are_what_the_records_say(
+    steps, page, zones, start, since, length, by, where, bucket, zone
+) -> None:
+    """Whatever was folded when and in which zone, corrections, days of 23 and 25 hours, periods cut anywhere, told in
+    any buckets of any zone.
+    """
     clock = FakeClock(start)
     store = TrimmedStore(clock)
     set_zone(store, zones[0])
@@ -134,14 +147,16 @@ def test_totals_are_what_the_records_say(steps, page, zones, start, since, lengt
                 folder.fold(ORG)
             case "wait":
                 clock.advance(caller.chance.randrange(9 * 3_600_000))
-            case "zone" if bucket is None:
+            case "zone":
                 set_zone(store, caller.chance.choice(zones))
     begin = None if since is None else moment(start + since)
     end = None if length is None else (begin or moment(start)) + timedelta(milliseconds=length)
+    if isinstance(bucket, timedelta):
+        begin, end = begin or moment(start), end or moment(start + 5 * DAY_MS)
     log = UsageLog(store, folder, clock)
-    totals = log.totals(ORG, since=begin, until=end, by=by, bucket=bucket, **where)
+    totals = log.totals(ORG, since=begin, until=end, by=by, bucket=bucket, time_zone=zone, **where)
     found = list(log.records(ORG, since=begin, until=end))
-    check(totals, plain(found, by, bucket, zones[0], where))
+    check(totals, plain(found, by, bucket, zone or zone_of(store, ORG), where, begin or moment(0)))
     for total in totals:
         assert bucket or (total.since, total.until) == (begin, end)
 
@@ -188,7 +203,16 @@ def test_periods_at_the_ends_of_the_calendar(log: UsageLog, caller: Caller, fold
         ({"by": ("model", "colour")}, "by", "'colour' is none of team"),
         ({"by": "models"}, "by", "'models' is none of team"),
         ({"colour": "red"}, "by", "'colour' is none of team"),
-        ({"bucket": "week"}, "bucket", "'week' is neither"),
+        ({"bucket": "fortnight"}, "bucket", "'fortnight' is neither"),
+        ({"bucket": timedelta(seconds=59)}, "bucket", "0:00:59 is no minute or more"),
+        ({"bucket": timedelta(seconds=90, milliseconds=1)}, "bucket", "in whole seconds"),
+        ({"bucket": timedelta(hours=1)}, "bucket", "needs since and until"),
+        (
+            {"bucket": timedelta(minutes=1), "since": moment(0), "until": moment(NOON)},
+            "bucket",
+            "at most 10000 buckets",
+        ),
+        ({"time_zone": "Mars/Olympus"}, "time_zone", "unknown time zone"),
     ],
 )
 def test_what_there_is_not_is_named(log: UsageLog, asked: Any, field: str, said: str) -> None:
@@ -250,8 +274,8 @@ def test_a_look_that_is_disturbed_is_taken_again(
     folder.fold(ORG)
     read, disturb = store.sums, [3]
 
-    def disturbed(org: str, cube: str, since: int, until: int) -> list[Sum]:
-        found = read(org, cube, since, until)
+    def disturbed(org: str, cube: str, since: int, until: int, lead: str) -> list[Sum]:
+        found = read(org, cube, since, until, lead)
         if disturb[0]:
             disturb[0] -= 1
             caller.call()
@@ -336,8 +360,8 @@ def test_where_only_the_hours_are_gone_the_edge_is_made_of_records(
     made(caller, clock)
     while Folder(store, keep=Keep(hour=0)).fold(ORG):
         pass
-    assert (
-        store.prune(ORG, 10) == 10
+    store.forget_hours(
+        "models", 10
     )  # a few of a day's hours, or all: what is left is not taken for the whole
     since, until = moment(NOON) + timedelta(minutes=7), moment(NOON) + timedelta(minutes=2000)
     check(
@@ -414,7 +438,7 @@ def test_of_sums_that_are_kept_no_longer_the_answer_is_narrower_and_says_so(
     assert hour.calls == 1
 
 
-def test_a_change_of_the_zone_leaves_the_older_days_as_they_were(
+def test_after_a_change_of_the_zone_the_older_days_are_told_in_the_new_one(
     log: UsageLog, store: TrimmedStore, caller: Caller, clock: FakeClock, folder: Folder
 ) -> None:
     """A period is exact all the same: the days of both zones are cut, each where it lies."""
@@ -424,15 +448,144 @@ def test_a_change_of_the_zone_leaves_the_older_days_as_they_were(
     set_zone(store, "Europe/Berlin")
     made(caller, clock, 30)
     folder.fold(ORG)
-    days = log.totals(ORG, by=(), bucket="day")
-    assert {total.bucket.hour * 60 + total.bucket.minute for total in days if total.bucket} == {
-        18 * 60 + 15,
-        22 * 60,
-    }
-    assert sum(total.calls for total in days) == 180
+    for bucket in ("hour", "day", "week"):
+        everything = log.totals(ORG, by=(), bucket=bucket)
+        check(everything, plain(records(log), (), bucket, "Europe/Berlin"))
+    for zone in ("Asia/Kathmandu", "America/St_Johns", "UTC"):
+        days = log.totals(ORG, by=("model",), bucket="day", time_zone=zone)
+        check(days, plain(records(log), ("model",), "day", zone))
     for hours in range(20, 40):
         since = moment(NOON) + hours * HOUR + timedelta(minutes=13)
         check(log.totals(ORG, since=since), plain(log.records(ORG, since=since), ("model",)))
+
+
+@pytest.mark.parametrize(("hours", "edge"), [(True, 19 * 60), (False, 0)])
+def test_where_a_bucket_begins_in_what_cannot_be_cut_the_earlier_one_has_it_and_both_say_so(
+    log: UsageLog,
+    store: TrimmedStore,
+    caller: Caller,
+    clock: FakeClock,
+    folder: Folder,
+    hours: bool,
+    edge: int,
+) -> None:
+    """Days of Kathmandu begin at a quarter past an hour of UTC: that hour, or where only days are left that day, is
+    not divided.
+    """
+    made(caller, clock, 80)
+    everything = records(log)
+    while folder.fold(ORG):
+        pass
+    store.forget(0)
+    if not hours:
+        store.forget_hours("models", 10**6)
+    days = log.totals(ORG, by=("model",), bucket="day", time_zone="Asia/Kathmandu")
+    edges = {total.until for total in days} & {total.since for total in days}
+    assert {each.hour * 60 + each.minute for each in edges if each} == {edge}
+    for total in days:
+        covered = [
+            each for each in everything if (total.since or EPOCH) <= each.at < (total.until or each.at)
+        ]
+        assert total.cost == sum(each.cost for each in covered if each.model == total.by["model"])
+    assert sum(total.cost for total in days) == sum(each.cost for each in everything)
+
+
+# floods of names
+
+MOST = 5
+NAMED: dict[str, Callable[[UsageRecord], list[tuple[Any, Any]]]] = {
+    "model": lambda record: [((record.provider, record.model), record.model)],
+    "end_user": lambda record: [(record.end_user, record.end_user)],
+    "tag": lambda record: [(tag, tag) for tag in tags_of(record.tags)],
+}
+"""What names a record has: as it is told from others, and as it is summed by."""
+
+
+@pytest.fixture
+def few_names() -> Iterator[None]:
+    """So few are summed apart."""
+    before = [cube.most for cube in ROSTERS]
+    for cube in ROSTERS:
+        object.__setattr__(cube, "most", MOST)
+    yield
+    for cube, most in zip(ROSTERS, before, strict=True):
+        object.__setattr__(cube, "most", most)
+
+
+def summed_by(everything: list[UsageRecord], dim: str) -> list[tuple[UsageRecord, list[Any]]]:
+    """The names that records are summed by: of each project and day those that came first."""
+    rosters: dict[Any, set[Any]] = {}
+    found = []
+    for record in everything:
+        roster = rosters.setdefault((record.team, record.project, record.at.date()), set())
+        names: list[Any] = []
+        for name, told in NAMED[dim](record):
+            if told is not None and len(roster) < MOST:
+                roster.add(name)
+            names.append(told if told is None or name in roster else OTHER)
+        found.append((record, list(dict.fromkeys(names))))
+    return found
+
+
+@pytest.mark.usefixtures("few_names")
+@pytest.mark.parametrize("dim", NAMED)
+@pytest.mark.parametrize("page", [1, 7, 500])
+def test_so_many_names_are_summed_apart_and_the_others_as_one(
+    log: UsageLog, store: TrimmedStore, caller: Caller, clock: FakeClock, page: int, dim: str
+) -> None:
+    """S22: models, end users and tags that are made up for every call. Each project and day has its own, first come;
+    of the sums nothing is lost, whatever the period, and the records know every name.
+    """
+    for number in range(150):
+        name = f"n{number // 2 if number > 75 else number}"
+        tags = {"a": name, "b": f"{name}-{number % 3}"}
+        caller.call(**{"model": name, "end_user": name, "tags": tags} if number % 3 else {})
+        clock.advance(caller.chance.randrange(30 * 60_000))
+    everything = records(log)
+    while Folder(store, page=page).fold(ORG):
+        pass
+    summed = summed_by(everything, dim)
+    start = ms(everything[0].at)
+    for since, until, where in (
+        (None, None, {}),
+        (moment(start + 7_000_000), moment(start + 100_000_000), {}),
+        (moment(start + 1), None, {"project": "p1"}),
+        (None, moment(start + 80_000_000), {dim: OTHER}),
+        (None, moment(start + 80_000_000), {dim: "n1" if dim != "tag" else "a=n1"}),
+    ):
+        totals = log.totals(ORG, by=(dim,), since=since, until=until, **where)
+        expected: Tally[Any] = Tally()
+        for record, names in summed:
+            asked = (since or EPOCH) <= record.at < (until or moment(FOREVER_MS // 1000))
+            if asked and where.get("project") in (None, record.project):
+                expected.update({n: 1 for n in names if where.get(dim) in (None, n)})
+        assert {total.by[dim]: total.calls for total in totals} == expected, (since, until, where)
+    for cube in ROSTERS:
+        cells = [each for each in store._orgs[ORG].sums.values() if each.cube == cube.table("day", "UTC")]
+        projects = {(each.bucket, tuple(json.loads(each.dims)[:2])) for each in cells}
+        assert len(cells) <= len(projects) * 2 * (MOST + 2)
+    assert len({record.end_user for record in records(log)}) > 50
+
+
+def test_what_is_not_folded_yet_has_its_own_name(
+    log: UsageLog, caller: Caller, folder: Folder, few_names: None
+) -> None:
+    for number in range(MOST + 2):
+        caller.call(team="t1", project="p1", end_user=f"n{number}")
+    assert len(log.totals(ORG, by=("end_user",))) == MOST + 2
+    folder.fold(ORG)
+    assert len(log.totals(ORG, by=("end_user",))) == MOST + 1
+
+
+def test_long_names_are_cut(log: UsageLog, caller: Caller, folder: Folder) -> None:
+    """For sums only, and for whoever asks for one."""
+    caller.call(end_user="u" * 1000, tags={"t": "v" * 1000})
+    for _ in range(2):
+        for by, name in (("end_user", "u" * 1000), ("tag", "t=" + "v" * 1000)):
+            (total,) = log.totals(ORG, by=(by,), **{by: name})  # type: ignore[arg-type]
+            assert total.by[by] == name[:200]
+        folder.fold(ORG)
+    assert [record.end_user for record in records(log)] == ["u" * 1000]
 
 
 # cost
@@ -440,22 +593,28 @@ def test_a_change_of_the_zone_leaves_the_older_days_as_they_were(
 
 def test_a_year_is_answered_from_its_days(store: TrimmedStore, clock: FakeClock, log: UsageLog) -> None:
     """365 days × 100 cells; no record is read, and the days come in few steps."""
-    dims = [(f"t{n % 5}", f"p{n % 20}", f"k{n}", "openai", f"m{n % 4}", "chat", 200) for n in range(100)]
-    body = json.dumps({"calls": 10, "cost": 7, "input": 100, "output": 50, "ms": 9000, "85": 10})
+    dims = [
+        (f"t{n % 5}", f"p{n % 20}", f"k{n}", None, "openai", f"m{n % 4}", "chat", 200) for n in range(100)
+    ]
+    body = Cell(
+        {"calls": 10, "cost": 7, "input": 100, "output": 50, "ms": 9000, "timed": 10}, {"85": 10}
+    ).body
     first = NOON - 365 * DAY_MS
     days = [bounds("day", first + day * DAY_MS, "UTC")[0] for day in range(366)]
-    table = CUBES[0].table("day", "UTC")
+    (cube,) = (cube for cube in CUBES if cube.name == "calls")
+    table = cube.table("day", "UTC")
     put = [Sum(table, day, dims_text(each), body, FOREVER_MS) for day in days for each in dims]
     history = Sum("zones", 0, "[]", json.dumps([[f"{first}-0", "UTC"]]), FOREVER_MS)
     assert store.fold(ORG, "", f"{NOON}-0", [*put, history])
-    totals = log.totals(ORG, by=("project",), since=moment(NOON - NOON % DAY_MS) - timedelta(days=365))
+    since = moment(NOON - NOON % DAY_MS) - timedelta(days=365)
+    totals = log.totals(ORG, by=("project",), status=200, since=since)
     assert len(totals) == 20
     assert {total.calls for total in totals} == {366 * 50}
     assert totals[0].percentile_ms(0.5) == pytest.approx(700, rel=0.05)
     assert store.read_rows == 0
     assert store.counted["sums"] <= 8
     assert store.counted["records"] <= 2
-    assert len(log.totals(ORG, by=("model",), bucket="day", project="p1")) == 366
+    assert len(log.totals(ORG, by=("model", "key"), bucket="day", project="p1")) == 366 * 5
 
 
 # the faces of a Quota

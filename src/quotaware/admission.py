@@ -386,6 +386,7 @@ class Admission:
     __slots__ = (
         "_about",
         "_end",
+        "_first_ms",
         "_lease",
         "_pid",
         "began",
@@ -420,6 +421,7 @@ class Admission:
         self.bound = bound
         self.began = time.monotonic()
         self._about = attempt.about
+        self._first_ms: int | None = None
         self.degraded = degraded  # let go without the store: nothing is reserved for it
         self._lease: Lease | None = None if degraded or dry else self.engine.lanes.keep(self.id, policy.plan)
         self._pid = os.getpid()
@@ -436,6 +438,11 @@ class Admission:
         """Bytes went by: the lease goes on."""
         if self._lease is not None:
             self._lease.moved = self.engine.lanes.timer()
+
+    def generated(self) -> None:
+        """The first piece of a streamed answer with something generated in it is here."""
+        if self._first_ms is None:
+            self._first_ms = self._ms()
 
     def settle(self, outcome: Outcome, model: str | None = None) -> None:
         """Ends the call at what it really used; never waits, never raises into the host.
@@ -470,6 +477,7 @@ class Admission:
             charged,
             model,
             ms=self._ms(),
+            first_ms=self._first_ms,
             unpriced=(self.price is None and not call.free) or None,
             would_deny=self.would_deny or None,
             degraded=self.degraded or None,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol, Required, TypedDict, Unpack
@@ -16,8 +16,7 @@ import anyio.to_thread
 
 from .context import NOBODY
 from .core.explanation import Explanation
-from .core.rollups import Period
-from .core.totals import Denied, DeniedWhere, Narrowed, Total
+from .core.totals import Denied, DeniedWhere, Narrowed, Total, Unit
 from .engine import Engine
 from .explaining import explain
 from .outbound.meter import Meter
@@ -101,7 +100,8 @@ class BlockingUsage:
         since: datetime | None = None,
         until: datetime | None = None,
         by: Sequence[str] = ("model",),
-        bucket: Period | None = None,
+        bucket: Unit | timedelta | None = None,
+        time_zone: str | None = None,
         **where: Unpack[Narrowed],
     ) -> list[Total]:
         """What calls admitted in [since, until) came to (organization by organization): see `UsageLog.totals`."""
@@ -110,7 +110,9 @@ class BlockingUsage:
         return [
             total
             for org in orgs
-            for total in self._log.totals(org, since=since, until=until, by=by, bucket=bucket, **where)
+            for total in self._log.totals(
+                org, since=since, until=until, by=by, bucket=bucket, time_zone=time_zone, **where
+            )
         ]
 
     def denied(
@@ -120,7 +122,8 @@ class BlockingUsage:
         since: datetime | None = None,
         until: datetime | None = None,
         by: Sequence[str] = ("code",),
-        bucket: Period | None = None,
+        bucket: Unit | timedelta | None = None,
+        time_zone: str | None = None,
         **where: Unpack[DeniedWhere],
     ) -> list[Denied]:
         """How many calls were denied in [since, until) (organization by organization): see `UsageLog.denied`. Denied
@@ -131,7 +134,9 @@ class BlockingUsage:
         return [
             total
             for org in orgs
-            for total in self._log.denied(org, since=since, until=until, by=by, bucket=bucket, **where)
+            for total in self._log.denied(
+                org, since=since, until=until, by=by, bucket=bucket, time_zone=time_zone, **where
+            )
         ]
 
     def last_used(self, keys: Iterable[str], *, organization: str | None = None) -> dict[str, datetime]:
@@ -188,7 +193,8 @@ class AwaitedUsage:
         since: datetime | None = None,
         until: datetime | None = None,
         by: Sequence[str] = ("model",),
-        bucket: Period | None = None,
+        bucket: Unit | timedelta | None = None,
+        time_zone: str | None = None,
         **where: Unpack[Narrowed],
     ) -> list[Total]:
         """The same as `quota.blocking.usage.totals`, off the event loop."""
@@ -199,6 +205,7 @@ class AwaitedUsage:
             until=until,
             by=by,
             bucket=bucket,
+            time_zone=time_zone,
             **where,
         )
         return await anyio.to_thread.run_sync(totals)
@@ -210,7 +217,8 @@ class AwaitedUsage:
         since: datetime | None = None,
         until: datetime | None = None,
         by: Sequence[str] = ("code",),
-        bucket: Period | None = None,
+        bucket: Unit | timedelta | None = None,
+        time_zone: str | None = None,
         **where: Unpack[DeniedWhere],
     ) -> list[Denied]:
         """The same as `quota.blocking.usage.denied`, off the event loop."""
@@ -221,6 +229,7 @@ class AwaitedUsage:
             until=until,
             by=by,
             bucket=bucket,
+            time_zone=time_zone,
             **where,
         )
         return await anyio.to_thread.run_sync(denied)

@@ -42,6 +42,9 @@ class LookUp:
     def moved(self) -> None:
         """Nothing is held that could lapse."""
 
+    def generated(self) -> None:
+        """Nothing is."""
+
     def settle(self, outcome: Outcome, model: str | None = None) -> None:
         """Ends it, the first time: records it, and settles what it tells of. Never waits, never raises."""
         if not self._end.acquire(blocking=False):

@@ -13,9 +13,25 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Protocol
 
-from .core.rollups import KEEP, Keep, Told, Values, add, fold, last_used, told
+from .core.rollups import (
+    DIMENSIONS,
+    KEEP,
+    OTHER,
+    ROSTERS,
+    Cube,
+    Keep,
+    Told,
+    Value,
+    Values,
+    bounds,
+    fold,
+    last_used,
+    of_body,
+    points,
+    told,
+)
 from .core.steps import Row, Sum, position_of
-from .core.totals import FOREVER_MS
+from .core.totals import FOREVER_MS, dims_text
 from .stores.protocol import Store
 from .tenancy.documents import from_doc
 from .turns import Turn
@@ -127,25 +143,101 @@ class Folder:
 
     def _summed(self, org: str, records: list[Told], zone: str) -> list[Sum]:
         """What stands in the store, with what these records add to it, and keys that were used later."""
+        names = _Names(zone, records)
+        names.hear(self._store.pick(org, names.places))
+        records = [names.bounded(told) for told in records]
         cells = list(fold(records, zone).items())
         used = last_used(records)
         where = [(b.cube.table(b.period, zone), b.begin, dims_text(values)) for (b, values), _ in cells]
         standing = self._store.pick(org, [*where, *((*_LAST_USED, key) for key in used)])
-        put = []
-        for ((bucket, _), measures), place, body in zip(cells, where, standing, strict=False):
+        put = names.counts(self.keep)
+        for ((bucket, _), cell), place, body in zip(cells, where, standing, strict=False):
             if body is not None:
-                add(measures, json.loads(body))
-            text = json.dumps(measures, separators=(",", ":"))
-            put.append(Sum(*place, text, bucket.end + self.keep.of(bucket.period)))
+                measures, steps = of_body(body)
+                cell.take(measures, json.loads(steps) if steps else {})
+            put.append(Sum(*place, cell.body, bucket.end + self.keep.of(bucket.period)))
         for (key, at), before in zip(used.items(), standing[len(where) :], strict=True):
             if before is None or int(before) < at:
                 put.append(Sum(*_LAST_USED, key, str(at), FOREVER_MS))
         return put
 
 
-def dims_text(values: Values) -> str:
-    """The values of a cube's dimensions as a store keeps them."""
-    return json.dumps(values, separators=(",", ":"))
+class _Names:
+    """Which names that others choose freely (models, end users, tags) are summed apart: so many of a project and day,
+    those that came first. What is beyond them is summed as `OTHER`, so that no flood of names makes the sums many.
+
+    places  what of the store has to be looked up: whether names are known, and how many there are
+    """
+
+    def __init__(self, zone: str, records: list[Told]) -> None:
+        self._zone = zone
+        self._known: set[tuple[Cube, int, Values]] = set()
+        self._sizes: dict[tuple[Cube, int, Values], int] = {}
+        self._before: dict[tuple[Cube, int, Values], int] = {}
+        asked = [
+            (cube, day, values)
+            for told in records
+            if told.of == "calls"
+            for cube, day, values in self._of(told)
+        ]
+        self._names = list(dict.fromkeys(asked))
+        self._rosters = list(dict.fromkeys((cube, day, values[:2]) for cube, day, values in self._names))
+        self.places = [
+            *((cube.table("day", zone), day, dims_text(values)) for cube, day, values in self._names),
+            *((cube.roster(zone), day, dims_text(whose)) for cube, day, whose in self._rosters),
+        ]
+
+    def _of(self, told: Told) -> Iterator[tuple[Cube, int, Values]]:
+        day, _ = bounds("day", told.at, self._zone)
+        for cube in ROSTERS:
+            name = cube.dims.index(cube.names)
+            for values in points(told, cube.dims):
+                if values[name] not in (None, OTHER):
+                    yield cube, day, values
+
+    def hear(self, found: Sequence[str | None]) -> None:
+        """What stands at the places."""
+        self._known = {name for name, body in zip(self._names, found, strict=False) if body is not None}
+        sizes = zip(self._rosters, found[len(self._names) :], strict=True)
+        self._before = {roster: int(body or 0) for roster, body in sizes}
+        self._sizes = dict(self._before)
+
+    def bounded(self, told: Told) -> Told:
+        """The record with the names that are summed apart."""
+        if told.of != "calls":
+            return told
+        over: set[tuple[str, Value]] = set()
+        for name in self._of(told):
+            cube, day, values = name
+            whose = (cube, day, values[:2])
+            if name in self._known:
+                continue
+            if self._sizes[whose] < cube.most:
+                self._known.add(name)
+                self._sizes[whose] += 1
+            else:
+                over.add((cube.names, values[cube.dims.index(cube.names)]))
+        if not over:
+            return told
+        tags = dict.fromkeys(OTHER if ("tag", tag) in over else tag for tag in told.tags)
+        places = zip(DIMENSIONS, told.values, strict=False)
+        return told._replace(
+            values=tuple([OTHER if place in over else place[1] for place in places]), tags=list(tags)
+        )
+
+    def counts(self, keep: Keep) -> list[Sum]:
+        """How many names there are now, where that changed."""
+        return [
+            Sum(
+                cube.roster(self._zone),
+                day,
+                dims_text(whose),
+                str(size),
+                bounds("day", day, self._zone)[1] + keep.day,
+            )
+            for (cube, day, whose), size in self._sizes.items()
+            if size != self._before[cube, day, whose]
+        ]
 
 
 @lru_cache(maxsize=4096)  # the same ones stand in every bucket

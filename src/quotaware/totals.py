@@ -8,17 +8,17 @@ Combinations of dimensions that no cube knows are made of the records alone.
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 
 from .core import rollups
-from .core.rollups import Bucket, Cube, Measures, Told, Values
+from .core.rollups import Bucket, Cell, Cube, Measures, Period, Told, Values
 from .core.steps import REMEMBER_MS, Row, position_of
-from .core.totals import FOREVER_MS, Answer, Asked, Label
+from .core.totals import FOREVER_MS, Answer, Asked, Label, lead
 from .errors import StoreError
 from .rollups import Folder, History, dims_of, pages, zone_of
 from .stores.protocol import Clock, Store
@@ -34,19 +34,33 @@ PAUSE_S = (0.005, 0.05)
 
 @dataclass(slots=True)
 class _Piece:
-    """A bucket with its cells; `finer`: the buckets that it is made of, where these were read."""
+    """A bucket with its cells, their steps unread; `finer`: the buckets that it is made of, where these were read."""
 
     bucket: Bucket
-    cells: dict[Values, Measures]
+    cells: dict[Values, tuple[Measures, str]]
     finer: Sequence[_Piece] = ()
 
     def made_of(self, pieces: Sequence[_Piece]) -> bool:
         """Whether these are all of it, none gone."""
         together: dict[Values, Measures] = {}
         for piece in pieces:
-            for values, measures in piece.cells.items():
+            for values, (measures, _) in piece.cells.items():
                 rollups.add(together.setdefault(values, {}), measures)
-        return together == self.cells
+        return self.comes_to(together)
+
+    def comes_to(self, together: dict[Values, Measures]) -> bool:
+        """Whether these are its measures."""
+        return together.keys() == self.cells.keys() and all(
+            measures == self.cells[values][0] for values, measures in together.items()
+        )
+
+    def values(self, told: Told, begins: Values) -> Iterator[Values]:
+        """Where a record stands in its cells: under the name for all others, where its own is not summed apart."""
+        cube = self.bucket.cube
+        found = (each for each in rollups.points(told, cube.dims) if each[: len(begins)] == begins)
+        return iter(
+            dict.fromkeys(values if values in self.cells else cube.renamed(values) for values in found)
+        )
 
 
 class _Again(Exception):
@@ -73,7 +87,9 @@ class Accounts:
         """All that is asked for; a period is narrowed or widened only as `Total` says."""
         if asked.begin is not None and asked.end is not None and asked.begin >= asked.end:
             return Answer(asked, asked.dims)
-        cube = rollups.cube_for(asked.dims, asked.bucket, asked.of)
+        asked = asked._replace(zone=asked.zone or zone_of(self._store, asked.org))
+        finest = asked.finest
+        cube = None if finest is None else rollups.cube_for(asked.dims, finest, asked.of)
         if cube is not None:
             asked = self._kept(asked)
         for _ in range(LOOKS):
@@ -116,7 +132,7 @@ class Accounts:
 
     def _kept(self, asked: Asked) -> Asked:
         """What sums are still kept of, where there was more."""
-        period = asked.bucket or "day"
+        period = asked.finest or "day"
         history = History.of(self._store, asked.org)
         zone = zone_of(self._store, asked.org)
         since, _ = rollups.bounds(period, self._clock() - self._folder.keep.of(period), zone)
@@ -126,81 +142,96 @@ class Accounts:
     def _from_sums(self, asked: Asked, cube: Cube) -> Answer:
         with self._caught_up(asked.org):
             upto = self._store.folded(asked.org)
-            history = History.of(self._store, asked.org)
-            answer, cut = self._look(asked, cube, history, upto)
+            look = _Look(asked, cube, History.of(self._store, asked.org), upto)
+            answer, cut = self._look(look)
         for piece in cut:  # what is folded is folded: nobody else's folding changes these
-            label = (piece.bucket.begin, piece.bucket.end) if asked.bucket else None
-            self._cut(answer, piece, label, history, upto)
+            self._cut(answer, piece, look)
         return answer
 
-    def _look(self, asked: Asked, cube: Cube, history: History, upto: str) -> tuple[Answer, list[_Piece]]:
+    def _look(self, look: _Look) -> tuple[Answer, list[_Piece]]:
         """One consistent look at the sums and the records behind them: an answer, and the buckets that are not in it
-        since the period cuts them.
+        since the period, or where its buckets meet, cuts them.
         """
+        asked, cube = look.asked, look.cube
         answer = Answer(asked, cube.dims)
         cut: list[_Piece] = []
-        for span in _spans(asked, cube, history, upto):
-            for piece in self._pieces(asked.org, span):
-                bucket = piece.bucket
-                if asked.covers(bucket):
-                    answer.take(piece.cells, (bucket.begin, bucket.end) if asked.bucket else None)
+        period = self._period(look)
+        for span in look.spans(period):
+            for piece in self._pieces(asked.org, span, look.lead):
+                if look.summed.whole(piece.bucket):
+                    _take(answer, piece)
                     continue
-                if bucket.period != cube.periods[0]:
-                    piece.finer = self._pieces(asked.org, bucket._replace(period=cube.periods[0]))
+                if piece.bucket.period != cube.periods[0]:
+                    finer = piece.bucket._replace(period=cube.periods[0])
+                    piece.finer = self._pieces(asked.org, finer, look.lead)
                 cut.append(piece)
-        zone = zone_of(self._store, asked.org)
-        for page in pages(self._records, asked.org, 0, FOREVER_MS, upto, PAGE):
-            answer.take_rows(page, zone)
-        if self._store.folded(asked.org) != upto:
+        for page in pages(self._records, asked.org, 0, FOREVER_MS, look.upto, PAGE):
+            answer.take_rows(page)
+        if self._store.folded(asked.org) != look.upto:
             raise _Again(asked)
         return answer, cut
 
-    def _pieces(self, org: str, span: Bucket) -> list[_Piece]:
-        """All buckets that begin in a stretch of time."""
-        found: dict[int, dict[Values, Measures]] = {}
+    def _period(self, look: _Look) -> Period:
+        """The buckets of sums to begin with: where days would all be cut, the hours that they are made of."""
+        asked, hours = look.asked, look.cube.periods[0]
+        if asked.finest == "hour":
+            return "hour"
+        if isinstance(asked.bucket, int):
+            meets = asked.bucket < 2 * rollups.DAY_MS
+        else:
+            meets = asked.bucket == "day" and look.history.zones != {asked.zone}
+        kept = asked.begin is not None and asked.begin > self._clock() - self._folder.keep.of(hours)
+        return hours if meets and kept else "day"
+
+    def _pieces(self, org: str, span: Bucket, lead: str) -> list[_Piece]:
+        """All buckets that begin in a stretch of time, with the cells whose values begin so."""
+        found: dict[int, dict[Values, tuple[Measures, str]]] = {}
         table = span.cube.table(span.period, span.zone)
-        for each in self._store.sums(org, table, span.begin, span.end):
-            found.setdefault(each.bucket, {})[dims_of(each.dims)] = json.loads(each.body)
+        for each in self._store.sums(org, table, span.begin, span.end, lead):
+            found.setdefault(each.bucket, {})[dims_of(each.dims)] = rollups.of_body(each.body)
         return [
             _Piece(span._replace(begin=begin, end=rollups.bounds(span.period, begin, span.zone)[1]), cells)
             for begin, cells in found.items()
         ]
 
-    def _cut(self, answer: Answer, piece: _Piece, label: Label, history: History, upto: str) -> None:
-        """Takes of a bucket what the period has of it, from its hours or its records; where these are gone, the
-        question is widened.
+    def _cut(self, answer: Answer, piece: _Piece, look: _Look) -> None:
+        """Takes of a bucket what the period and the answer's own buckets have of it, from its hours or its records;
+        where these are gone, the question is widened, or what meets in it is told apart at its end.
         """
-        asked = answer.asked
-        if asked.covers(piece.bucket):
-            answer.take(piece.cells, label)
+        if look.summed.whole(piece.bucket):
+            _take(answer, piece)
         elif piece.finer and piece.made_of(piece.finer):
             for finer in piece.finer:
-                if asked.touches(finer.bucket):
-                    self._cut(answer, finer, label, history, upto)
+                if look.summed.touches(finer.bucket):
+                    self._cut(answer, finer, look)
+        elif (part := self._part(piece, look)) is not None:
+            for (label, values), cell in part.items():
+                answer.take(values, cell.measures, cell.steps, label)
+        elif look.summed.covers(piece.bucket):
+            _take(answer, piece, answer.straddled(piece.bucket))
         else:
-            part = self._part(asked, piece, history, upto)
-            if part is None:
-                raise _Again(asked.widened(piece.bucket))
-            answer.take(part, label)
+            raise _Again(look.widened(piece.bucket))
 
-    def _part(
-        self, asked: Asked, piece: _Piece, history: History, upto: str
-    ) -> dict[Values, Measures] | None:
-        """What a bucket's records in the period come to; None where some of its records are gone."""
-        bucket = piece.bucket
-        if self._whole_since(asked.org, history) > bucket.begin:
+    def _part(self, piece: _Piece, look: _Look) -> dict[tuple[Label, Values], Cell] | None:
+        """What a bucket's records in the period come to, by the answer's own buckets; None where some of its records
+        are gone.
+        """
+        asked, bucket = look.asked, piece.bucket
+        if self._whole_since(asked.org, look.history) > bucket.begin:
             return None
         everything: dict[Values, Measures] = {}
-        part: dict[Values, Measures] = {}
+        part: dict[tuple[Label, Values], Cell] = {}
         for page in pages(self._records, asked.org, bucket.begin, bucket.end + REMEMBER_MS, "", PAGE):
             for at, told in _each(page):
-                ours = bucket.begin <= told.at < bucket.end and history.zone_at(at) == bucket.zone
-                if ours and told.of == bucket.cube.of and position_of(at) <= position_of(upto):
-                    for values in rollups.points(told, bucket.cube.dims):
+                ours = bucket.begin <= told.at < bucket.end and look.history.zone_at(at) == bucket.zone
+                if ours and told.of == bucket.cube.of and position_of(at) <= position_of(look.upto):
+                    steps = dict.fromkeys(told.steps, 1)
+                    for values in piece.values(told, look.begins):
                         rollups.add(everything.setdefault(values, {}), told.measures)
                         if asked.within(told.at):
-                            rollups.add(part.setdefault(values, {}), told.measures)
-            if everything == piece.cells:
+                            key = asked.label(told.at), values
+                            part.setdefault(key, Cell({}, {})).take(told.measures, steps)
+            if piece.comes_to(everything):
                 return part
         return None
 
@@ -213,10 +244,9 @@ class Accounts:
         if whole > (asked.begin or 0):
             asked = asked._replace(begin=whole)
         answer = Answer(asked, asked.dims)
-        zone = zone_of(self._store, asked.org)
         until = FOREVER_MS if asked.end is None else asked.end + REMEMBER_MS
         for page in pages(self._records, asked.org, asked.begin or 0, until, "", PAGE):
-            answer.take_rows(page, zone)
+            answer.take_rows(page)
         later = self._whole_since(asked.org, history)
         if later > (asked.begin or 0):  # some were taken away meanwhile, and will be again
             raise _Again(asked._replace(begin=later + 2 * (later - whole)))
@@ -233,22 +263,51 @@ class Accounts:
         return 0 if at <= position_of(history.first) else at[0] + 1
 
 
+class _Look:
+    """One look at the sums of a cube, which tell of the records up to a position.
+
+    summed  the same question to the sums alone: no call in them was admitted after the last was booked, so where the
+            period ends later they are not cut by its end
+    begins  the values with which all cells begin that it is about; lead: the same as a store keeps them
+    """
+
+    def __init__(self, asked: Asked, cube: Cube, history: History, upto: str) -> None:
+        self.asked = asked
+        self.cube = cube
+        self.history = history
+        self.upto = upto
+        self._last = position_of(upto)[0]
+        self.summed = asked if asked.end is None or asked.end <= self._last else asked._replace(end=None)
+        self.lead = lead(cube, asked.where)
+        self.begins = tuple(asked.where[dim] for dim in takewhile(asked.where.__contains__, cube.dims))
+
+    def widened(self, bucket: Bucket) -> Asked:
+        """The question with all of a bucket."""
+        wider = self.summed.widened(bucket)
+        return wider if wider.end is not None else wider._replace(end=self.asked.end)
+
+    def spans(self, period: Period) -> Iterator[Bucket]:
+        """Stretches of time in which all buckets begin that have something of the period in them."""
+        asked, first = self.asked, position_of(self.history.first)[0]
+        end = self._last + 1 if asked.end is None else min(self._last + 1, asked.end)
+        for zone in sorted(self.history.zones):
+            begin = 0 if asked.begin is None else rollups.bounds(period, asked.begin, zone)[0]
+            stop = max(first, begin + STRIDE_MS)
+            while begin < end:
+                yield Bucket(self.cube, period, zone, begin, min(stop, end))
+                begin, stop = stop, stop + STRIDE_MS
+
+
+def _take(answer: Answer, piece: _Piece, label: Label = None) -> None:
+    """Adds all of a bucket to an answer: to this of its own, or to the one that it lies in."""
+    label = label or answer.asked.label(piece.bucket.begin)
+    for values, (measures, steps) in piece.cells.items():
+        answer.take(values, measures, steps, label)
+
+
 def _each(page: list[tuple[str, Row]]) -> Iterator[tuple[str, Told]]:
     """What the records of a page tell, each with its position."""
     return ((at, told) for at, row in page for told in rollups.told(row))
-
-
-def _spans(asked: Asked, cube: Cube, history: History, upto: str) -> Iterator[Bucket]:
-    """Stretches of time in which all buckets begin that have something of the period in them."""
-    period = asked.bucket or "day"
-    first, last = position_of(history.first)[0], position_of(upto)[0]
-    end = last + 1 if asked.end is None else min(last + 1, asked.end)  # none was admitted after it was booked
-    for zone in sorted(history.zones):
-        begin = 0 if asked.begin is None else rollups.bounds(period, asked.begin, zone)[0]
-        stop = max(first, begin + STRIDE_MS)
-        while begin < end:
-            yield Bucket(cube, period, zone, begin, min(stop, end))
-            begin, stop = stop, stop + STRIDE_MS
 
 
 _random = random.SystemRandom()

@@ -11,9 +11,9 @@ from typing import Literal, Unpack
 
 from .core.denied import is_of_denied
 from .core.money import to_usd
-from .core.rollups import Period, quality_of, usage_of
+from .core.rollups import quality_of, usage_of
 from .core.steps import REMEMBER_MS, Row
-from .core.totals import FOREVER_MS, Denied, DeniedWhere, Narrowed, Total, ask
+from .core.totals import FOREVER_MS, Denied, DeniedWhere, Narrowed, Total, Unit, ask
 from .core.usage import Quality, Usage
 from .rollups import Folder
 from .stores.memory import system_clock
@@ -31,8 +31,9 @@ class UsageRecord:
 
     id            the reservation's id; time-ordered
     first         the id under which a call was let go that could only be booked after its id was forgotten
-    at            when the call was admitted; duration_ms until it was settled
-    project, team, key, end_user, tags   whose it was
+    at            when the call was admitted; duration_ms until it was settled, first_token_ms until the first piece of
+                  a streamed answer with something generated in it was there (None: it came whole, or never)
+    project, team, key, member, end_user, tags   whose it was; the member: who acted, by the host's own login
     provider, operation   where it went
     model         as the answer names it, else as it was asked for; requested_model: as it was asked for
     usage         tokens, and its `quality`: exact, partial, estimated, unsettled
@@ -51,6 +52,7 @@ class UsageRecord:
     project: str | None
     team: str | None
     key: str | None
+    member: str | None
     end_user: str | None
     tags: Mapping[str, str]
     provider: str | None
@@ -66,6 +68,7 @@ class UsageRecord:
     flags: frozenset[str] = frozenset()
     would_deny: tuple[str, ...] = ()
     first: str | None = None
+    first_token_ms: int | None = None
     correction: bool = False
 
     @property
@@ -120,20 +123,27 @@ class UsageLog:
         since: datetime | None = None,
         until: datetime | None = None,
         by: Sequence[str] = ("model",),
-        bucket: Period | None = None,
+        bucket: Unit | timedelta | None = None,
+        time_zone: str | None = None,
         **where: Unpack[Narrowed],
     ) -> list[Total]:
-        """What calls admitted in [since, until) came to, by these dimensions: `team`, `project`, `key`, `provider`,
-        `model`, `operation`, `status`, `end_user`, `tag` (a call counts once for each of its tags); in all, or by
-        "hour" or "day" of the organization's zone; narrowed by the same dimensions. The largest cost first.
+        """What calls admitted in [since, until) came to, by these dimensions: `team`, `project`, `key`, `member`,
+        `provider`, `model`, `operation`, `status`, `end_user`, `tag` (a call counts once for each of its tags);
+        narrowed by the same dimensions. In all, or by "hour", "day", "week", "month", "quarter" or "year" of a time
+        zone (the organization's, if none is named), or by stretches of one length from `since` on. The largest cost
+        first.
 
         Exact at every moment, or of the period that the totals say. `end_user` and `tag` are summed by day, and with
-        `project` only; what else they are combined with is answered from the records, as far back as these are kept.
-        Raises `ConfigurationError` for a dimension that there is not, `StoreError`.
+        `team` and `project` only; what else they are combined with, and buckets shorter than an hour, are answered from
+        the records, as far back as these are kept. Of a project and day 1,000 models, 10,000 end users and 1,000 tags
+        are summed apart, and what comes later as `(other)`.
+        Raises `ConfigurationError` for a dimension, bucket or zone that there is not, `StoreError`.
         """
         begin = None if since is None else _ms(since, 0)
         end = None if until is None else _ms(until, 0)
-        return self._accounts.answer(ask(organization, begin, end, by, bucket, where)).totals()
+        return self._accounts.answer(
+            ask(organization, begin, end, by, bucket, where, zone=time_zone)
+        ).totals()
 
     def denied(
         self,
@@ -142,7 +152,8 @@ class UsageLog:
         since: datetime | None = None,
         until: datetime | None = None,
         by: Sequence[str] = ("code",),
-        bucket: Period | None = None,
+        bucket: Unit | timedelta | None = None,
+        time_zone: str | None = None,
         **where: Unpack[DeniedWhere],
     ) -> list[Denied]:
         """How many calls were denied in [since, until), by these dimensions: `code` (of the error), `team`, `project`,
@@ -151,7 +162,9 @@ class UsageLog:
         """
         begin = None if since is None else _ms(since, 0)
         end = None if until is None else _ms(until, 0)
-        return self._accounts.answer(ask(organization, begin, end, by, bucket, where, "denied")).denied()
+        return self._accounts.answer(
+            ask(organization, begin, end, by, bucket, where, "denied", time_zone)
+        ).denied()
 
     def last_used(self, organization: str, keys: Iterable[str]) -> dict[str, datetime]:
         """When the newest call of each of these keys was admitted, to the ms; a key without one is not there. A call
@@ -183,6 +196,7 @@ def _record(organization: str, row: Row) -> UsageRecord:
         project=about.get("project"),
         team=about.get("team"),
         key=about.get("key"),
+        member=about.get("member"),
         end_user=about.get("end_user"),
         tags=about.get("tags", {}),
         provider=about.get("provider"),
@@ -198,5 +212,6 @@ def _record(organization: str, row: Row) -> UsageRecord:
         flags=frozenset(name for name, is_set in flags.items() if is_set),
         would_deny=tuple(outcome.get("would_deny", ())),
         first=about.get("first"),
+        first_token_ms=outcome.get("first_ms"),
         correction=row.part > 0,
     )

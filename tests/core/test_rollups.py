@@ -9,7 +9,19 @@ from datetime import datetime
 import pytest
 
 from quotaware.core import rollups
-from quotaware.core.rollups import CUBES, DAY_MS, KEEP, TAGS, bounds, cube_for, fold, percentile, points, read
+from quotaware.core.rollups import (
+    CUBES,
+    DAY_MS,
+    KEEP,
+    TAGS,
+    Scale,
+    bounds,
+    cube_for,
+    fold,
+    percentile,
+    points,
+    read,
+)
 from quotaware.core.steps import Row
 
 HOUR_MS = 3_600_000
@@ -34,7 +46,8 @@ def row(
 
 
 def test_a_call_says_what_it_was_and_adds_what_it_used() -> None:
-    about = {"team": "t", "project": "p", "key": "k", "provider": "x", "model": "asked", "operation": "chat"}
+    about = {"team": "t", "project": "p", "key": "k", "member": "m", "provider": "x", "model": "asked"}
+    about |= {"operation": "chat"}
     told = read(
         row(
             about={**about, "end_user": "ann", "tags": {"job": "nightly"}},
@@ -44,6 +57,7 @@ def test_a_call_says_what_it_was_and_adds_what_it_used() -> None:
                 "usage": {"input": 4, "output": 3, "reasoning": 2},
                 "quality": "partial",
                 "ms": 120,
+                "first_ms": 30,
                 "suspect": True,
                 "unpriced": True,
                 "degraded": True,
@@ -52,7 +66,7 @@ def test_a_call_says_what_it_was_and_adds_what_it_used() -> None:
         )._replace(overrun=True)
     )
     assert told.at == NOON
-    assert told.values == ("t", "p", "k", "x", "answered", "chat", 200, "ann", None)
+    assert told.values == ("t", "p", "k", "m", "x", "answered", "chat", 200, "ann", None)
     assert told.tags == ["job=nightly"]
     flags = ("partial", "overrun", "suspect", "unpriced", "degraded", "would_deny")
     assert told.measures == {
@@ -63,14 +77,17 @@ def test_a_call_says_what_it_was_and_adds_what_it_used() -> None:
         "output": 3,
         "reasoning": 2,
         "ms": 120,
+        "timed": 1,
+        "first_ms": 30,
+        "streamed": 1,
         **dict.fromkeys(flags, 1),
-        str(rollups.step_of(120)): 1,
     }
+    assert told.steps == [str(rollups.step_of(120)), f"f{rollups.step_of(30)}"]
 
 
 def test_one_of_which_nothing_is_known_counts_all_the_same() -> None:
     told = read(row())
-    assert told.values == (None, None, None, None, None, "unknown", 0, None, None)
+    assert told.values == (None, None, None, None, None, None, "unknown", 0, None, None)
     assert told.tags == ()
     assert told.measures == {"calls": 1, "cost": 70, "reserved": 90}
 
@@ -83,7 +100,8 @@ def test_one_whose_process_died_is_input_and_has_no_duration() -> None:
 def test_a_correction_adds_its_difference_and_no_call() -> None:
     """What was charged as input comes off again: 7 less than what the two kinds are together."""
     told = read(row(part=1, outcome={"status": 200, "usage": {"input": 4, "output": 8}, "ms": 0}))
-    assert told.measures == {"corrected": 1, "cost": 70, "input": -1, "output": 8, "ms": 0, "0": 1}
+    assert told.measures == {"corrected": 1, "cost": 70, "input": -1, "output": 8, "ms": 0, "timed": 1}
+    assert told.steps == ["0"]
 
 
 def test_kinds_of_tokens_that_are_not_known_are_left_out() -> None:
@@ -105,9 +123,12 @@ def test_a_call_counts_once_for_each_of_its_first_tags() -> None:
 @pytest.mark.parametrize(
     ("names", "period", "cube"),
     [
-        (set(), None, "calls"),
+        (set(), None, "projects"),
+        ({"project"}, "hour", "projects"),
+        ({"team", "model"}, None, "models"),
+        ({"provider", "member"}, None, "calls"),
         ({"model", "status"}, "hour", "calls"),
-        ({"team", "project", "key", "provider", "model", "operation", "status"}, None, "calls"),
+        ({"team", "project", "key", "member", "provider", "model", "operation", "status"}, None, "calls"),
         ({"end_user"}, "day", "end_users"),
         ({"project", "tag"}, None, "tags"),
         ({"end_user"}, "hour", None),
@@ -146,13 +167,14 @@ def test_hours_and_days_come_to_the_same_and_lie_where_the_clock_says(zone, arou
     rows = [row(at(around) + chance.randrange(-3 * DAY_MS, 3 * DAY_MS)) for _ in range(500)]
     cells = fold(map(read, rows), zone)
     sums: dict[tuple[str, str], int] = {}
-    for (bucket, _), measures in cells.items():
+    for (bucket, _), cell in cells.items():
         assert (bucket.begin, bucket.end) == bounds(bucket.period, bucket.begin, zone)
         inside = sum(bucket.begin <= each.at < bucket.end for each in rows)
-        assert measures["calls"] == inside
+        assert cell.measures["calls"] == inside
         key = (bucket.cube.name, bucket.period)
-        sums[key] = sums.get(key, 0) + measures["calls"]
-    assert sums == {("calls", "hour"): 500, ("calls", "day"): 500, ("end_users", "day"): 500}
+        sums[key] = sums.get(key, 0) + cell.measures["calls"]
+    named = {(name, period): 500 for name in ("calls", "models", "projects") for period in ("hour", "day")}
+    assert sums == {**named, ("end_users", "day"): 500}
 
 
 def test_the_order_of_the_records_does_not_matter() -> None:
@@ -163,7 +185,7 @@ def test_the_order_of_the_records_does_not_matter() -> None:
 
 
 def test_a_table_is_named_by_cube_period_and_zone() -> None:
-    assert CUBES[0].table("hour", "Asia/Kolkata") == "calls.hour@Asia/Kolkata"
+    assert CUBES[0].table("hour", "Asia/Kolkata") == "projects.hour@Asia/Kolkata"
 
 
 # durations
@@ -181,13 +203,16 @@ def test_every_duration_is_within_four_percent_of_its_step() -> None:
 def test_percentiles_are_within_five_percent(spread, share) -> None:
     chance = random.Random(spread)
     durations = [int(chance.lognormvariate(0, 1) * spread) for _ in range(1000)]
-    measures: dict[str, int] = {"calls": 1000, "ms": 1}
+    scale = Scale()
     for ms in durations:
-        rollups.add(measures, {str(rollups.step_of(ms)): 1})
+        scale.add({str(rollups.step_of(ms)): 1})
+        scale.add(f'{{"f{rollups.step_of(3 * ms)}":1}}')
     exact = sorted(durations)[max(0, round(share * 1000) - 1)]
-    assert rollups.timed(measures) == 1000
-    assert abs(percentile(measures, share) - exact) <= 0.05 * exact
+    for found, real in ((scale.percentile(share), exact), (scale.percentile(share, "f"), 3 * exact)):
+        assert found is not None
+        assert abs(found - real) <= 0.05 * real
 
 
 def test_the_percentile_of_nothing_is_none() -> None:
-    assert percentile({"calls": 1}, 0.5) is None
+    assert percentile({}, 0.5) is None
+    assert Scale().percentile(0.5) is None

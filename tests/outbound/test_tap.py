@@ -27,6 +27,7 @@ from quotaware.outbound.decoding import PIECE, decoder
 from quotaware.outbound.tap import BOMB, END, WHOLE, Tap, Undecodable
 from quotaware.providers import registry
 from quotaware.providers.base import Format
+from quotaware.providers.openai_chat import OpenAIChat
 from quotaware.testing.recordings import is_stream
 from tests.corpus import exchanges, needs_corpus, wire_body
 
@@ -42,9 +43,13 @@ class Ledger:
         self.engine = SimpleNamespace(tally=tally, count=lambda name: tally.update([name]))
         self.settled: list[tuple[Outcome, str | None]] = []
         self.moves = 0
+        self.firsts = 0
 
     def moved(self) -> None:
         self.moves += 1
+
+    def generated(self) -> None:
+        self.firsts += 1
 
     def settle(self, outcome: Outcome, model: str | None = None) -> None:
         self.settled.append((outcome, model))
@@ -67,6 +72,45 @@ def tapped(
 
 def shown(tap: Tap, *pieces: bytes) -> bytes:
     return b"".join(seen for piece in pieces for seen in tap.feed(piece))
+
+
+CHUNK = b'data: {"choices":[{"delta":{"content":%b}}]}\n\n'
+
+
+def test_the_first_token_of_a_stream_is_told_once() -> None:
+    """It is the first piece with something generated in it: not the head, not the role."""
+    ledger = Ledger()
+    tap = tapped(ledger, OpenAIChat())
+    for piece, firsts in (
+        (b"", 0),
+        (b": wait\n\n", 0),
+        (CHUNK % b'""', 0),
+        (CHUNK % b'"a"', 1),
+        (CHUNK % b'"b"', 1),
+    ):
+        shown(tap, piece)
+        assert ledger.firsts == firsts
+    tap.end()
+    assert ledger.firsts == 1
+
+
+def test_what_comes_whole_has_no_first_token() -> None:
+    for stream in (True, False):
+        ledger = Ledger(stream)
+        tap = tapped(ledger, OpenAIChat(), kind="application/json")
+        shown(tap, b'{"choices":[{"message":', b'{"content":"a"}}]}')
+        tap.end()
+        assert ledger.firsts == 0
+
+
+def test_one_that_fails_to_be_told_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger()
+    monkeypatch.setattr(ledger, "generated", lambda: 1 / 0)
+    tap = tapped(ledger, OpenAIChat(), hide=True)
+    pieces = (CHUNK % b'"a"', CHUNK % b'"b"')
+    assert shown(tap, *pieces) == b"".join(pieces)
+    tap.end()
+    assert (ledger.outcome.seen, ledger.engine.tally) == (2, {"faults": 1})
 
 
 # I-22

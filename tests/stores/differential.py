@@ -189,7 +189,8 @@ class _World:
             put = [Sum("hour", self.clock() // 1000, dims, str(chance.random()), self.clock() + WEEK)]
             self.both(lambda store: store.fold(org, after, page[-1][0], put))
             self.both(lambda store: store.pick(org, [put[0][:3], ("hour", 0, dims)]))
-            self.both(lambda store: sorted(store.sums(org, "hour", 0, self.clock())))
+            lead = chance.choice(["", dims[:10], dims])
+            self.both(lambda store: sorted(store.sums(org, "hour", 0, self.clock(), lead)))
 
     def outbox(self) -> None:
         org, chance = self.chance.choice(ORGS), self.chance

@@ -36,7 +36,7 @@ class Denial(NamedTuple):
     @property
     def values(self) -> tuple[str | None, ...]:
         """Where it stands in the dimensions of sums, but the tag."""
-        return (*self[1:7], None, None, self.code)
+        return (self.team, self.project, self.key, None, *self[4:7], None, None, self.code)
 
 
 def outcome_of(counts: Mapping[Denial, int]) -> str:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 from ..errors import ConfigurationError
 from . import rollups
 from .money import to_usd
-from .rollups import DIMENSIONS, OF, Bucket, Measures, Period, Subject, Value, Values
+from .rollups import DIMENSIONS, OF, Bucket, Cube, Measures, Period, Scale, Steps, Subject, Value, Values
 from .steps import Row
 from .usage import Usage
+from .windows import Window
+from .windows import zone as zone_named
 
 FOREVER_MS = 1 << 53
 LAST_MS = 250_000_000_000_000
 """The end of time, for calendars: in the year 9892."""
+Unit = Literal["hour", "day", "week", "month", "quarter", "year"]
+"""A period of the calendar: a week begins on Monday."""
+HOUR_MS = 3_600_000
+LEAST_MS = 60_000
+"""The shortest bucket."""
+BUCKETS = 10_000
+"""The most buckets of one length that a period is divided into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +35,16 @@ class Total:
     """What some calls came to.
 
     by            the value of each dimension asked for
-    bucket        when the hour or day began, where these were asked for
+    bucket        when the bucket began, where these were asked for
     since, until  what it covers, [since, until): as asked, or wider where the records that would cut an hour or day are
-                  gone, or narrower where what was asked for is kept no longer; None: all there is
+                  gone, or narrower where what was asked for is kept no longer; None: all there is. Of a bucket: what of
+                  the period is in it; where it begins or ends within an hour or day that cannot be cut any more, all
+                  of that belongs to the earlier one
     calls         how many; a correction is none
     usage         tokens by kind
     cost          nano-dollars; `cost_usd` the same in dollars. reserved: nano-dollars that were held
     duration_ms   of all `timed` calls together (of a call whose process died none is known)
+    first_ms      until the first token of all `streamed` calls together (those whose answer came in pieces)
     partial, estimated, unsettled, overrun, suspect, unpriced, degraded, would_deny   how many calls were so
     corrected     how many of the unsettled ones were told of later, and are charged for what they used
     measures      all of it as it was summed, by name
@@ -48,6 +61,8 @@ class Total:
     reserved: int
     duration_ms: int
     timed: int
+    first_ms: int
+    streamed: int
     partial: int
     estimated: int
     unsettled: int
@@ -58,6 +73,7 @@ class Total:
     would_deny: int
     corrected: int
     measures: Mapping[str, int] = field(repr=False)
+    scale: Scale = field(repr=False)
 
     @property
     def cost_usd(self) -> Decimal:
@@ -71,7 +87,16 @@ class Total:
 
     def percentile_ms(self, share: float) -> float | None:
         """The duration that this share (0.95) of the timed calls did not exceed, within 5 %; None of none."""
-        return rollups.percentile(self.measures, share)
+        return self.scale.percentile(share)
+
+    @property
+    def mean_first_ms(self) -> float:
+        """The mean time to the first token of the streamed calls, 0.0 of none."""
+        return self.first_ms / self.streamed if self.streamed else 0.0
+
+    def percentile_first_ms(self, share: float) -> float | None:
+        """The same as `percentile_ms` of the time to the first token of the streamed calls."""
+        return self.scale.percentile(share, "f")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +104,7 @@ class Denied:
     """How many calls were denied.
 
     by            the value of each dimension asked for
-    bucket        when the hour or day began, where these were asked for
+    bucket        when the bucket began, where these were asked for
     since, until  what it covers, as of `Total`; a call counts in the minute in which it was denied
     calls         how many
     """
@@ -110,6 +135,7 @@ class Narrowed(TypedDict, total=False):
     team: str | None
     project: str | None
     key: str | None
+    member: str | None
     provider: str | None
     model: str | None
     operation: str | None
@@ -118,23 +144,36 @@ class Narrowed(TypedDict, total=False):
     tag: str | None
 
 
+Label = tuple[int, int] | None
+"""The bucket that a total is told of, [begin, end) in ms."""
+
+
 class Asked(NamedTuple):
     """A question: calls admitted (or denied) in [begin, end) ms (None: open), with these values, by these
-    dimensions.
+    dimensions; in buckets of the calendar of a zone ("": the organization's), or of one length (ms) from `begin` on.
     """
 
     org: str
     begin: int | None
     end: int | None
     by: tuple[str, ...]
-    bucket: Period | None
+    bucket: Unit | int | None
     where: Mapping[str, Value]
     of: Subject = "calls"
+    zone: str = ""
+    anchor: int = 0
 
     @property
     def dims(self) -> tuple[str, ...]:
         """The dimensions that it needs."""
         return tuple(name for name in DIMENSIONS if name in self.by or name in self.where)
+
+    @property
+    def finest(self) -> Period | None:
+        """The buckets of sums that its own are made of; None where these are shorter than all."""
+        if isinstance(self.bucket, int):
+            return "day" if self.bucket >= rollups.DAY_MS else "hour" if self.bucket >= HOUR_MS else None
+        return "hour" if self.bucket == "hour" else "day"
 
     def within(self, at: int) -> bool:
         """Whether a call admitted at this ms is asked for."""
@@ -143,6 +182,13 @@ class Asked(NamedTuple):
     def covers(self, bucket: Bucket) -> bool:
         """Whether all of a bucket is."""
         return self.within(bucket.begin) and self.within(bucket.end - 1)
+
+    def whole(self, bucket: Bucket) -> bool:
+        """Whether all of a bucket is, and of one bucket of the answer."""
+        if not self.covers(bucket):
+            return False
+        label = self.label(bucket.begin)
+        return label is None or bucket.end <= label[1]
 
     def touches(self, bucket: Bucket) -> bool:
         """Whether some of it is."""
@@ -155,67 +201,119 @@ class Asked(NamedTuple):
             end=None if self.end is None else max(self.end, bucket.end),
         )
 
+    def label(self, at: int) -> Label:
+        """The bucket of the answer that a moment (ms) lies in."""
+        if self.bucket is None:
+            return None
+        if isinstance(self.bucket, int):
+            begin = at - (at - self.anchor) % self.bucket
+            return begin, begin + self.bucket
+        return _WINDOWS[self.bucket].bounds(at, self.zone)
+
+
+_WINDOWS: dict[Unit, Window] = {unit: Window("calendar", unit) for unit in get_args(Unit)}
+
 
 def ask(
     org: str,
     begin: int | None,
     end: int | None,
     by: Sequence[str],
-    bucket: Period | None,
+    bucket: Unit | timedelta | None,
     where: Narrowed | DeniedWhere,
     of: Subject = "calls",
+    zone: str | None = None,
 ) -> Asked:
     """A question that can be answered. Raises `ConfigurationError` naming what there is not."""
     by = (by,) if isinstance(by, str) else tuple(by)
     for name in (*by, *where):
         if name not in OF[of]:
             raise ConfigurationError("by", f"{name!r} is none of {', '.join(OF[of])}")
-    if bucket not in {None, "hour", "day"}:
-        raise ConfigurationError("bucket", f"{bucket!r} is neither 'hour' nor 'day'")
+    if zone is not None:
+        zone_named(zone)
     begin, end = (None if each is None else min(max(0, each), LAST_MS) for each in (begin, end))
     values: Mapping[str, Any] = where
-    given = {name: value for name, value in values.items() if value is not None}
-    return Asked(org, begin, end, by, bucket, given, of)
+    given = {name: rollups.short(value) for name, value in values.items() if value is not None}
+    return Asked(org, begin, end, by, _bucket(bucket, begin, end), given, of, zone or "", begin or 0)
 
 
-Label = tuple[int, int] | None
-"""The bucket that a total is told of, [begin, end) in ms."""
+def _bucket(bucket: object, begin: int | None, end: int | None) -> Unit | int | None:
+    if isinstance(bucket, timedelta):
+        length = bucket // timedelta(milliseconds=1)
+        if length < LEAST_MS or length % 1000:
+            raise ConfigurationError("bucket", f"{bucket} is no minute or more, in whole seconds")
+        if begin is None or end is None or (end - begin) // length >= BUCKETS:
+            raise ConfigurationError(
+                "bucket", f"of one length needs since and until, with at most {BUCKETS} buckets between"
+            )
+        return length
+    if bucket is not None and bucket not in _WINDOWS:
+        raise ConfigurationError(
+            "bucket", f"{bucket!r} is neither a timedelta nor one of {', '.join(_WINDOWS)}"
+        )
+    return bucket
+
+
+class _Sums(NamedTuple):
+    """What is added up of one total."""
+
+    measures: Measures
+    scale: Scale
 
 
 class Answer:
-    """An answer that is being made of cells and records, which have these dimensions."""
+    """An answer that is being made of cells and records, which have these dimensions.
+
+    moved  where buckets of the answer meet within a bucket of the sums that cannot be cut: all of that belongs to the
+           earlier one, which ends there
+    """
 
     def __init__(self, asked: Asked, dims: tuple[str, ...]) -> None:
         self.asked = asked
+        self.moved: dict[int, int] = {}
         self._dims = dims
         self._by = [dims.index(name) for name in asked.by]
         self._where = [(dims.index(name), value) for name, value in asked.where.items()]
-        self._found: dict[tuple[Label, Values], Measures] = {}
+        self._found: dict[tuple[Label, Values], _Sums] = {}
 
-    def take(self, cells: Mapping[Values, Measures], label: Label) -> None:
-        """Adds those of the cells that are asked for."""
-        for values, measures in cells.items():
-            if all(values[index] == value for index, value in self._where):
-                group = tuple([values[index] for index in self._by])
-                rollups.add(self._found.setdefault((label, group), {}), measures)
+    def take(self, values: Values, measures: Measures, steps: str | Steps, label: Label) -> None:
+        """Adds what has these values, if that is asked for."""
+        for index, value in self._where:
+            if values[index] != value:
+                return
+        group = tuple([values[index] for index in self._by])
+        found = self._found.get((label, group))
+        if found is None:
+            found = self._found[label, group] = _Sums({}, Scale())
+        rollups.add(found.measures, measures)
+        found.scale.add(steps)
 
-    def take_rows(self, rows: Sequence[tuple[str, Row]], zone: str) -> None:
+    def take_rows(self, rows: Sequence[tuple[str, Row]]) -> None:
         """Adds those of the records that are asked for."""
         for _, row in rows:
             for told in rollups.told(row):
                 if told.of == self.asked.of and self.asked.within(told.at):
-                    label = rollups.bounds(self.asked.bucket, told.at, zone) if self.asked.bucket else None
-                    self.take(dict.fromkeys(rollups.points(told, self._dims), told.measures), label)
+                    label, steps = self.asked.label(told.at), dict.fromkeys(told.steps, 1)
+                    for values in dict.fromkeys(rollups.points(told, self._dims)):
+                        self.take(values, told.measures, steps, label)
+
+    def straddled(self, bucket: Bucket) -> Label:
+        """Gives all of a bucket of the sums to the bucket of the answer that it begins in."""
+        label = begin = self.asked.label(bucket.begin)
+        while begin is not None and begin[1] < bucket.end:
+            self.moved[begin[1]] = bucket.end
+            begin = self.asked.label(begin[1])
+        return label
 
     def totals(self) -> list[Total]:
         """By bucket, the largest cost first."""
-        found = [self._total(label, group, sums) for (label, group), sums in self._found.items()]
+        found = [self._total(label, group, *sums) for (label, group), sums in self._found.items()]
         return sorted(found, key=lambda total: (total.bucket or _EPOCH, -total.cost, str(total.by)))
 
     def denied(self) -> list[Denied]:
         """By bucket, the most first."""
         found = [
-            Denied(**self._about(label, group), calls=sums["denied"])
+            Denied(**self._about(label, group), calls=sums.measures["denied"])
             for (label, group), sums in self._found.items()
         ]
         return sorted(found, key=lambda total: (total.bucket or _EPOCH, -total.calls, str(total.by)))
@@ -224,8 +322,9 @@ class Answer:
         """What a total is of."""
         since, until = self.asked.begin, self.asked.end
         if label is not None:
-            since = max(label[0], since or 0)
-            until = label[1] if until is None else min(label[1], until)
+            begin, end = (self.moved.get(edge, edge) for edge in label)
+            since = max(begin, since or 0)
+            until = end if until is None else min(end, until)
         return {
             "organization": self.asked.org,
             "by": dict(zip(self.asked.by, group, strict=True)),
@@ -234,20 +333,20 @@ class Answer:
             "until": _moment(until),
         }
 
-    def _total(self, label: Label, group: Values, sums: Measures) -> Total:
+    def _total(self, label: Label, group: Values, sums: Measures, scale: Scale) -> Total:
         counts: dict[str, Any] = {name: sums.get(name, 0) for name in _COUNTS}
         return Total(
             **self._about(label, group),
             usage=Usage(**{kind: sums.get(kind, 0) for kind in rollups.TOKEN_KINDS}),
             duration_ms=sums.get("ms", 0),
-            timed=rollups.timed(sums),
             measures=sums,
+            scale=scale,
             **counts,
         )
 
 
 _COUNTS = (
-    *("calls", "cost", "reserved", "partial", "estimated", "unsettled"),
+    *("calls", "cost", "reserved", "timed", "first_ms", "streamed", "partial", "estimated", "unsettled"),
     *("overrun", "suspect", "unpriced", "degraded", "would_deny", "corrected"),
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -255,3 +354,19 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def _moment(ms: int | None) -> datetime | None:
     return None if ms is None else _EPOCH + timedelta(milliseconds=ms)
+
+
+def lead(cube: Cube, where: Mapping[str, Value]) -> str:
+    """How the values of all sums begin, as a store keeps them, that a question is about; "" where any may be."""
+    first: list[Value] = []
+    for dim in cube.dims:
+        if dim not in where:
+            break
+        first.append(where[dim])
+    text = dims_text(tuple(first))
+    return text if len(first) == len(cube.dims) else f"{text[:-1]}," if first else ""
+
+
+def dims_text(values: Values) -> str:
+    """The values of a cube's dimensions as a store keeps them."""
+    return json.dumps(values, separators=(",", ":"))

@@ -28,6 +28,8 @@ app does not).
 WHOLE = 262_144
 """A JSON answer up to this size is parsed whole; of a larger one only both ends are kept and looked at."""
 END = 65_536
+LOOKS = 256
+"""So many pieces of a streamed answer are looked at for its first token."""
 _MODEL = ("model", "modelVersion")
 _USAGE = ("usage", "usageMetadata", "meta")
 """Names by which answers tell their model and usage."""
@@ -136,6 +138,7 @@ class Tap:
         self._told: Usage | None = None
         self._reading = False
         self._over = False
+        self._looks = 0
         self.rewrites = False
 
     def answered(
@@ -160,6 +163,7 @@ class Tap:
             self._reader = self._format.stream(hide=False)
         else:
             self._reader = _Json(self._format) if self._admission.call.stream else _Body(self._format)
+        self._looks = LOOKS if self._admission.call.stream else 0
         try:
             self._decoder = decoder(encoding)
             self._reading = True
@@ -237,10 +241,26 @@ class Tap:
         if self._reader is None or not self._reading:
             return piece
         try:
-            return self._reader.feed(piece)
+            seen = self._reader.feed(piece)
         except Exception:
             self._fault("unreadable")
             return piece
+        if self._looks:
+            self._look_for_token(self._reader)
+        return seen
+
+    def _look_for_token(self, reader: StreamReader) -> None:
+        """Has it told when the first token of a streamed answer is here."""
+        self._looks -= 1
+        try:
+            if getattr(reader, "whole", False):
+                self._looks = 0
+            elif reader.report().seen:
+                self._looks = 0
+                self._admission.generated()
+        except Exception:  # the answer goes on all the same
+            self._looks = 0
+            self.count("faults")
 
     def count(self, name: str) -> None:
         """Counts something that went wrong on our side and must not reach the host."""

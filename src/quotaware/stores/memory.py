@@ -306,10 +306,13 @@ class MemoryStore:
         with self._lock:
             return self._of(org).folded
 
-    def sums(self, org: str, cube: str, since: int, until: int) -> list[Sum]:
+    def sums(self, org: str, cube: str, since: int, until: int, lead: str = "") -> list[Sum]:
         with self._lock:
-            found = self._of(org).sums.values()
-            return [each for each in found if each.cube == cube and since <= each.bucket < until]
+            return [
+                each
+                for each in self._of(org).sums.values()
+                if each.cube == cube and since <= each.bucket < until and each.dims.startswith(lead)
+            ]
 
     def pick(self, org: str, which: Sequence[tuple[str, int, str]]) -> list[str | None]:
         with self._lock:

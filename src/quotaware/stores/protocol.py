@@ -156,8 +156,8 @@ class Store(Protocol):
         """The watermark: the position up to which records are in the sums ("": none)."""
         ...
 
-    def sums(self, org: str, cube: str, since: int, until: int) -> list[Sum]:
-        """Sums of a cube whose bucket is in [since, until) ms."""
+    def sums(self, org: str, cube: str, since: int, until: int, lead: str = "") -> list[Sum]:
+        """Sums of a cube whose bucket is in [since, until) ms and whose dims begin with `lead`."""
         ...
 
     def pick(self, org: str, which: Sequence[tuple[str, int, str]]) -> list[str | None]:

@@ -152,8 +152,8 @@ class FaultyStore:
     def folded(self, org: str) -> str:
         return self._call(self.inner.folded, org)
 
-    def sums(self, org: str, cube: str, since: int, until: int) -> list[Sum]:
-        return self._call(self.inner.sums, org, cube, since, until)
+    def sums(self, org: str, cube: str, since: int, until: int, lead: str = "") -> list[Sum]:
+        return self._call(self.inner.sums, org, cube, since, until, lead)
 
     def pick(self, org: str, which: Sequence[tuple[str, int, str]]) -> list[str | None]:
         return self._call(self.inner.pick, org, which)

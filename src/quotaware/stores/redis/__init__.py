@@ -213,8 +213,8 @@ class RedisStore:
     def folded(self, org: str) -> str:
         return self._access.look(org, Step(self._access.names(org)), self.deadline).folded
 
-    def sums(self, org: str, cube: str, since: int, until: int) -> list[Sum]:
-        return books.sums(self._access, org, cube, since, until, self.deadline)
+    def sums(self, org: str, cube: str, since: int, until: int, lead: str = "") -> list[Sum]:
+        return books.sums(self._access, org, cube, since, until, lead, self.deadline)
 
     def pick(self, org: str, which: Sequence[tuple[str, int, str]]) -> list[str | None]:
         return books.pick(self._access, org, which, self.deadline)

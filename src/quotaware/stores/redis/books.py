@@ -9,7 +9,7 @@ from itertools import groupby
 
 from ...core.steps import REMEMBER_MS, Event, Row, Sum, position, position_of
 from ...errors import StoreError
-from .keys import Names, bucketed, decode, part, whole
+from .keys import Names, bucketed, decode, encode, part, whole
 from .steps import HOUR_MS, TRIES, Access, Met, Step
 from .values import is_idle, pack_event, pack_row, unpack_event, unpack_row
 
@@ -79,9 +79,11 @@ def keep(access: Access, org: str, after: str, rows: Sequence[tuple[str, Row]], 
     return not access.write(org, step, deadline).moved
 
 
-def sums(access: Access, org: str, cube: str, since: int, until: int, deadline: float) -> list[Sum]:
-    """Sums of a cube whose bucket is in [since, until)."""
-    names = access.names(org)
+def sums(
+    access: Access, org: str, cube: str, since: int, until: int, lead: str, deadline: float
+) -> list[Sum]:
+    """Sums of a cube whose bucket is in [since, until) and whose dims begin so."""
+    names, begin = access.names(org), encode(lead)
     least, most = max(0, since), max(0, until)
     step = Step(names).add(
         "ZRANGEBYLEX", names("b"), b"[" + bucketed(cube, least), b"(" + bucketed(cube, most)
@@ -94,7 +96,9 @@ def sums(access: Access, org: str, cube: str, since: int, until: int, deadline: 
         for bucket in buckets[start : start + 100]:
             step.add("HGETALL", sum_key(names, cube, bucket))
         for bucket, flat in zip(buckets[start:], access.look(org, step, deadline).replies, strict=False):
-            found += (sum_of(cube, bucket, dims, value) for dims, value in pairs(flat))
+            found += (
+                sum_of(cube, bucket, dims, value) for dims, value in pairs(flat) if dims.startswith(begin)
+            )
     return found
 
 

@@ -44,6 +44,20 @@ _PAST = {
     ),
 }
 """Which rows of a table are past their time, and the key to find them by."""
+_SUMS = """SELECT cube, bucket, dims, body, keep FROM total
+    WHERE org = :org AND cube = :cube AND bucket >= :since AND bucket < :until"""
+_SUMS_WITH = """WITH RECURSIVE begins (bucket) AS (
+        SELECT min(bucket) FROM total WHERE org = :org AND cube = :cube AND bucket >= :since AND bucket < :until
+        UNION ALL
+        SELECT (SELECT min(bucket) FROM total
+            WHERE org = :org AND cube = :cube AND bucket > begins.bucket AND bucket < :until)
+        FROM begins WHERE bucket IS NOT NULL
+    )
+    SELECT cube, total.bucket, dims, body, keep FROM begins CROSS JOIN total
+    WHERE org = :org AND cube = :cube AND total.bucket = begins.bucket AND dims >= :lead AND dims < :end"""
+"""Bucket by bucket, each of which is looked up by how its dims begin."""
+_LAST = chr(0x10FFFF)
+"""Sorts behind all that dims go on with."""
 
 
 class SQLiteStore:
@@ -226,14 +240,10 @@ class SQLiteStore:
         with self._reading(org) as (_, state):
             return state.folded
 
-    def sums(self, org: str, cube: str, since: int, until: int) -> list[Sum]:
+    def sums(self, org: str, cube: str, since: int, until: int, lead: str = "") -> list[Sum]:
+        which = {"org": org, "cube": cube, "since": since, "until": until, "lead": lead, "end": lead + _LAST}
         with self._reading(org) as (sql, _):
-            found = sql.execute(
-                """SELECT cube, bucket, dims, body, keep FROM total
-                WHERE org = ? AND cube = ? AND bucket >= ? AND bucket < ?""",
-                (org, cube, since, until),
-            )
-            return [Sum(*row) for row in found]
+            return [Sum(*row) for row in sql.execute(_SUMS_WITH if lead else _SUMS, which)]
 
     def pick(self, org: str, which: Sequence[tuple[str, int, str]]) -> list[str | None]:
         with self._reading(org) as (sql, _):

@@ -105,6 +105,35 @@ class Records:
         assert store.pick(OTHER_ORG, which) == [None, None, None]
         assert (store.folded(OTHER_ORG), store.sums(OTHER_ORG, "hour", 0, FOREVER)) == ("", [])
 
+    def test_sums_can_be_asked_for_by_how_their_dims_begin(self, store: Store) -> None:
+        dims = [
+            '["a","x"]',
+            '["a","y"]',
+            '["a%","x"]',
+            '["ab","x"]',
+            '["b","x"]',
+            "[null,1]",
+            '["\U0010ffff"]',
+        ]
+        put = [Sum("hour", NOON + at, each, "{}", FOREVER) for at in (-1, 0, 3, 7) for each in dims]
+        assert store.fold(ORG, "", "5-0", [*put, put[0]._replace(cube="day")])
+        for lead in (
+            "",
+            '["a"',
+            '["a",',
+            '["a","x"]',
+            '["a%',
+            "[null",
+            "[",
+            '["\U0010ffff"',
+            "x",
+            '["a","x"]]',
+        ):
+            found = store.sums(ORG, "hour", NOON, NOON + 7, lead)
+            wanted = [each for each in put if NOON <= each.bucket < NOON + 7 and each.dims.startswith(lead)]
+            assert sorted(found) == sorted(wanted), lead
+        assert store.sums(OTHER_ORG, "hour", 0, FOREVER, '["a"') == []
+
     def test_of_folders_at_once_one_moves_the_watermark(self, store: Store) -> None:
         won = [False] * 8
 
