@@ -4,6 +4,8 @@ quota = Quota("memory://", limits=["$50/month", "600 requests/minute"])
 app.add_middleware(QuotaMiddleware, quota=quota)
 """
 
+from .alerts.notices import Notice
+from .alerts.settings import Alerts, Smtp, Webhook
 from .context import Identity
 from .core.explanation import Explanation
 from .core.limits import Limit
@@ -33,6 +35,7 @@ from .usage import UsageRecord
 from .version import __version__ as __version__
 
 __all__ = [
+    "Alerts",
     "AlreadyExists",
     "ApiError",
     "AuthenticationError",
@@ -44,6 +47,7 @@ __all__ = [
     "Limit",
     "LimitSyntaxError",
     "NotFound",
+    "Notice",
     "PermissionDenied",
     "Price",
     "Quota",
@@ -51,11 +55,13 @@ __all__ = [
     "QuotaMiddleware",
     "QuotawareError",
     "RateLimitExceeded",
+    "Smtp",
     "StoreError",
     "StoreUnavailable",
     "Total",
     "Usage",
     "UsageRecord",
+    "Webhook",
     "denial_of",
     "register_store",
 ]

@@ -181,6 +181,8 @@ class Attempt:
             recut = 0
             if not (yield from self._wait_for(policy.plan, result)):
                 yield from self._close_used_up(policy, price, result.over)
+                if not self.dry:
+                    engine.denied_by(self.path, policy, result.over)
                 return engine.explain(result.over, policy)
 
     def _close_used_up(self, policy: Policy, price: Price | None, over: tuple[Over, ...]) -> Steps[None]:

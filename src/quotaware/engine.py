@@ -8,6 +8,7 @@ settled once, by whoever saw the call end. Logic that waits is written once, as 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import Counter as Tally
 from collections.abc import Callable
 from dataclasses import replace
@@ -51,6 +52,8 @@ from .tenancy.nodes import Node, Path
 from .tenancy.plans import Policy, compile_policy, counter_of, in_force
 from .waiting import WaitingRoom
 
+logger = logging.getLogger("quotaware")
+
 HIDDEN_INPUT = 8192
 """Tokens allowed for input that a body does not show, until such calls of the model have been seen."""
 POLICIES = 2_500
@@ -87,6 +90,7 @@ class Engine(Callers):
         self.prices = prices
         self.tally: Tally[str] = Tally()
         self._close: Callable[[str, Node], None] = lambda org, node: None
+        self._tell_denial: Callable[[Path, Policy, tuple[Over, ...]], None] = lambda path, policy, over: None
         self.room = WaitingRoom(settings.max_waiters)
         self.ids = Ids()
         self.policies: SharedCache[tuple[str, str, tuple[Model, ...], str | None, str], Policy] = SharedCache(
@@ -114,6 +118,17 @@ class Engine(Callers):
     def close_with(self, close: Callable[[str, Node], None]) -> None:
         """Blocking work that disables a node of an organization whose budget is used up."""
         self._close = close
+
+    def tell_denials(self, tell: Callable[[Path, Policy, tuple[Over, ...]], None]) -> None:
+        """Hears of every call that limits kept out; takes note, and does not wait."""
+        self._tell_denial = tell
+
+    def denied_by(self, path: Path, policy: Policy, over: tuple[Over, ...]) -> None:
+        """Has it told that these limits kept a call out."""
+        try:
+            self._tell_denial(path, policy, over)
+        except Exception:
+            logger.exception("a denial could not be told")
 
     def close(self, org: str, node: Node) -> Steps[None]:
         """Does it. Raises as it does, and `StoreError`."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol, Required, TypedDict, Unpack
 
 import anyio.to_thread
 
+from .alerts.service import Alerting, AlertService
 from .context import NOBODY
 from .core.explanation import Explanation
 from .core.totals import Denied, DeniedWhere, Narrowed, Total, Unit
@@ -50,17 +51,21 @@ class HasParts(Protocol):
     engine: Engine
     meter: Meter
     store: Store
+    alerting: Alerting
 
     def flush(self, timeout: float = 1.0) -> bool: ...
 
 
 class Blocking:
-    """The face for sync code: `tenancy` makes and changes the tree, `usage` tells what was used."""
+    """The face for sync code: `tenancy` makes and changes the tree, `usage` tells what was used, `alerts` what was sent
+    to whom.
+    """
 
     def __init__(self, quota: HasParts, tenancy: Tenancy, folder: Folder | None = None) -> None:
         self._quota = weakref.proxy(quota)
         self.tenancy = tenancy
         self.usage = BlockingUsage(quota, UsageLog(quota.store, folder, quota.engine.now))
+        self.alerts = AlertService(quota.alerting, quota.store, tenancy, quota.engine.now)
 
     def explain(self, **asked: Unpack[Asked]) -> Explanation:
         """The same as `Quota.explain`, for sync code."""

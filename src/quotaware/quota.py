@@ -16,8 +16,11 @@ from typing import Any, Literal, Unpack
 
 import anyio.to_thread
 
+from .alerts.service import Alerting
+from .alerts.settings import Alerts
 from .archive import Archive
 from .context import Binding, Caller, Identity, bound, current
+from .core.alerts import Alert
 from .core.bounds import BoundMode
 from .core.explanation import Explanation
 from .core.limits import Limit
@@ -45,11 +48,11 @@ from .stores.lanes import Lanes
 from .stores.memory import system_clock
 from .stores.opening import open_store
 from .stores.protocol import Clock, Store
-from .stores.thread import LeaseTerms
+from .stores.thread import LeaseTerms, StoreThread
 from .stores.tickets import drive_async
 from .tenancy import keys
 from .tenancy.directory import Directory
-from .tenancy.nodes import Node
+from .tenancy.nodes import Node, fields_of
 from .tenancy.service import Tenancy
 from .tenancy.starts import SIMPLE_ORG, SIMPLE_PROJECT, Bootstrap
 from .tenancy.tree import organization_id
@@ -58,6 +61,8 @@ LEAST_S = 0.01
 """The shortest deadline, seconds."""
 KEEP_S, KEEP_TURNS = 0.5, 10
 """How often records are folded and old rows taken away, seconds, and how many turns at once."""
+STOP_S = 0.1
+"""How long an alert that is being sent is waited for when a Quota closes, seconds: the next process sends it again."""
 SYNC_S = 1.0
 """How often the journal is made to survive a loss of power, seconds."""
 LEAST_LEASE_S = 0.1
@@ -104,6 +109,7 @@ class Quota:
     allow_max       share of each budget that one process lets through in one outage
     journal         directory of what was let through meanwhile, shared by the app's processes, best on a disk that
                     lasts; None: one below the system's temporary files, found again by the store's URL
+    alerts          who is told where when limits fill up: `Alerts(smtp=…, slack=…, webhooks=…, callback=…)`
     clock           ms since the epoch, for tests
 
     QUOTAWARE_ADMIN_KEY in the environment is an admin key of the organization that was made first, from the start
@@ -142,6 +148,7 @@ class Quota:
         on_store_error: Literal["deny", "allow"] | dict[str, Literal["deny", "allow"]] = "deny",
         allow_max: float = 0.05,
         journal: str | None = None,
+        alerts: Alerts | None = None,
         clock: Clock = system_clock,
     ) -> None:
         for name, mapping in (("prices", prices), ("hosts", hosts), ("deployments", deployments)):
@@ -200,19 +207,33 @@ class Quota:
         )
         self._archive = None if records is None else Archive(self._guard, _other(records, store, clock))
         self._keeper = Housekeeper(self._guard, self._archive)
+        self.alerting = Alerting(
+            _alerts(alerts),
+            self._guard,
+            directory,
+            Tenancy(self._guard, directory, clock),
+            clock,
+            StoreThread(self._guard, self._lanes.timer, terms, deadline),
+            self._keeper.organizations,
+        )
+        self.engine.tell_denials(self.alerting.denied)
         self._lanes.told = self._told
         self._lanes.every(KEEP_S, self._keep_house)
         self._lanes.every(terms.lease / 3000, self._look_around)
         folder = Folder(self._guard, self._archive)
+        self._rules = _rules(alerts, self._limits)
         self.blocking = Blocking(self, Tenancy(self._guard, directory, clock), folder)
         self.engine.close_with(self.blocking.tenancy.close_used_up)
         self.tenancy: Any = Awaited(self.blocking.tenancy)
         self.usage = AwaitedUsage(self.blocking.usage)
+        self.alerts: Any = Awaited(self.blocking.alerts)
         _open.add(self)
 
     def _told(self, org: str, answer: Answer, ops: list[Op]) -> None:
         self.engine.told(org, answer, ops)
         self._keeper.heard(org, answer, ops)
+        self.alerting.start()
+        self.alerting.heard(org, answer)
 
     def _keep_house(self) -> None:
         self.engine.denied.turn(self.engine.now())
@@ -232,7 +253,7 @@ class Quota:
                 self._archive.store.hello()
         self.engine.outage.recover()
         if self._limits is not None:
-            self.blocking.tenancy.ensure_simple(self._limits, self._zone)
+            self.blocking.tenancy.ensure_simple(self._limits, self._zone, self._rules)
         if self._admin_key is not None:
             self.blocking.tenancy.admit(self._admin_key)
 
@@ -357,6 +378,7 @@ class Quota:
         self.uninstrument()
         _open.discard(self)
         self.engine.denied.hand_over(self.engine.now())
+        self.alerting.stop(min(timeout, STOP_S))
         flushed = self._lanes.close(timeout)
         self.engine.outage.close()
         if self._archive is not None:
@@ -447,6 +469,25 @@ def _limits(limits: Iterable[str | Limit]) -> list[Limit]:
         raise ConfigurationError("limits", f"is a list of limits, such as limits=[{str(limits)[:100]!r}]")
     parsed = tuple(limit if isinstance(limit, Limit) else Limit.parse(limit) for limit in limits)
     return list(Node(SIMPLE_PROJECT, "project", SIMPLE_ORG, "app", parsed).limits)  # no two that contradict
+
+
+def _alerts(alerts: Alerts | None) -> Alerts:
+    if alerts is not None and not isinstance(alerts, Alerts):
+        raise ConfigurationError("alerts", "is Alerts(smtp=…, slack=…, webhooks=…, callback=…)")
+    return alerts or Alerts()
+
+
+def _rules(alerts: Alerts | None, limits: list[Limit] | None) -> tuple[Alert, ...] | None:
+    rules = tuple(alerts.rules) if alerts is not None else ()
+    if not rules:
+        return None
+    if limits is None:
+        raise ConfigurationError(
+            "alerts.rules", "are on the limits of limits=; others are set where the limits are"
+        )
+    return Node(
+        SIMPLE_PROJECT, "project", SIMPLE_ORG, "app", (), fields_of({"alerts": rules})["alerts"]
+    ).alerts
 
 
 def _admin_key() -> str | None:

@@ -24,7 +24,7 @@ _MS = timedelta(milliseconds=1)
 RETRY_MAX_S = 86_400
 """A longer wait is told as `reset_date` only, never as a `Retry-After` that a client would sleep through."""
 
-_ADJECTIVE = {
+ADJECTIVE = {
     "second": "Per-second",
     "minute": "Per-minute",
     "hour": "Hourly",
@@ -99,7 +99,7 @@ def stopped(reason: InTheWay, now: int) -> ApiError:
     unit = reason.limit.window.unit if reason.limit.window else "life"
     return QuotaExceeded(
         f"{reason.kind.capitalize()} '{reason.name}' is stopped: {format_usd(over.used)} of its "
-        f"{_ADJECTIVE[unit].lower()} budget of {format_usd(over.cap)} is used",
+        f"{ADJECTIVE[unit].lower()} budget of {format_usd(over.cap)} is used",
         code="stopped",
         fields=fields,
         retry_after=wait if wait is not None and wait <= RETRY_MAX_S else None,
@@ -121,7 +121,7 @@ def _message(reason: InTheWay) -> str:
         whose = f" for an end user of {reason.kind} '{reason.name}'"
     if limit.metric == "cost":
         unit = limit.window.unit if limit.window else "life"
-        return f"{_ADJECTIVE[unit]} budget of {format_usd(cap)}{models} exceeded{whose}"
+        return f"{ADJECTIVE[unit]} budget of {format_usd(cap)}{models} exceeded{whose}"
     if limit.window is None:
         return f"Concurrency limit of {cap}{models} exceeded"
     unit = limit.window.unit

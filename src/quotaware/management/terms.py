@@ -335,4 +335,5 @@ def _spoken(limits: Iterable[Limit]) -> dict[str, Limit]:
 
 
 def _is_plain(alert: Alert) -> bool:
-    return alert.share is not None and alert.limit is None and alert.action in get_args(Plain)
+    plain = alert.kind == "used" and alert.share is not None and alert.limit is None
+    return plain and alert.action in get_args(Plain)

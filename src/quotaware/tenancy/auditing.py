@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from ..errors import ConfigurationError
-from .writes import MAX_PAGE, Writes
+from ..errors import ConfigurationError, Conflict
+from ..stores.protocol import Change
+from .documents import from_doc
+from .writes import MAX_PAGE, TRIES, Writes, row_of, shown
 
 SCAN = 10_000
 """Rows that one page is looked for in."""
@@ -99,6 +102,21 @@ class Auditing(Writes):
                 more = next(rows, None) is not None
                 return Entries(tuple(found), row["revision"] if more else None)
         return Entries(tuple(found), None)
+
+    def add_stop(self, org: str, id: str, mark: str, at: int) -> None:
+        """A row of a node that a threshold stopped at `at` ms: the store did that, and knows no rows. For the host."""
+        if self._actor.kind != "host":
+            raise self._actor.lacks("org:manage")
+        rev, (doc,) = self._store.read(org, (id,))
+        things = [shown(replace(from_doc(doc), stopped=mark))] if doc is not None else []
+        kind = doc.kind if doc is not None else "node"
+        row = {**row_of(f"{kind}.stop", self._actor, at), "before": [], "after": things}
+        told = json.dumps(row, separators=(",", ":"))
+        for _ in range(TRIES):
+            with contextlib.suppress(Conflict):
+                self._store.commit(org, Change(rev, audit=told))
+                return
+            rev, _ = self._store.read(org, ())
 
     def _oldest(self, org: str, after: int) -> Iterator[Entry]:
         while page := self._store.audit(org, after, MAX_PAGE):

@@ -98,6 +98,14 @@ def written_address(value: str, field: str = "addresses") -> str:
         raise ConfigurationError(field, f"holds IP addresses and CIDR blocks: {error}") from None
 
 
+def email(value: Any, field: str) -> None:
+    """An e-mail address that no header or list can be broken with."""
+    text(320)(value, field)
+    name, at, host = value.rpartition("@")
+    if not (name and at and host) or any(char in value for char in ' ,;<>"\\'):
+        raise ConfigurationError(field, "is an e-mail address, such as ann@example.com")
+
+
 def zone(value: Any, field: str) -> None:
     """An IANA time zone."""
     try:

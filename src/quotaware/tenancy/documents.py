@@ -16,10 +16,11 @@ from ..core.limits import Limit
 from ..core.terms import Override, PriceRule
 from ..errors import StoreError
 from ..stores.protocol import Doc
+from .channels import Channel
 from .nodes import KINDS, Node
 from .people import Group, Holding, Member, Request, Role
 
-Thing = Node | Member | Role | Group | Request
+Thing = Node | Member | Role | Group | Request | Channel
 T = TypeVar("T", bound=Thing)
 
 _CLASSES: Final[dict[str, type[Thing]]] = {
@@ -28,8 +29,9 @@ _CLASSES: Final[dict[str, type[Thing]]] = {
     "role": Role,
     "group": Group,
     "request": Request,
+    "channel": Channel,
 }
-_KIND_OF: Final[dict[type[Thing], str]] = {Member: "member", Role: "role", Group: "group", Request: "request"}
+_KIND_OF: Final[dict[type[Thing], str]] = {of: kind for kind, of in _CLASSES.items() if of is not Node}
 _ELSEWHERE = frozenset({"id", "kind", "parent", "name", "stopped", "rev"})
 """Fields that stand beside the body."""
 
@@ -56,7 +58,7 @@ _FORMS: Final[dict[tuple[type[Thing], str], _Form]] = {
 
 _FIELDS: Final[dict[type[Thing], dict[str, Any]]] = {
     of: {field.name: field.default for field in fields(of) if field.name not in _ELSEWHERE}
-    for of in (Node, Member, Role, Group, Request)
+    for of in (Node, *_KIND_OF)
 }
 """Fields of the body, with their defaults."""
 

@@ -19,7 +19,9 @@ from ..errors import ConfigurationError
 KeyKind = Literal["live", "test", "admin"]
 Kind = Literal["organization", "team", "project", "key"]
 """The four kinds of node in the tree."""
-IdKind = Literal["organization", "team", "project", "key", "member", "group", "role", "request", "price"]
+IdKind = Literal[
+    "organization", "team", "project", "key", "member", "group", "role", "request", "price", "channel"
+]
 
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM, _CHECK, _ID = 30, 6, 20
@@ -35,6 +37,7 @@ _PREFIXES: dict[IdKind, str] = {
     "role": "role_",
     "request": "req_",
     "price": "price_",
+    "channel": "chan_",
 }
 _IDS = re.compile(rf"(?:{'|'.join(_PREFIXES.values())})[0-9A-Za-z]{{{_ID}}}|[a-z0-9_-]{{1,64}}")
 

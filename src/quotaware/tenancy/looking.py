@@ -52,6 +52,10 @@ class Looking(Writes):
         """What the actor may do at a node."""
         return self._actor.at(self._path(org, id).ids)
 
+    def require(self, org: str, id: str, permission: str) -> None:
+        """Raises PermissionDenied where the actor lacks a permission at a node, NotFound where there is none."""
+        self._require(permission, self._path(org, id))
+
     def those(self, org: str, ids: Iterable[str]) -> Mapping[str, Node]:
         """The nodes of these ids that are there. Takes nothing: it is for who may know the ids already."""
         _, docs = self._store.read(self._inside(org), tuple(filter(is_id, ids)))

@@ -122,13 +122,6 @@ def _id(value: Any, field: str) -> None:
     check_id(value, field)
 
 
-def _email(value: Any, field: str) -> None:
-    checks.text(320)(value, field)
-    name, at, host = value.rpartition("@")
-    if not (name and at and host) or any(char in value for char in ' ,;<>"\\'):
-        raise ConfigurationError(field, "is an e-mail address, such as ann@example.com")
-
-
 def _holding(value: Any, field: str) -> None:
     if not isinstance(value, Holding):
         raise ConfigurationError(field, "holds pairs of a role and the id of a node")
@@ -153,7 +146,7 @@ _CHECKS: Final[dict[str, checks.Check]] = {
     "name": checks.maybe(checks.text(checks.MAX_NAME)),
     "permissions": checks.each(checks.permission),
     "description": checks.maybe(checks.text(1000)),
-    "email": checks.maybe(_email),
+    "email": checks.maybe(checks.email),
     "groups": checks.each(_id),
     "enabled": checks.flag,
     "created_at": checks.number,

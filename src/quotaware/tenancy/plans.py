@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from ..core.alerts import SHARE, Alert
+from ..core.alerts import SHARE, STOPS, Alert
 from ..core.limits import Limit, bearing
 from ..core.models import Model
 from ..core.prices import PriceBook
@@ -146,13 +146,29 @@ def counter_of(path: Path, node: Node, limits: list[Limit], end_user: str | None
 
 def closes_whole(alert: Alert, limit: Limit) -> bool:
     """Whether an alert closes its node once this budget is used up as a whole."""
+    return alert.action == "close" and is_whole(alert, limit) and alert.bears_on(limit)
+
+
+def told_when_denied(path: Path, node: Node, limit: Limit) -> list[Alert]:
+    """What is due when a limit of a node of the path keeps a call out: its alerts on denials, and of a hard budget
+    those that are due once it is used up, which it hardly ever is to the last nano-dollar.
+    """
+    denied = [alert for alert in node.alerts if alert.kind == "denied" and alert.bears_on(limit)]
+    if limit.metric != "cost" or limit.mode != "hard":
+        return denied
+    whole = (each for each in alerts_on(path, node, limit) if is_whole(each, limit))
+    return [*denied, *(each for each in whole if each.action not in STOPS)]
+
+
+def is_whole(alert: Alert, limit: Limit) -> bool:
+    """Whether an alert is due once all of this limit is used, as it was set."""
     whole = alert.amount == limit.amount if alert.share is None else alert.share == SHARE
-    return alert.action == "close" and whole and alert.bears_on(limit)
+    return alert.kind == "used" and whole
 
 
 def alerts_on(path: Path, node: Node, limit: Limit) -> list[Alert]:
-    """The alerts on a limit of a node: its own, or the organization's for budgets that have none."""
-    own = [alert for alert in node.alerts if alert.bears_on(limit)]
+    """The thresholds on a limit of a node: its own, or the organization's for budgets that have none."""
+    own = [alert for alert in node.alerts if alert.kind == "used" and alert.bears_on(limit)]
     share = path.organization.alert_threshold if path.nodes else None
     if not own and share:
         usual = Alert("email", share=share)

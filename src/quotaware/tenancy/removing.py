@@ -1,4 +1,4 @@
-"""Taking nodes away, with all that makes no sense without them: groups, requests, dead keys, roles held there."""
+"""Taking nodes away, with all that makes no sense without them: groups, requests, channels, dead keys, roles."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ..errors import AlreadyExists
+from .channels import Channel
 from .documents import Thing, as_a, from_doc
 from .looking import Looking
 from .nodes import KINDS, Node, Path
 from .people import Group, Member, Request
 from .writes import Edit
 
-_BELOW: dict[str, type[Node | Group | Request]] = {"group": Group, "request": Request}
+_BELOW: dict[str, type[Node | Group | Request | Channel]] = {
+    "group": Group,
+    "request": Request,
+    "channel": Channel,
+}
 
 
 class Removing(Looking):
     """Nodes: taken away."""
 
     def delete(self, org: str, id: str, *, expect: int | None = None) -> None:
-        """Takes a node away, with its groups, its requests, its dead keys and all roles held at it; AlreadyExists with
-        code `has_children` while something else stands below it. A team takes team:delete, a key api_key:delete,
+        """Takes a node away, with its groups, requests, channels and dead keys, and all roles held at it; AlreadyExists
+        with code `has_children` while something else stands below it. A team takes team:delete, a key api_key:delete,
         another node quota:manage at its parent.
         """
 
@@ -29,7 +34,7 @@ class Removing(Looking):
             node = path.nodes[0]
             self._may_delete(path)
             gone: list[Thing] = [node]
-            for kind in (*KINDS, "group", "request"):
+            for kind in (*KINDS, *_BELOW):
                 for doc in self._all(org, kind, id):
                     below = as_a(_BELOW.get(kind, Node), doc)
                     if isinstance(below, Node) and not below.revoked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .auditing import Auditing
+from .channeling import Channeling
 from .membership import Membership
 from .pricing import Pricing
 from .requests import Requests
@@ -11,7 +12,7 @@ from .standing import Standing
 from .starts import Starts
 
 
-class Tenancy(Starts, Membership, Requests, Sharing, Standing, Auditing, Pricing):
+class Tenancy(Starts, Membership, Requests, Sharing, Standing, Auditing, Pricing, Channeling):
     """Organizations, teams, projects, keys, people and requests, all in one store.
 
     Used as it is, it acts for the host and may do everything; `by(actor)` is the same for somebody else. Methods block.

@@ -173,11 +173,7 @@ def _with_share(node: Node, share: Share, enforcement: Enforcement) -> Node:
         "email": enforcement.notify or not enforcement.hard,
         "close": enforcement.disable,
     }
-    kept = tuple(
-        each
-        for each in node.alerts
-        if not (each.limit == limit.shape and each.share == SHARE and each.action in wanted)
-    )
+    kept = tuple(each for each in node.alerts if not (_on_whole(each, limit) and each.action in wanted))
     alerts = tuple(
         Alert(action, share=SHARE, limit=limit.shape) for action, is_wanted in wanted.items() if is_wanted
     )
@@ -186,5 +182,9 @@ def _with_share(node: Node, share: Share, enforcement: Enforcement) -> Node:
 
 def enforced(node: Node, limit: Limit) -> Enforcement:
     """What is said and done when this budget of a node is used up."""
-    actions = {each.action for each in node.alerts if each.limit == limit.shape and each.share == SHARE}
+    actions = {each.action for each in node.alerts if _on_whole(each, limit)}
     return Enforcement(limit.mode == "hard", bool(actions - STOPS), "close" in actions)
+
+
+def _on_whole(alert: Alert, limit: Limit) -> bool:
+    return alert.kind == "used" and alert.limit == limit.shape and alert.share == SHARE

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from ..core.alerts import Alert
 from ..core.limits import Limit
 from ..errors import ConfigurationError, PermissionDenied
 from . import keys
@@ -106,20 +107,27 @@ class Starts(Credentials):
                 code="no_admin_key",
             )
 
-    def ensure_simple(self, limits: Iterable[Limit | str], zone: str = "UTC") -> tuple[str, str]:
-        """(organization id, project id) of the tree behind an app that only has limits: one project, on which
-        they sit. Called again with others, they replace the old; nothing is written where nothing changed.
+    def ensure_simple(
+        self, limits: Iterable[Limit | str], zone: str = "UTC", alerts: Iterable[Alert | str] | None = None
+    ) -> tuple[str, str]:
+        """(organization id, project id) of the tree behind an app that only has limits: one project, on which they
+        sit, and the alerts on them (None: as they are). Called again with others, they replace the old; nothing is
+        written where nothing changed.
         """
         self._for_the_host()
         root = self._node("organization", SIMPLE_ORG, "", "app", zone=zone)
-        project = self._node("project", SIMPLE_PROJECT, SIMPLE_ORG, "app", limits=limits)
+        project = self._node("project", SIMPLE_PROJECT, SIMPLE_ORG, "app", limits=limits, alerts=alerts or ())
 
         def draft() -> Edit:
             rev, docs = self._store.read(SIMPLE_ORG, (SIMPLE_ORG, SIMPLE_PROJECT))
             old_root, old_project = (from_doc(doc) if doc else None for doc in docs)
+            new_project = project
+            if old_project is not None:
+                kept = old_project.alerts if alerts is None else project.alerts
+                new_project = replace(old_project, limits=project.limits, alerts=kept)
             pairs = (
                 (old_root, replace(old_root, zone=zone) if old_root else root),
-                (old_project, replace(old_project, limits=project.limits) if old_project else project),
+                (old_project, new_project),
             )
             return Edit(
                 "organization.simple",

@@ -24,6 +24,7 @@ from .access import HOST, Actor, of_key
 from .acting import acting
 from .admins import check_admins
 from .carrying import dated
+from .channels import Channel
 from .directory import Directory, missing, shortened
 from .documents import Thing, as_a, is_a, kind_of, to_doc
 from .keys import is_id
@@ -150,7 +151,7 @@ class Writes:
         if not self._refusals.worth_telling(org, actor.id):
             return
         row = {
-            **_row(f"{what}.refused", actor, self._clock()),
+            **row_of(f"{what}.refused", actor, self._clock()),
             "on": shortened(on),
             "why": {"code": refusal.code, "message": refusal.message},
             "before": [],
@@ -253,14 +254,15 @@ def taken(field: str, message: str) -> AlreadyExists:
     return AlreadyExists(message, fields={"field": field})
 
 
-def _row(what: str, actor: Actor, at: int) -> dict[str, Any]:
+def row_of(what: str, actor: Actor, at: int) -> dict[str, Any]:
+    """How every row begins."""
     who = {"kind": actor.kind, "id": actor.id, "name": actor.name}
     return {"what": what, "at": at, "who": who, "from": actor.address}
 
 
 def _audit(edit: Edit, actor: Actor, at: int) -> str:
     row: dict[str, Any] = {
-        **_row(edit.what, actor, at),
+        **row_of(edit.what, actor, at),
         "before": [shown(thing) for thing in edit.before],
         "after": [shown(thing) for thing in edit.after],
     }
@@ -269,7 +271,7 @@ def _audit(edit: Edit, actor: Actor, at: int) -> str:
 
 def shown(thing: Thing) -> dict[str, Any]:
     """A thing as the audit log has it: what was set on it, and nothing of a key's secret."""
-    doc = to_doc(thing)
+    doc = to_doc(thing.without_secrets() if isinstance(thing, Channel) else thing)
     body = json.loads(doc.body)
     body.pop("digest", None)
     stopped = {"stopped": thing.stopped} if isinstance(thing, Node) else {}

@@ -1,0 +1,1 @@
+"""How a notice gets to people: one file a channel."""
