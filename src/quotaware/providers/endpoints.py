@@ -185,14 +185,16 @@ _OPENAI = (
     *_CANCELLED,
     *_SERVED,
 )
+_MESSAGE_BATCHES = Reads("/messages/batches", AnthropicBatches())
 _ANTHROPIC = (
     *_CLAUDE,
-    Reads("/messages/batches", AnthropicBatches()),
+    _MESSAGE_BATCHES,
     *_free("files", "/files"),
     *_free("skills", "/skills"),
     *_free("organization", "", within="/v1/organizations/"),
 )
 _AZURE = (
+    _MESSAGE_BATCHES,
     *_OPENAI,
     *_ANTHROPIC,
     Reads("/video/generations/jobs", _VIDEOS),
