@@ -67,6 +67,18 @@ def test_what_cannot_be_read_is_named(more: dict[str, Any]) -> None:
             {"data": [{}], "usage": {"cost_in_usd_ticks": 200_000_000}},
             Report(None, Usage(images=1), done=True, cost=20_000_000),
         ),
+        (  # OpenRouter's, as in its API reference
+            {
+                "data": [{}],
+                "usage": {
+                    "prompt_tokens": 0,
+                    "completion_tokens": 4175,
+                    "total_tokens": 4175,
+                    "cost": 0.04,
+                },
+            },
+            Report(None, Usage(output=4175, image_output=4175), done=True, cost=40_000_000),
+        ),
     ],
 )
 def test_an_answer_tells_tokens_or_its_images_count(answer: dict[str, Any], report: Report | None) -> None:

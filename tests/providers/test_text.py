@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quotaware.providers.text import Tally, decoded_size, delta_size, member, seen_tokens
+from quotaware.providers.text import Tally, decoded_size, delta_size, member, seen_tokens, total
 
 
 def tally_of(value: object) -> Tally:
@@ -85,3 +85,9 @@ def test_seen_tokens_are_one_a_delta_or_one_in_four_bytes(deltas: int, size: int
 
 def test_a_member_of_what_is_no_object_is_none() -> None:
     assert [member(value, "a") for value in (None, [], "a", 1, {}, {"a": 2})] == [None] * 5 + [2]
+
+
+@pytest.mark.parametrize(("counts", "sum_"), [((), 0), ((1, 2, 3), 6), ((5, -1, 3), -1), ((-2, -7), -7)])
+def test_no_sum_hides_a_count_below_zero(counts: tuple[int, ...], sum_: int) -> None:
+    """So that it is found that no such report can be true."""
+    assert total(*counts) == sum_

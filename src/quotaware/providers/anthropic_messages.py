@@ -12,7 +12,7 @@ from ..errors import ApiError
 from . import jsontext
 from .base import Report, StreamReader
 from .sse import EventReader, message
-from .text import Tally, decoded_size, delta_size, member, seen_tokens
+from .text import Tally, decoded_size, delta_size, member, seen_tokens, total
 
 # The most tokens of one image (Anthropic's "Vision": about width × height / 750, scaled down before that to
 # 1,568 tokens; from Opus 4.7 on to 4,784), each with some room for its padding. Older models by their names.
@@ -137,9 +137,8 @@ def messages_usage(usage: object) -> Usage | None:
     if written is None:
         written = hour + (count(member(lifetimes, "ephemeral_5m_input_tokens")) or 0)
     cached = count(member(usage, "cache_read_input_tokens")) or 0
-    parts = (plain, written, cached)
     return Usage(
-        input=sum(parts) if min(parts) >= 0 else min(parts),
+        input=total(plain, written, cached),
         output=output,
         cache_read=cached,
         cache_write=written,

@@ -14,7 +14,7 @@ from .anthropic_messages import fitting_thinking
 from .base import Report, StreamReader, Unreadable
 from .eventstream import FrameReader
 from .sse import message
-from .text import Tally, decoded_size, delta_size, member, seen_tokens, string_size
+from .text import Tally, decoded_size, delta_size, member, seen_tokens, string_size, total
 
 _IMAGE_TOKENS = 4_800
 """The most tokens of one image: Claude's, the hungriest of those that have a known bound."""
@@ -140,8 +140,7 @@ def converse_usage(usage: object) -> Usage | None:
 
 def apart(plain: int, output: int, cached: int, written: int, hour: int = 0) -> Usage:
     """A usage of counts that do not hold each other."""
-    parts = (plain, cached, written)
-    whole = sum(parts) if min(parts) >= 0 else min(parts)
+    whole = total(plain, cached, written)
     return Usage(whole, output, cache_read=cached, cache_write=written, cache_write_1h=hour)
 
 

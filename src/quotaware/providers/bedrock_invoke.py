@@ -22,7 +22,7 @@ from .eventstream import FrameReader, wrapped
 from .openai_chat import OpenAIChat, chat_usage
 from .rerank import Rerank
 from .sse import message
-from .text import Tally, delta_size, member, said_size, strings_named
+from .text import Tally, delta_size, member, said_size, strings_named, total
 
 _COUNTED = re.compile(r"x-amzn-bedrock-([a-z-]+)-token-count\Z")
 _METRICS = "amazon-bedrock-invocationMetrics"
@@ -232,4 +232,4 @@ def _usage(body: object) -> Usage | None:
     made = (
         [count(member(result, "tokenCount")) or 0 for result in results] if isinstance(results, list) else []
     )
-    return Usage(titan, sum(made) if min(made, default=0) >= 0 else min(made))
+    return Usage(titan, total(*made))

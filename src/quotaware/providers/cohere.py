@@ -13,7 +13,7 @@ from . import jsontext
 from .base import Report, StreamReader
 from .plain import Plain
 from .sse import EventReader, message
-from .text import Tally, delta_size, member, seen_tokens, text_size
+from .text import Tally, delta_size, member, seen_tokens, text_size, total
 
 _IMAGE_TOKENS = 4_096
 """The most tokens of one image (docs.cohere.com, "Image inputs": up to 3,328; embedded ones up to 3,136)."""
@@ -143,7 +143,7 @@ def cohere_usage(told: object) -> Usage | None:
         return None
     parts = [part for part in (sent, images) if part is not None]
     return Usage(
-        input=sum(parts) if min(parts) >= 0 else min(parts),
+        input=total(*parts),
         output=count(member(tokens, "output_tokens")) or 0,
         cache_read=count(member(told, "cached_tokens")) or 0,
     )

@@ -17,7 +17,7 @@ from . import jsontext
 from .base import Report, StreamReader, Unreadable
 from .google_shape import add_data, each, google_refusal
 from .sse import EventReader, message
-from .text import Tally, delta_size, member, seen_tokens
+from .text import Tally, delta_size, member, seen_tokens, total
 
 _MEDIA = frozenset({"audio", "document", "image", "video"})
 _HELD = ("environment", "previous_interaction_id")
@@ -98,8 +98,8 @@ def interaction_usage(usage: object) -> Usage | None:
     names = ("total_tool_use_tokens", "total_output_tokens", "total_thought_tokens", "total_cached_tokens")
     tools, made, thought, cached = (count(member(usage, name)) or 0 for name in names)
     return Usage(
-        input=sent + tools if tools >= 0 else tools,
-        output=made + thought if min(made, thought) >= 0 else min(made, thought),
+        input=total(sent, tools),
+        output=total(made, thought),
         cache_read=cached,
         reasoning=thought,
         audio_input=_among(usage, ("input", "tool_use"), "audio"),

@@ -9,7 +9,7 @@ from ..core.usage import Usage, count
 from ..errors import ApiError
 from . import jsontext
 from .base import Unreadable
-from .text import Tally, audio_tokens, decoded_size, member
+from .text import Tally, audio_tokens, decoded_size, member, total
 
 # The most tokens of one image: tiles of 258 tokens, as many as an image takes that is five times as long as wide
 # ("Understand and count tokens", ai.google.dev/gemini-api/docs/tokens); Gemini 3's finest resolution takes 2,240.
@@ -97,8 +97,8 @@ def metadata_usage(usage: object) -> Usage | None:
     )
     tools, made, thought, cached = (count(member(usage, name)) or 0 for name in numbers)
     return Usage(
-        input=sent + tools if tools >= 0 else tools,
-        output=made + thought if min(made, thought) >= 0 else min(made, thought),
+        input=total(sent, tools),
+        output=total(made, thought),
         cache_read=cached,
         reasoning=thought,
         audio_input=_among(usage, _SENT, "AUDIO"),

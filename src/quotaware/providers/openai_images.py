@@ -97,7 +97,7 @@ class OpenAIVariations(OpenAIImages):
 
 def images_usage(usage: object) -> Usage | None:
     """The tokens in a `usage` object. Where it does not say what the output is, it is images."""
-    told = tokens_usage(usage, "input", "output")
+    told = tokens_usage(usage, "input", "output") or tokens_usage(usage, "prompt", "completion")
     if told is None:
         return None
     made = count(member(member(usage, "output_tokens_details"), "image_tokens"))

@@ -169,6 +169,11 @@ def member(value: object, name: str) -> Any:
     return value.get(name) if isinstance(value, dict) else None
 
 
+def total(*counts: int) -> int:
+    """The sum of reported counts; where one is below 0 that one, which no sum may hide."""
+    return sum(counts) if min(counts, default=0) >= 0 else min(counts)
+
+
 def usage_in(event: bytes, read: Callable[[object], Usage | None]) -> Usage | None:
     """The last usage in the end of an event that cannot be read whole: it is too long, or no JSON."""
     tail = event[-TAIL:]
