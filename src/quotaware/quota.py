@@ -261,7 +261,7 @@ class Quota:
 
     def instrument(self) -> None:
         """Meters every client of httpx, httpx2, aiohttp and botocore in this process, whenever it was made; the library
-        may be imported later.
+        may be imported later. A WebSocket to a provider, over websockets too, is a call of unknown cost.
         """
         hook.add(self.meter)
 

@@ -205,3 +205,16 @@ async def test_what_goes_on_a_conversation_is_recorded_and_refused_under_a_budge
     (record,) = records(counting)
     assert (record.usage.input, record.usage.output, record.quality) == (30, 5, "exact")
     await way.close(client)
+
+
+async def test_a_socket_that_is_asked_for_over_http_is_of_unknown_cost(way: Way, quota: Quota) -> None:
+    """As the packages do that open theirs with httpx. An ordinary GET is no call."""
+    opens = {"upgrade": "websocket", "connection": "upgrade"}
+    client = way.mock(lambda _: way.library.Response(101))
+    url = "https://api.openai.com/v1/realtime?model=gpt-realtime"
+    assert (await way.result(client.get(url, headers=opens))).status_code == 403
+    assert (await way.result(client.get(url))).status_code == 101
+    ours = "wss.internal"
+    assert (await way.result(client.get(f"https://{ours}/v1/realtime", headers=opens))).status_code == 101
+    assert records(quota) == []
+    await way.close(client)
