@@ -19,13 +19,27 @@ from quotaware.providers.mistral import (
     MistralConversation,
     MistralEmbeddings,
     MistralFim,
+    MistralModerations,
     MistralOcr,
+    MistralSpeech,
+    MistralTranscription,
 )
 from quotaware.providers.registry import find
 
 HOST = "api.mistral.ai"
 TOLD = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
-ALL: list[Format] = [MistralChat(), MistralFim(), MistralEmbeddings(), MistralConversation(), MistralOcr()]
+ALL: list[Format] = [
+    MistralChat(),
+    MistralFim(),
+    MistralEmbeddings(),
+    MistralConversation(),
+    MistralModerations(),
+    MistralOcr(),
+    MistralSpeech(),
+    MistralTranscription(),
+]
+HEARD = {"prompt_audio_seconds": 203, "prompt_tokens": 4, "completion_tokens": 635, "total_tokens": 3264}
+"""The usage of a transcription, as in docs.mistral.ai/api (`UsageInfo`)."""
 
 
 def read(body: dict[str, Any], form: Format) -> Call:
@@ -154,6 +168,64 @@ def test_a_streamed_conversation_is_read() -> None:
     assert reader.report() == Report(None, None, seen=11, done=False)
     reader.feed(event(type="conversation.response.done", usage=TOLD))
     assert reader.report() == Report(None, Usage(9, 4), seen=11, done=True)
+
+
+def test_what_was_heard_is_told_in_seconds_and_tokens() -> None:
+    """docs.mistral.ai/api, "Audio Transcriptions": `TranscriptionResponse`, `TranscriptionStreamDone`."""
+    told = {"model": "voxtral-mini-latest", "text": "hi", "language": "en", "segments": [], "usage": HEARD}
+    usage = Usage(input=4, output=635, audio_ms=203_000)
+    assert MistralTranscription().answer(told) == Report("voxtral-mini-latest", usage, done=True)
+    assert MistralTranscription().answer({**told, "usage": TOLD}).usage == Usage(9, 4)
+    assert MistralTranscription().answer({}).usage is None
+    reader = MistralTranscription().stream(hide=False)
+    reader.feed(event(type="transcription.text.delta", text="a" * 40))
+    assert reader.report() == Report(None, None, seen=10, done=False)
+    reader.feed(event(type="transcription.done", **told))
+    assert reader.report() == Report("voxtral-mini-latest", usage, seen=10, done=True)
+
+
+def test_sound_that_a_url_or_a_file_id_names_is_opaque() -> None:
+    call = read({"file_url": "https://x/a.mp3"}, MistralTranscription())
+    assert (call.operation, call.opaque, call.media) == ("audio", True, 0)
+
+
+def test_speech_is_told_in_tokens() -> None:
+    """docs.mistral.ai/api, "Audio Speech": `SpeechStreamDone`; the model may be left to Mistral."""
+    assert read({"input": "hello", "stream": True}, MistralSpeech()).stream
+    assert not read({"input": "hello"}, MistralSpeech()).stream
+    assert MistralSpeech().answer({"audio_data": "AAAA", "usage": TOLD}).usage == Usage(9, 4)
+    assert MistralSpeech().answer({"audio_data": "AAAA"}).usage is None
+    reader = MistralSpeech().stream(hide=False)
+    reader.feed(event(type="speech.audio.delta", audio_data="A" * 400))
+    reader.feed(event(type="speech.audio.done", usage=TOLD))
+    assert reader.report() == Report(None, Usage(9, 4), done=True)
+    unnamed = named("/v1/audio/speech", {"input": "hello"})
+    assert (unnamed.model, unnamed.unknown) == (None, "the provider chooses its voice: name a model")
+
+
+@pytest.mark.parametrize(
+    ("path", "given"),
+    [
+        ("/v1/moderations", ["abcd", "ef"]),
+        ("/v1/chat/moderations", [{"role": "", "content": "abcdef"}]),
+        ("/v1/classifications", "abcdef"),
+    ],
+)
+def test_moderations_count_what_they_read(path: str, given: Any) -> None:
+    """docs.mistral.ai/api, "Classifiers": `ModerationResponse`, which tells no usage."""
+    call = named(path, {"model": "mistral-moderation-latest", "input": given})
+    assert (call.operation, call.text, call.opaque, call.free) == ("moderations", 6, False, False)
+    assert MistralModerations().answer({"id": "m", "model": "m", "results": []}).usage is None
+    with pytest.raises(Unreadable, match="model"):
+        named(path, {"input": given})
+
+
+@pytest.mark.parametrize("end", ["conv_1", "conv_1/restart"])
+def test_a_conversation_that_goes_on_names_no_model(end: str) -> None:
+    """docs.mistral.ai/api, "Conversations": the append and the restart of one."""
+    call = named(f"/v1/conversations/{end}", {"inputs": "and then?", "completion_args": {"max_tokens": 9}})
+    assert (call.model, call.cap, call.opaque) == (None, 9, True)
+    assert "does not name" in call.unknown
 
 
 @pytest.mark.parametrize("form", ALL, ids=lambda form: form.name)

@@ -176,6 +176,7 @@ class MistralSpeech(OpenAISpeech):
 
     name = "mistral.speech"
     binary = False
+    chosen = "the provider chooses its voice: name a model"
 
     def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
         """See `Format.read`."""
