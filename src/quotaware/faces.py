@@ -9,23 +9,28 @@ import weakref
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import islice
-from typing import Any, Protocol, Required, TypedDict, Unpack
+from itertools import dropwhile, islice
+from typing import Any, Protocol, Required, TypedDict, TypeVar, Unpack
 
 import anyio.to_thread
 
+from . import exporting
 from .alerts.service import Alerting, AlertService
 from .context import NOBODY
 from .core.explanation import Explanation
+from .core.forecasts import Forecast
 from .core.totals import Denied, DeniedWhere, Narrowed, Total, Unit
 from .engine import Engine
 from .explaining import explain
+from .exporting import Format
 from .outbound.meter import Meter
 from .rollups import Folder
 from .stores.protocol import Store
 from .stores.tickets import drive
 from .tenancy.service import Tenancy
-from .usage import PAGE, UsageLog, UsageRecord
+from .usage import PAGE, START, Order, RecordPage, UsageLog, UsageRecord, largest
+
+T = TypeVar("T")
 
 
 class Asked(TypedDict, total=False):
@@ -79,24 +84,90 @@ class BlockingUsage:
         self._quota = weakref.proxy(quota)
         self._log = log
 
+    def log(self) -> UsageLog:
+        """The same of one organization at a time, and of `only` what somebody may see; what was settled in this process
+        is in it.
+        """
+        self._quota.flush()
+        return self._log
+
     def records(
         self,
         *,
         organization: str | None = None,
-        project: str | None = None,
-        key: str | None = None,
-        end_user: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        **where: Unpack[Narrowed],
     ) -> Iterator[UsageRecord]:
         """Usage records, oldest first (organization by organization), narrowed by what is given; calls admitted in
         [since, until).
         """
         self._quota.flush()
-        for org in [organization] if organization is not None else self._organizations(project):
-            yield from self._log.records(
-                org, project=project, key=key, end_user=end_user, since=since, until=until
-            )
+        for org in self._which(organization, where.get("project")):
+            yield from self._log.records(org, since=since, until=until, **where)
+
+    def page(
+        self,
+        *,
+        organization: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        **where: Unpack[Narrowed],
+    ) -> RecordPage:
+        """At most `limit` (up to 1000) of the same records, from `next_cursor` of another page on. It may hold fewer
+        though there are more, where many were looked through. Raises `ConfigurationError`, `StoreError`.
+        """
+        self._quota.flush()
+        home, _, after = (cursor or "").rpartition("/")
+        orgs = self._which(organization, where.get("project"))
+        for org in dropwhile(lambda org: org != home, orgs) if cursor else orgs:
+            found = self._log.page(org, since=since, until=until, limit=limit, cursor=after or None, **where)
+            if found.next_cursor is not None:
+                return RecordPage(found.records, f"{org}/{found.next_cursor}")
+            if found.records and (following := next(orgs, None)) is not None:
+                return RecordPage(found.records, f"{following}/{START}")
+            if found.records:
+                return found
+            after = ""
+        return RecordPage([], None)
+
+    def export(self, format: Format = "csv", **asked: Any) -> Iterator[str]:
+        """The records that `records` answers as text, line by line: "csv", with a line of names, or "jsonl" (JSON
+        Lines). However many there are, only some are in memory. Raises `ConfigurationError`, `StoreError`.
+        """
+        return exporting.records(format, self.records(**asked))
+
+    def export_totals(
+        self, format: Format = "csv", *, by: Sequence[str] = ("model",), **asked: Any
+    ) -> Iterator[str]:
+        """The totals that `totals` answers as text, line by line."""
+        by = (by,) if isinstance(by, str) else tuple(by)
+        return exporting.totals(format, by, self.totals(by=by, **asked))
+
+    def top(self, by: str = "model", *, limit: int = 10, order: Order = "cost", **asked: Any) -> list[Total]:
+        """The largest totals of one dimension, of all organizations or one: see `UsageLog.top`."""
+        return largest(self.totals(by=(by,), **asked), limit, order)
+
+    def forecast(
+        self,
+        *,
+        organization: str | None = None,
+        period: Unit = "month",
+        by: Sequence[str] = (),
+        time_zone: str | None = None,
+        **where: Unpack[Narrowed],
+    ) -> list[Forecast]:
+        """What the calendar period of now will have cost at its end (organization by organization): see
+        `UsageLog.forecast`.
+        """
+        self._quota.flush()
+        return [
+            each
+            for org in self._which(organization, where.get("project"))
+            for each in self._log.forecast(org, period=period, by=by, time_zone=time_zone, **where)
+        ]
 
     def totals(
         self,
@@ -111,10 +182,9 @@ class BlockingUsage:
     ) -> list[Total]:
         """What calls admitted in [since, until) came to (organization by organization): see `UsageLog.totals`."""
         self._quota.flush()
-        orgs = [organization] if organization is not None else self._organizations(where.get("project"))
         return [
             total
-            for org in orgs
+            for org in self._which(organization, where.get("project"))
             for total in self._log.totals(
                 org, since=since, until=until, by=by, bucket=bucket, time_zone=time_zone, **where
             )
@@ -135,10 +205,9 @@ class BlockingUsage:
         calls are no calls; they stand in no record and no total. Other processes' are there within five seconds.
         """
         self._quota.flush()
-        orgs = [organization] if organization is not None else self._organizations(where.get("project"))
         return [
             total
-            for org in orgs
+            for org in self._which(organization, where.get("project"))
             for total in self._log.denied(
                 org, since=since, until=until, by=by, bucket=bucket, time_zone=time_zone, **where
             )
@@ -154,8 +223,12 @@ class BlockingUsage:
         home = next((home for home in homes if home is not None), None)
         return self._log.last_used(home, ids) if home is not None else {}
 
-    def _organizations(self, project: str | None) -> Iterator[str]:
+    def _which(self, organization: str | None, project: str | None) -> Iterator[str]:
+        """The organizations that are asked about: one, or the project's, or all."""
         engine = self._quota.engine
+        if organization is not None:
+            yield organization
+            return
         if project is not None:
             home = engine.directory.locate(project)
             yield from [home] if home else []
@@ -173,23 +246,77 @@ class AwaitedUsage:
     def __init__(self, blocking: BlockingUsage) -> None:
         self._blocking = blocking
 
-    async def records(
+    def records(
         self,
         *,
         organization: str | None = None,
-        project: str | None = None,
-        key: str | None = None,
-        end_user: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        **where: Unpack[Narrowed],
     ) -> AsyncIterator[UsageRecord]:
         """The same as `quota.blocking.usage.records`, off the event loop."""
-        records = self._blocking.records(
-            organization=organization, project=project, key=key, end_user=end_user, since=since, until=until
+        return _awaited(self._blocking.records(organization=organization, since=since, until=until, **where))
+
+    async def page(
+        self,
+        *,
+        organization: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        **where: Unpack[Narrowed],
+    ) -> RecordPage:
+        """The same as `quota.blocking.usage.page`, off the event loop."""
+        page = partial(
+            self._blocking.page,
+            organization=organization,
+            since=since,
+            until=until,
+            limit=limit,
+            cursor=cursor,
+            **where,
         )
-        while page := await anyio.to_thread.run_sync(lambda: list(islice(records, PAGE))):
-            for record in page:
-                yield record
+        return await anyio.to_thread.run_sync(page)
+
+    def export(self, format: Format = "csv", **asked: Any) -> AsyncIterator[str]:
+        """The same as `quota.blocking.usage.export`, off the event loop."""
+        return _awaited(self._blocking.export(format, **asked))
+
+    async def export_totals(
+        self, format: Format = "csv", *, by: Sequence[str] = ("model",), **asked: Any
+    ) -> AsyncIterator[str]:
+        """The same as `quota.blocking.usage.export_totals`, off the event loop."""
+        export = partial(self._blocking.export_totals, format, by=by, **asked)
+        async for line in _awaited(await anyio.to_thread.run_sync(export)):
+            yield line
+
+    async def top(
+        self, by: str = "model", *, limit: int = 10, order: Order = "cost", **asked: Any
+    ) -> list[Total]:
+        """The same as `quota.blocking.usage.top`, off the event loop."""
+        top = partial(self._blocking.top, by, limit=limit, order=order, **asked)
+        return await anyio.to_thread.run_sync(top)
+
+    async def forecast(
+        self,
+        *,
+        organization: str | None = None,
+        period: Unit = "month",
+        by: Sequence[str] = (),
+        time_zone: str | None = None,
+        **where: Unpack[Narrowed],
+    ) -> list[Forecast]:
+        """The same as `quota.blocking.usage.forecast`, off the event loop."""
+        forecast = partial(
+            self._blocking.forecast,
+            organization=organization,
+            period=period,
+            by=by,
+            time_zone=time_zone,
+            **where,
+        )
+        return await anyio.to_thread.run_sync(forecast)
 
     async def totals(
         self,
@@ -244,6 +371,13 @@ class AwaitedUsage:
         return await anyio.to_thread.run_sync(
             partial(self._blocking.last_used, keys, organization=organization)
         )
+
+
+async def _awaited(items: Iterator[T]) -> AsyncIterator[T]:
+    """The same items, each some of them made off the event loop."""
+    while some := await anyio.to_thread.run_sync(lambda: list(islice(items, PAGE))):
+        for item in some:
+            yield item
 
 
 class Awaited:

@@ -1,26 +1,35 @@
-"""What finished calls left: usage records, and what they come to (`totals.py`), read back from the store."""
+"""What finished calls left: usage records, what they come to (`totals.py`) and will come to, read from the store."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Literal, Unpack
+from typing import Any, Literal, NamedTuple, Unpack, get_args
 
 from .core.denied import is_of_denied
+from .core.forecasts import RECENT_MS, Forecast, of_calls
 from .core.money import to_usd
-from .core.rollups import quality_of, usage_of
+from .core.rollups import Value, bounds, quality_of, read, usage_of
 from .core.steps import REMEMBER_MS, Row
-from .core.totals import FOREVER_MS, Denied, DeniedWhere, Narrowed, Total, Unit, ask
+from .core.totals import FOREVER_MS, Denied, DeniedWhere, Narrowed, Only, Total, Unit, ask
 from .core.usage import Quality, Usage
-from .rollups import Folder
+from .errors import ConfigurationError
+from .rollups import Folder, pages, zone_of
 from .stores.memory import system_clock
 from .stores.protocol import Clock, Store
 from .totals import Accounts
 
 PAGE = 1000
+SCAN = 20_000
+"""So many records are looked through for one page of them."""
+MOST = 1000
+"""The most records of a page."""
+START = "0-0"
+"""The cursor before all records."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
@@ -77,6 +86,15 @@ class UsageRecord:
         return to_usd(self.cost)
 
 
+class RecordPage(NamedTuple):
+    """Some records, and the cursor to go on with (None: there are no more). It may hold fewer than were asked for, or
+    none, where many had to be looked through.
+    """
+
+    records: list[UsageRecord]
+    next_cursor: str | None
+
+
 class UsageLog:
     """Reads usage records of an organization, and adds them up. Blocking; `quota.usage` is its awaited face.
 
@@ -88,33 +106,70 @@ class UsageLog:
         folder = folder or Folder(store)
         self._source = folder.records
         self._accounts = Accounts(store, folder, clock)
+        self._store = store
+        self._clock = clock
 
     def records(
         self,
         organization: str,
         *,
-        project: str | None = None,
-        key: str | None = None,
-        end_user: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
+        only: Only | None = None,
+        **where: Unpack[Narrowed],
     ) -> Iterator[UsageRecord]:
         """Records of calls admitted in [since, until), in the order in which they were booked (a call is booked when it
-        ends), narrowed by what is given.
+        ends), narrowed as `totals` are. Raises as these do.
         """
-        wanted = {"project": project, "key": key, "end_user": end_user}
+        scan = self._scan(organization, since, until, "", where, only)
+        return (record for _, record in scan if record is not None)
+
+    def page(
+        self,
+        organization: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        only: Only | None = None,
+        **where: Unpack[Narrowed],
+    ) -> RecordPage:
+        """At most `limit` of the same records, from a cursor on. What the records of all pages come to is what `totals`
+        say of the same calls. Raises `ConfigurationError`, `StoreError`.
+        """
+        if not 1 <= limit <= MOST:
+            raise ConfigurationError("limit", f"{limit} is not from 1 to {MOST}")
+        if cursor is not None and not _POSITION.fullmatch(cursor):
+            raise ConfigurationError("cursor", "is what a page answered as its next_cursor")
+        found: list[UsageRecord] = []
+        scan = self._scan(organization, since, until, cursor or "", where, only)
+        for looked, (position, record) in enumerate(scan, 1):
+            if record is not None:
+                found.append(record)
+            if len(found) == limit or looked == SCAN:
+                return RecordPage(found, position)
+        return RecordPage(found, None)
+
+    def _scan(
+        self,
+        org: str,
+        since: datetime | None,
+        until: datetime | None,
+        after: str,
+        where: Narrowed,
+        only: Only | None,
+    ) -> Iterator[tuple[str, UsageRecord | None]]:
+        """All records from a position on that may be asked for, those that are with what they say."""
         begin, end = _ms(since, 0), _ms(until, FOREVER_MS)
-        after = ""
-        while True:  # none is booked before it was admitted, or later than its end is remembered
-            page = self._source.records(organization, begin, end + REMEMBER_MS, after, PAGE)
-            for _, row in page:
-                if begin <= row.at < end and not is_of_denied(row):
-                    record = _record(organization, row)
-                    if all(value is None or getattr(record, name) == value for name, value in wanted.items()):
-                        yield record
-            if len(page) < PAGE:
-                return
-            after = page[-1][0]
+        wanted = ask(org, None, None, (), None, where, only=only)
+        narrowed = bool(wanted.where) or only is not None
+        # none is booked before it was admitted, or later than its end is remembered
+        for page in pages(self._source, org, begin, end + REMEMBER_MS, after, PAGE):
+            for position, row in page:
+                ours = begin <= row.at < end and not is_of_denied(row)
+                asked = ours and (not narrowed or wanted.is_about(read(row)))
+                yield position, _record(org, row) if asked else None
 
     def totals(
         self,
@@ -125,6 +180,7 @@ class UsageLog:
         by: Sequence[str] = ("model",),
         bucket: Unit | timedelta | None = None,
         time_zone: str | None = None,
+        only: Only | None = None,
         **where: Unpack[Narrowed],
     ) -> list[Total]:
         """What calls admitted in [since, until) came to, by these dimensions: `team`, `project`, `key`, `member`,
@@ -142,8 +198,58 @@ class UsageLog:
         begin = None if since is None else _ms(since, 0)
         end = None if until is None else _ms(until, 0)
         return self._accounts.answer(
-            ask(organization, begin, end, by, bucket, where, zone=time_zone)
+            ask(organization, begin, end, by, bucket, where, zone=time_zone, only=only)
         ).totals()
+
+    def top(
+        self, organization: str, by: str = "model", *, limit: int = 10, order: Order = "cost", **asked: Any
+    ) -> list[Total]:
+        """The largest totals of one dimension, those with most `cost`, `calls`, `tokens`, `input` or `output` first, or
+        the longest mean duration (`mean_ms`) or time to the first token (`mean_first_ms`); otherwise as `totals`.
+        """
+        return largest(self.totals(organization, by=(by,), **asked), limit, order)
+
+    def forecast(
+        self,
+        organization: str,
+        *,
+        period: Unit = "month",
+        by: Sequence[str] = (),
+        time_zone: str | None = None,
+        only: Only | None = None,
+        **where: Unpack[Narrowed],
+    ) -> list[Forecast]:
+        """What the calendar period of now will have cost at its end, at the pace of the last seven days: in all, or by
+        dimensions, the most expected first. Raises as `totals` does.
+        """
+        now = self._clock()
+        zone = time_zone or zone_of(self._store, organization)
+        checked = ask(organization, None, None, by, period, where, zone=zone)
+        ends = checked.label(now)
+        if ends is None:
+            raise ConfigurationError("period", f"is one of {', '.join(get_args(Unit))}")
+        recent = now - RECENT_MS
+        hour, _ = bounds("hour", recent, zone)  # so that no hour is cut
+        days = self._between(
+            organization, hour, now + 1, by=checked.by, bucket="day", time_zone=zone, only=only, **where
+        )
+        of_late: dict[tuple[Value, ...], tuple[int, int]] = {}
+        for day in days:
+            group, first = tuple(day.by.values()), _ms(day.since, 0)
+            cost, since = of_late.get(group, (0, first))
+            of_late[group] = cost + day.cost, min(since, first)
+        spent = self._between(organization, ends[0], now + 1, by=checked.by, only=only, **where)
+        so_far = {tuple(total.by.values()): (total.cost, total.calls) for total in spent}
+        groups = dict.fromkeys([*so_far, *of_late] if checked.by else [()])
+        found = []
+        for group in groups:
+            named = dict(zip(checked.by, group, strict=True))
+            pace = of_late.get(group, (0, hour))
+            found.append(of_calls(organization, named, ends, now, so_far.get(group, (0, 0)), pace))
+        return sorted(found, key=lambda each: (-each.expected, str(each.by)))
+
+    def _between(self, org: str, begin: int, end: int, **asked: Any) -> list[Total]:
+        return self.totals(org, since=_EPOCH + begin * _MS, until=_EPOCH + end * _MS, **asked)
 
     def denied(
         self,
@@ -154,6 +260,7 @@ class UsageLog:
         by: Sequence[str] = ("code",),
         bucket: Unit | timedelta | None = None,
         time_zone: str | None = None,
+        only: Only | None = None,
         **where: Unpack[DeniedWhere],
     ) -> list[Denied]:
         """How many calls were denied in [since, until), by these dimensions: `code` (of the error), `team`, `project`,
@@ -163,7 +270,7 @@ class UsageLog:
         begin = None if since is None else _ms(since, 0)
         end = None if until is None else _ms(until, 0)
         return self._accounts.answer(
-            ask(organization, begin, end, by, bucket, where, "denied", time_zone)
+            ask(organization, begin, end, by, bucket, where, "denied", time_zone, only)
         ).denied()
 
     def last_used(self, organization: str, keys: Iterable[str]) -> dict[str, datetime]:
@@ -172,6 +279,28 @@ class UsageLog:
         """
         found = self._accounts.last_used(organization, tuple(dict.fromkeys(keys)))
         return {key: _EPOCH + at * _MS for key, at in found.items()}
+
+
+def largest(totals: Iterable[Total], limit: int, order: Order) -> list[Total]:
+    """The first so many of totals in an order. Raises `ConfigurationError` for one that there is not."""
+    if order not in _ORDERS:
+        raise ConfigurationError("order", f"{order!r} is none of {', '.join(_ORDERS)}")
+    if limit < 1:
+        raise ConfigurationError("limit", f"{limit} is not 1 or more")
+    return sorted(totals, key=lambda total: (-_ORDERS[order](total), str(total.by)))[:limit]
+
+
+Order = Literal["cost", "calls", "tokens", "input", "output", "mean_ms", "mean_first_ms"]
+_ORDERS: Mapping[str, Callable[[Total], float]] = {
+    "cost": lambda total: total.cost,
+    "calls": lambda total: total.calls,
+    "tokens": lambda total: total.usage.total,
+    "input": lambda total: total.usage.input,
+    "output": lambda total: total.usage.output,
+    "mean_ms": lambda total: total.mean_ms,
+    "mean_first_ms": lambda total: total.mean_first_ms,
+}
+_POSITION = re.compile(r"[0-9]{1,16}-[0-9]{1,16}", re.ASCII)
 
 
 def _ms(moment: datetime | None, otherwise: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,7 +12,20 @@ from typing import Any, Literal, NamedTuple, TypedDict, get_args
 from ..errors import ConfigurationError
 from . import rollups
 from .money import to_usd
-from .rollups import DIMENSIONS, OF, Bucket, Cube, Measures, Period, Scale, Steps, Subject, Value, Values
+from .rollups import (
+    DIMENSIONS,
+    OF,
+    Bucket,
+    Cube,
+    Measures,
+    Period,
+    Scale,
+    Steps,
+    Subject,
+    Told,
+    Value,
+    Values,
+)
 from .steps import Row
 from .usage import Usage
 from .windows import Window
@@ -148,6 +161,13 @@ Label = tuple[int, int] | None
 """The bucket that a total is told of, [begin, end) in ms."""
 
 
+class Only(NamedTuple):
+    """Which calls somebody may see: those of which `allows` is true, by their values in these dimensions."""
+
+    dims: tuple[str, ...]
+    allows: Callable[[Values], bool]
+
+
 class Asked(NamedTuple):
     """A question: calls admitted (or denied) in [begin, end) ms (None: open), with these values, by these
     dimensions; in buckets of the calendar of a zone ("": the organization's), or of one length (ms) from `begin` on.
@@ -162,11 +182,13 @@ class Asked(NamedTuple):
     of: Subject = "calls"
     zone: str = ""
     anchor: int = 0
+    only: Only | None = None
 
     @property
     def dims(self) -> tuple[str, ...]:
         """The dimensions that it needs."""
-        return tuple(name for name in DIMENSIONS if name in self.by or name in self.where)
+        needed = {*self.by, *self.where, *(self.only.dims if self.only is not None else ())}
+        return tuple(name for name in DIMENSIONS if name in needed)
 
     @property
     def finest(self) -> Period | None:
@@ -174,6 +196,14 @@ class Asked(NamedTuple):
         if isinstance(self.bucket, int):
             return "day" if self.bucket >= rollups.DAY_MS else "hour" if self.bucket >= HOUR_MS else None
         return "hour" if self.bucket == "hour" else "day"
+
+    def is_about(self, told: Told) -> bool:
+        """Whether a record has the values that are asked for."""
+        values = dict(zip(DIMENSIONS, told.values, strict=False))
+        return all(
+            value in told.tags if name == "tag" else values[name] == value
+            for name, value in self.where.items()
+        ) and (self.only is None or self.only.allows(tuple([values[name] for name in self.only.dims])))
 
     def within(self, at: int) -> bool:
         """Whether a call admitted at this ms is asked for."""
@@ -223,6 +253,7 @@ def ask(
     where: Narrowed | DeniedWhere,
     of: Subject = "calls",
     zone: str | None = None,
+    only: Only | None = None,
 ) -> Asked:
     """A question that can be answered. Raises `ConfigurationError` naming what there is not."""
     by = (by,) if isinstance(by, str) else tuple(by)
@@ -234,7 +265,7 @@ def ask(
     begin, end = (None if each is None else min(max(0, each), LAST_MS) for each in (begin, end))
     values: Mapping[str, Any] = where
     given = {name: rollups.short(value) for name, value in values.items() if value is not None}
-    return Asked(org, begin, end, by, _bucket(bucket, begin, end), given, of, zone or "", begin or 0)
+    return Asked(org, begin, end, by, _bucket(bucket, begin, end), given, of, zone or "", begin or 0, only)
 
 
 def _bucket(bucket: object, begin: int | None, end: int | None) -> Unit | int | None:
@@ -274,6 +305,7 @@ class Answer:
         self._dims = dims
         self._by = [dims.index(name) for name in asked.by]
         self._where = [(dims.index(name), value) for name, value in asked.where.items()]
+        self._only = asked.only and [dims.index(name) for name in asked.only.dims]
         self._found: dict[tuple[Label, Values], _Sums] = {}
 
     def take(self, values: Values, measures: Measures, steps: str | Steps, label: Label) -> None:
@@ -281,6 +313,9 @@ class Answer:
         for index, value in self._where:
             if values[index] != value:
                 return
+        only = self.asked.only
+        if only is not None and not only.allows(tuple([values[dims] for dims in self._only or ()])):
+            return
         group = tuple([values[index] for index in self._by])
         found = self._found.get((label, group))
         if found is None:
