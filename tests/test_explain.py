@@ -270,7 +270,7 @@ def test_it_tells_what_the_call_would_cost(store: AuditedStore, clock: FakeClock
     quota = a_quota(store, clock=clock, limits=["$1/day"], prices={MODEL: {"input": 1000, "output": 1000}})
     said = why(quota, 3, input=20)
     assert (said.reserved, said.output_cap) == (CENT // 10 * (30 + 28), None)
-    assert (said.tokens, said.estimate) == (34 + 20, CENT // 10 * 54)
+    assert (said.tokens, said.estimate) == (30 + 28, CENT // 10 * 58)
     capped = why(quota, None)
     assert capped.output_cap is not None
     assert (capped.allowed, capped.body()["output_cap"]) == (True, capped.output_cap)

@@ -30,7 +30,7 @@ NOTES = 4096
 """Notes of its own that a process remembers."""
 BatchPrice = Callable[[str | None, str, int], Price | None]
 """What a model of a provider costs in a batch that was asked for at a time (ms)."""
-_CALL = tuple(field.name for field in fields(Call) if field.name not in {"also", "unknown"})
+_CALL = tuple(field.name for field in fields(Call) if field.name not in {"also", "lines", "unknown"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -350,10 +350,7 @@ class Engine(Callers):
         settings = self.settings
         org = policy.plan.org
         most_input = bounds.input_bound(call, settings.bound)
-        longest = self._longest(call)
-        for other in call.also:
-            most_input = max(most_input, bounds.input_bound(other, settings.bound))
-            longest = max(longest, self._longest(other))
+        longest = max(map(self._longest, call.readings))
         if call.opaque:
             most_input += self._hidden.get((org, call.model)) or HIDDEN_INPUT
         final, capped = call, call.generates and not call.sealed

@@ -33,7 +33,7 @@ def chat_stream(client: openai.OpenAI) -> Any:
 
 
 def embeddings(client: openai.OpenAI) -> Any:
-    return client.embeddings.create(model="text-embedding-3-small", input="hello")
+    return client.embeddings.create(model="text-embedding-3-small", input="hello " * 20)
 
 
 def message(client: anthropic.Anthropic) -> Any:

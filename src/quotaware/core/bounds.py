@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from .counting import Kinds, Reader, reader
 from .models import ANY, Model
 from .prices import Price
 
@@ -36,6 +38,7 @@ class Call:
                   the model's name alone
     operation     chat, embeddings, count_tokens, …; `unknown` for a POST on a known host that no format reads
     model         as the request names it; None where the operation has none, or nobody can know it
+    lines         the calls that a batch holds itself, each bounded by itself; all else is told of all of them together
     also          what else the same request may be served as, each read as if it had asked for that: all are judged
     unknown       why it cannot be known what the upstream will serve, and the way out; "" where it is known
     stream        whether a streamed answer was asked for
@@ -43,6 +46,7 @@ class Call:
     choices       answers asked for (`n`), at least 1
     text          UTF-8 bytes of everything in the body that the model reads as text, tools included
     wide          how many of these bytes belong to non-ASCII characters
+    kinds         how many of them are of each of `counting.KINDS`; empty where nobody counted
     parts         messages and other separators that cost a few tokens each
     tools         tools that the call describes: providers add instructions of their own for them
     media         upper bound in tokens of images, audio and documents whose size the body shows
@@ -70,6 +74,7 @@ class Call:
     choices: int = 1
     text: int = 0
     wide: int = 0
+    kinds: Kinds = ()
     parts: int = 0
     tools: int = 0
     media: int = 0
@@ -85,6 +90,7 @@ class Call:
     audio_ms: int = 0
     likely_ms: int = 0
     images: int = 0
+    lines: tuple[Call, ...] = ()
     also: tuple[Call, ...] = ()
     unknown: str = ""
 
@@ -171,42 +177,43 @@ _FAMILY = re.compile(
 )
 
 
-class _Added(NamedTuple):
-    """Tokens that a provider adds: to every call, to one that describes tools, and for each tool."""
-
-    always: int
-    tools: int
-    tool: int
-
-
-class _Counting(NamedTuple):
-    """How bytes become tokens: (tokens, bytes) of ASCII and of other text, tokens a part, what is added."""
-
-    ascii: tuple[int, int]
-    wide: tuple[int, int]
-    part: int
-    claude: _Added
-    other: _Added
-
-    def tokens(self, call: Call) -> int:
-        added = self.claude if call.model and "claude" in call.model.lower() else self.other
-        return (
-            _ratio(call.text - call.wide, *self.ascii)
-            + _ratio(call.wide, *self.wide)
-            + call.parts * self.part
-            + call.media
-            + added.always
-            + (added.tools + call.tools * added.tool if call.tools else 0)
-        )
+_LIKELY_SHARE = 70
+"""How much of its calibrated bound, in hundredths, a text is likely to take."""
+_PART, _TOOL, _ROOM = 16, 64, 64
+"""Tokens that strict adds for each part, for each tool, and for what a provider may add unasked, beside twice of what
+it is known to add.
+"""
 
 
-# Measured on recorded calls whose provider said what it counted; Claude's instructions for tools take about
-# 500 tokens, those for a schema of the answer about 100. A token is never less than a byte.
-_BOUNDS: dict[BoundMode, _Counting] = {
-    "strict": _Counting((1, 1), (1, 1), 16, _Added(256, 640, 64), _Added(64, 64, 32)),
-    "calibrated": _Counting((2, 5), (2, 3), 8, _Added(128, 512, 32), _Added(8, 24, 8)),
-}
-_LIKELY = _Counting((5, 21), (2, 5), 4, _Added(12, 480, 24), _Added(4, 10, 0))
+def _strict(call: Call) -> int:
+    added = _reader(call).added
+    always = 2 * added.always + _ROOM
+    tools = 2 * added.tools + _ROOM + call.tools * (max(0, added.tool) + _TOOL) if call.tools else 0
+    return call.text + call.parts * _PART + call.media + always + tools
+
+
+def _calibrated(call: Call) -> int:
+    return min(_counted(call, 100), _strict(call))
+
+
+def _likely(call: Call) -> int:
+    return min(_counted(call, _LIKELY_SHARE), _strict(call))
+
+
+def _counted(call: Call, share: int) -> int:
+    """Tokens by the ratios of whose model reads it; `share`: how much of its text's, in hundredths."""
+    read = _reader(call)
+    added = read.added
+    text = -(-read.text(call.text, call.wide, call.kinds) * share // 10_000)
+    tools = added.tools + call.tools * added.tool if call.tools else 0
+    return text + call.media + added.always + call.parts * added.part + tools
+
+
+def _reader(call: Call) -> Reader:
+    return reader(call.provider, call.model, call.generates)
+
+
+_MODES: dict[BoundMode, Callable[[Call], int]] = {"strict": _strict, "calibrated": _calibrated}
 
 
 def max_output(model: str | None, context: int | None = None) -> int:
@@ -220,7 +227,7 @@ def max_output(model: str | None, context: int | None = None) -> int:
 
 
 def input_bound(call: Call, mode: BoundMode) -> int:
-    """The most tokens that the input shown in the body can be.
+    """The most tokens that the input shown in the body can be, whichever of its models reads it.
 
     strict       one token a byte: never below the real count
     calibrated   at or above the real count of at least 99 of 100 calls; dense text (bare digits, base64) is
@@ -228,12 +235,13 @@ def input_bound(call: Call, mode: BoundMode) -> int:
 
     What is `opaque` is not in it: whether such a call may go is the caller's to decide.
     """
-    return _BOUNDS[mode].tokens(call)
+    bound = _MODES[mode]
+    return max(sum(map(bound, each.lines or (each,))) for each in call.readings)
 
 
 def estimate_input(call: Call) -> int:
     """The likeliest count of input tokens: what a call is charged whose input nobody reported."""
-    return _LIKELY.tokens(call)
+    return sum(map(_likely, call.lines or (call,)))
 
 
 def output_bound(call: Call, longest: int) -> int:
@@ -242,7 +250,7 @@ def output_bound(call: Call, longest: int) -> int:
     `longest` is the cap that is written into the body, or the model's maximum. A cap that the call names
     counts as named, since a newer model may answer longer than is known here.
     """
-    return (longest if call.cap is None else call.cap) * call.choices if call.generates else 0
+    return _made(call, longest if call.cap is None else call.cap) if call.generates else 0
 
 
 def expected_tokens(call: Call, input_expected: int, usual_output: int | None, cap: int | None) -> int:
@@ -279,17 +287,20 @@ def affordable_cap(price: Price, call: Call, input_tokens: int, budget: int, lon
     """
 
     def cost(cap: int) -> int:
-        return worst_cost(price, call, input_tokens, cap * call.choices)
+        return worst_cost(price, call, input_tokens, _made(call, cap))
 
     return max(0, bisect_right(range(longest + 1), budget, key=cost) - 1)
+
+
+def _made(call: Call, most: int) -> int:
+    """Tokens of all answers, none longer than `most`."""
+    if not call.lines:
+        return most * call.choices
+    made = (line for line in call.lines if line.generates)
+    return sum(line.choices * (most if line.cap is None else min(most, line.cap)) for line in made)
 
 
 @lru_cache(maxsize=4096)
 def _family_output(model: str) -> int | None:
     family = _FAMILY.search(model)
     return _LONGEST[_BY_LENGTH[family.lastindex - 1]] if family and family.lastindex else None
-
-
-def _ratio(count: int, tokens: int, per: int) -> int:
-    """`count` bytes at `tokens` for `per` bytes, rounded up."""
-    return -(-count * tokens // per)

@@ -28,7 +28,7 @@ class AnthropicBatches(Plain):
     operation = MESSAGE_BATCHES
 
     def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
-        """See `Format.read`: all of its messages together, each answer as long as the longest may be."""
+        """See `Format.read`: all of its messages, each bounded by itself."""
         model = jsontext.model_name(body)
         return together([_MESSAGES.read(provider, {**params, "model": model}) for params in _params(body)])
 

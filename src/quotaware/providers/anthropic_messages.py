@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,10 @@ _DOCUMENT_LEAST = 8_000  # a page of a PDF: up to 3,000 tokens of text ("PDF sup
 _CLIENT_TOOLS = ("bash_", "computer_", "memory_", "text_editor_")
 _CLIENT_TOOL_TOKENS = 1_500
 
+# What models up to 4.5 are told of a schema for their answers; measured on recorded calls.
+_SCHEMA_TOKENS, _TOLD_OF_SCHEMAS = 200, re.compile(r"-4[.-][0-5](?![0-9])")
+_COMPACTION_TOKENS = 256  # and of making a history shorter
+
 _THINKING_LEAST = 1_024  # the smallest budget for thinking; it must stay below `max_tokens`
 
 
@@ -61,6 +66,7 @@ class AnthropicMessages:
             cap=jsontext.whole(body, "max_tokens"),
             text=tally.text,
             wide=tally.wide,
+            kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
             opaque=tally.opaque,
@@ -212,6 +218,9 @@ def _tally(body: Mapping[str, Any], model: str) -> Tally:
     for schema in ("output_config", "output_format"):
         if body.get(schema) is not None:
             tally.add_json(body[schema])
+            tally.media += _SCHEMA_TOKENS if _TOLD_OF_SCHEMAS.search(model) else 0
+    if body.get("context_management") is not None:
+        tally.media += _COMPACTION_TOKENS
     if body.get("container") is not None or body.get("mcp_servers"):
         tally.opaque = True
     return tally

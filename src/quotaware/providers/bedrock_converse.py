@@ -68,6 +68,7 @@ class BedrockConverse:
             cap=jsontext.whole(inference(body), "maxTokens"),
             text=tally.text,
             wide=tally.wide,
+            kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
             tools=tally.tools,

@@ -175,6 +175,7 @@ def _texts(provider: str | None, body: Mapping[str, Any]) -> Call:
         model=model,
         text=tally.text,
         wide=tally.wide,
+        kinds=tally.kinds,
         parts=1,
         opaque=makes_none and "embed" not in bare,
         generates=not makes_none,

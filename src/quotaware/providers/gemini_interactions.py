@@ -49,6 +49,7 @@ class GeminiInteractions:
             cap=jsontext.whole(_config(body), "max_output_tokens"),
             text=tally.text,
             wide=tally.wide,
+            kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
             tools=tally.tools,

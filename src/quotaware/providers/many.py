@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 from ..core.bounds import MESSAGE_BATCHES, Call
+from ..core.counting import kinds_of_all
 from ..core.usage import Usage
 from .base import Unreadable
 
-_PARTS_EACH = 32
-"""What is added to every message counts as so many parts, since it is counted once for the whole batch."""
-
 
 def together(calls: Sequence[Call]) -> Call:
-    """All calls of a batch as one that is answered later: each answer as long as the longest may be.
+    """All calls of a batch as one that is answered later, each bounded by itself.
 
     Raises `Unreadable` where there is none.
     """
@@ -29,7 +27,8 @@ def together(calls: Sequence[Call]) -> Call:
         choices=sum(call.choices for call in calls),
         text=sum(call.text for call in calls),
         wide=sum(call.wide for call in calls),
-        parts=sum(call.parts for call in calls) + _PARTS_EACH * len(calls),
+        kinds=kinds_of_all(*(call.kinds for call in calls)),
+        parts=sum(call.parts for call in calls),
         media=sum(call.media for call in calls),
         tools=sum(call.tools for call in calls),
         opaque=any(call.opaque for call in calls),
@@ -37,6 +36,7 @@ def together(calls: Sequence[Call]) -> Call:
         audio=any(call.audio for call in calls),
         generates=any(call.generates for call in calls),
         background=True,
+        lines=tuple(calls),
     )
 
 

@@ -71,6 +71,7 @@ class MistralFim(MistralChat):
             cap=jsontext.whole(body, "max_tokens"),
             text=tally.text,
             wide=tally.wide,
+            kinds=tally.kinds,
             parts=tally.parts,
             cache_write=False,
         )
@@ -114,6 +115,7 @@ class MistralConversation:
             cap=jsontext.whole(_arguments(body), "max_tokens"),
             text=tally.text,
             wide=tally.wide,
+            kinds=tally.kinds,
             parts=tally.parts,
             tools=tally.tools,
             opaque=tally.opaque or elsewhere or body.get("agent_id") is not None,

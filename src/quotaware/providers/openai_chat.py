@@ -88,6 +88,7 @@ class OpenAIChat:
             choices=max(jsontext.whole(body, name, least=1) or 1 for name in ("n", "best_of")),
             text=tally.text,
             wide=tally.wide,
+            kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
             opaque=tally.opaque

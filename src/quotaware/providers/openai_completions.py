@@ -45,6 +45,7 @@ class OpenAICompletions(OpenAIChat):
             choices=each * max(len(prompts), 1),
             text=tally.text,
             wide=tally.wide,
+            kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
         )

@@ -41,6 +41,7 @@ class OpenAIEmbeddings:
             model=model,
             text=tally.text,
             wide=tally.wide,
+            kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
             opaque=tally.opaque,

@@ -58,6 +58,7 @@ class OpenAIImages:
             images=made,
             text=tally.text,
             wide=tally.wide,
+            kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
             opaque=tally.opaque,

@@ -35,6 +35,7 @@ class OpenAIModerations(OpenAIEmbeddings):
             model=model,
             text=tally.text,
             wide=tally.wide,
+            kinds=tally.kinds,
             parts=tally.parts,
             opaque=isinstance(body.get("input"), list) and any(isinstance(e, dict) for e in body["input"]),
             cache_write=False,

@@ -5,6 +5,7 @@ An answer made in the background reports its usage only later, where it is asked
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,14 @@ _HELD = ("previous_response_id", "conversation", "prompt")
 """Members that bring in what the server keeps."""
 _OWN_TOOLS = (None, "apply_patch", "custom", "function", "local_shell", "namespace", "tool_search")
 """Tools that the app runs, or that only choose among those which the body describes."""
+_SEARCH_TOOL_TOKENS = 500
+"""What the model is told of searching for tools, measured on recorded calls."""
+_OWN_INSTRUCTIONS, _LEAVES_EMPTY = 256, re.compile(r"gpt-[5-9]")
+"""What models read in place of instructions that are there but empty, and those that read nothing; measured too."""
+_COMPACTION_TOKENS = 256
+"""What the model is told of how to make a history shorter."""
+_PRO_TOKENS = 4_096
+"""What a call with `mode: pro` reads at least of what it was thought over by itself."""
 _UNDER_WAY = ("queued", "in_progress")
 _FINAL = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
 
@@ -45,6 +54,7 @@ class OpenAIResponses:
             cap=jsontext.whole(body, "max_output_tokens"),
             text=tally.text,
             wide=tally.wide,
+            kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
             opaque=tally.opaque,
@@ -83,7 +93,8 @@ class OpenAICompaction(OpenAIResponses):
     def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
         """See `Format.read`."""
         call = super().read(provider, body)
-        return replace(call, cap=max_output(call.model), sealed=True)
+        media = call.media + _COMPACTION_TOKENS
+        return replace(call, cap=max_output(call.model), media=media, sealed=True)
 
     def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
         """See `Format.cap`: there is no member that would cap it."""
@@ -98,15 +109,21 @@ def _tally(body: Mapping[str, Any], model: str) -> Tally:
     for entry in given if isinstance(given, list) else [given]:
         tally.parts += 1
         _add_item(tally, entry, model)
-    if body.get("instructions") is not None:
+    instructions = body.get("instructions")
+    if instructions is not None:
         tally.parts += 1
-        tally.add_strings(body["instructions"])
+        tally.add_strings(instructions)
+    if instructions == "" and not _LEAVES_EMPTY.search(model):
+        tally.media += _OWN_INSTRUCTIONS
     _add_tools(tally, body.get("tools"))
     if body.get("text") is not None:
         tally.add_json(body["text"])
     prompt = body.get("prompt")
     if prompt is not None:
         _add_item(tally, member(prompt, "variables"), model)
+    if member(body.get("reasoning"), "mode") == "pro":
+        tally.media += _PRO_TOKENS
+        tally.opaque = True
     held = any(body.get(name) is not None for name in _HELD)
     tally.opaque = tally.opaque or held or searches(model)
     return tally
@@ -136,7 +153,9 @@ def _add_item(tally: Tally, item: object, model: str) -> None:
 def _add_tools(tally: Tally, tools: object) -> None:
     if isinstance(tools, list):
         tally.add_tools(tools)
-        tally.opaque = tally.opaque or any(member(tool, "type") not in _OWN_TOOLS for tool in tools)
+        kinds = [member(tool, "type") for tool in tools]
+        tally.media += _SEARCH_TOOL_TOKENS * kinds.count("tool_search")
+        tally.opaque = tally.opaque or any(kind not in _OWN_TOOLS for kind in kinds)
 
 
 def _add_image_part(tally: Tally, part: Mapping[str, Any], model: str) -> None:

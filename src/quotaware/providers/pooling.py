@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.bounds import Call
+from ..core.counting import kinds_of_all, repeated
 from ..errors import ApiError
 from . import jsontext
 from .base import Report
@@ -42,6 +43,7 @@ class Pooling(Plain):
             model=jsontext.model_name(body),
             text=tally.text + first.text * pairs,
             wide=tally.wide + first.wide * pairs,
+            kinds=kinds_of_all(tally.kinds, repeated(first.kinds, pairs)),
             parts=tally.parts + first.parts * pairs,
             media=tally.media + first.media * pairs,
             opaque=tally.opaque or first.opaque,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..core.bounds import Call
+from ..core.counting import kinds_of_all, repeated
 from ..core.usage import Usage, count
 from ..errors import ApiError
 from . import jsontext
@@ -29,14 +30,16 @@ class Rerank(Plain):
         tally, query = Tally(), Tally()
         query.add_strings(body.get("query"))
         documents = jsontext.items(body, "documents")
+        times = max(1, len(documents))
         for document in documents:
             tally.add_strings(document)
         return Call(
             provider=provider,
             operation=self.operation,
             model=jsontext.model_name(body),
-            text=tally.text + query.text * max(1, len(documents)),
-            wide=tally.wide + query.wide * max(1, len(documents)),
+            text=tally.text + query.text * times,
+            wide=tally.wide + query.wide * times,
+            kinds=kinds_of_all(tally.kinds, repeated(query.kinds, times)),
             parts=len(documents) + 1,
             cache_write=False,
             generates=False,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from ..core.counting import Kinds, kinds_of
 from ..core.usage import Usage
 from .base import Unreadable
 
@@ -31,15 +32,21 @@ class Tally:
     opaque: bool = False
     audio: bool = False
     cache_write: bool = False
+    json: int = 0
+    said: list[bytes] = field(default_factory=list)
 
     def add(self, text: str) -> None:
         """Adds one piece of text."""
-        if text.isascii():
-            self.text += len(text)
-            return
-        size = len(text.encode("utf-8", "surrogatepass"))
-        self.text += size
-        self.wide += size - len(text.encode("ascii", "ignore"))
+        data = text.encode("utf-8", "surrogatepass")
+        self.text += len(data)
+        if len(data) != len(text):
+            self.wide += len(data) - len(text.encode("ascii", "ignore"))
+        self.said.append(data)
+
+    @property
+    def kinds(self) -> Kinds:
+        """What kinds of bytes all of it is made of."""
+        return kinds_of(b" ".join(self.said), self.json)
 
     def add_strings(self, value: object) -> None:
         """Adds every string and number in a JSON value, whatever its shape; names of members are not counted."""
@@ -54,7 +61,7 @@ class Tally:
                 self.cache_write = self.cache_write or "cache_control" in value
                 waiting.extend(value.values())
             elif isinstance(value, int | float):
-                self.text += len(repr(value))
+                self.add(repr(value))
 
     def add_json(self, value: object) -> None:
         """Adds a JSON value as it is written, names and punctuation included: a schema, a tool."""
@@ -63,7 +70,11 @@ class Tally:
         except RecursionError:
             raise Unreadable("the body is nested too deeply") from None
         self.cache_write = self.cache_write or '"cache_control"' in written
-        self.add(written)
+        if written.isascii():
+            self.text += len(written)
+            self.json += len(written)
+        else:
+            self.add(written)
 
     def add_tools(self, tools: object) -> None:
         """Adds the definitions of tools."""

@@ -48,6 +48,7 @@ class VoyageInputs(Plain):
             model=jsontext.model_name(body),
             text=tally.text,
             wide=tally.wide,
+            kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
             opaque=tally.opaque,
