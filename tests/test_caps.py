@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from quotaware import Quota
 from quotaware.admission import Admission
-from quotaware.core.bounds import UNKNOWN_OUTPUT
+from quotaware.core.bounds import UNKNOWN_OUTPUT, input_bound
 from quotaware.core.charges import Outcome
 from quotaware.core.money import NANO
 from quotaware.core.usage import Usage
@@ -212,3 +213,51 @@ def test_the_tightest_budget_cuts(store: AuditedStore) -> None:
         0,
         NANO // 4,
     )
+
+
+# a cap that is written leaves the body valid
+
+BLACK = "gpt-4"
+"""A model with a short context window (8,192 tokens), at a tenth of a cent per output token too."""
+
+
+def on_black(store: AuditedStore, *limits: str, **more: Any) -> Quota:
+    return on(store, *limits, prices={BLACK: {"input": 0, "output": 1000}}, **more)
+
+
+@pytest.mark.parametrize("cents", [None, 300])
+def test_no_cap_goes_below_what_makes_the_body_invalid(cents: int | None, store: AuditedStore) -> None:
+    """As beside a request for thinking: then the call is denied, and told the least that it could be."""
+    quota = on(store, "$2/day", tight="clamp")
+    admission = let_go(ask(quota, a_call(cents, least_cap=1025)))
+    assert admission.cap == (1025 if cents is None else 2000)
+    admission.settle(used(cents=100))
+    error = refused(ask(quota, a_call(cents, least_cap=1025)))
+    assert (error.type, error.fields["least_cap"]) == ("quota_exceeded", 1025)
+    assert "least_cap" not in refused(ask(quota, a_call(cents=101, sealed=True))).fields
+
+
+def test_a_cap_that_is_invalid_as_it_came_is_left_as_it_came(store: AuditedStore) -> None:
+    quota = on(store, "$2/day", tight="clamp", default_output=50)
+    assert let_go(ask(quota, a_call(cents=50, least_cap=1025))).cap is None
+    quota = on(store, "$0.5/day", tight="clamp")
+    assert refused(ask(quota, a_call(cents=60, least_cap=1025))).type == "quota_exceeded"
+
+
+def test_a_default_cap_is_as_long_as_the_body_needs_and_the_model_can(store: AuditedStore) -> None:
+    assert (
+        let_go(ask(on(store, "$200/day", default_output=50), replace(UNCAPPED, least_cap=1025))).cap == 1025
+    )
+    call = replace(UNCAPPED, provider="openai", model="gpt-4-turbo")
+    quota = on(store, "5 requests/day", default_output=50_000)
+    assert let_go(ask(quota, call)).cap == 4_096
+
+
+def test_a_cap_leaves_room_for_the_input_in_the_context_window(store: AuditedStore) -> None:
+    """Many servers refuse a cap that, with the input, is longer than the window of the model."""
+    call = replace(UNCAPPED, provider="openai", model=BLACK, text=12_000)
+    input = input_bound(call, "calibrated")
+    for quota in (on_black(store, "$20/day"), on_black(store, "5 requests/day", default_output=8_000)):
+        assert let_go(ask(quota, call)).cap == 8_192 - input
+    full = replace(call, text=30_000)
+    assert let_go(ask(on_black(store, "$20/day", clamp_min=100), full)).cap == 100

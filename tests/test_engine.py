@@ -453,20 +453,6 @@ def test_what_is_learned_drifts_by_an_eighth(store: AuditedStore, clock: FakeClo
     assert [held[0] - later for later in held] == [0, 100, 188, 264]
 
 
-def test_input_that_a_body_does_not_show_is_allowed_for_as_it_was_before(
-    store: AuditedStore, clock: FakeClock
-) -> None:
-    quota = simple(store, clock)
-    opaque = a_call(opaque=True)
-    first = let_go(ask(quota, opaque))
-    plain = let_go(ask(quota)).bound.input
-    assert first.bound.input == plain + 8192
-    first.settle(Outcome(200, usage=Usage(input=plain + 50_000)))
-    assert let_go(ask(quota, opaque)).bound.input == plain + 50_000
-    let_go(ask(quota, opaque)).settle(Outcome(200, usage=Usage(input=10)))
-    assert let_go(ask(quota, opaque)).bound.input == plain + 43_750
-
-
 # prices
 
 

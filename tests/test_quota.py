@@ -448,8 +448,8 @@ def test_memory_is_bounded_however_many_pass(callers: int, models: int, clock: F
         refused(ask(quota, by=Identity(key=f"{number:064x}")))
     assert len(engine.policies) <= 4096
     assert len(engine._totals) <= 16_384
-    assert len(engine._usual) <= 4096
-    assert len(engine._hidden) <= 4096
+    assert len(engine.learned._outputs) <= 4096
+    assert len(engine.learned._allowances) <= 4096
     assert len(engine.directory._unknown) <= 10_000
     assert not quota._lanes.leases
     assert engine.room._lines == {}

@@ -50,13 +50,17 @@ PROBE = MAX_AMOUNT // 2
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a call is let go with: the most it can cost, what it is expected to use, the cap to write (or None)."""
+    """What a call is let go with: the most it can cost, what it is expected to use, the cap to write (or None).
+
+    `allowance`: how much of `input` is allowed for what its body does not show.
+    """
 
     input: int
     output: int
     hold: Amounts
     on_expiry: Amounts
     cap: int | None
+    allowance: int = 0
 
 
 _random = random.SystemRandom()
@@ -183,7 +187,10 @@ class Attempt:
                 yield from self._close_used_up(policy, price, result.over)
                 if not self.dry:
                     engine.denied_by(self.path, policy, result.over)
-                return engine.explain(result.over, policy)
+                refusal = engine.explain(result.over, policy)
+                if bound.cap is not None and bound.cap == self.call.least_cap:
+                    refusal.fields["least_cap"] = bound.cap  # a smaller one would make the body invalid
+                return refusal
 
     def _close_used_up(self, policy: Policy, price: Price | None, over: tuple[Over, ...]) -> Steps[None]:
         """Has nodes disabled that are to be so once a hard budget is used up. Since that is hardly ever to the last
@@ -193,7 +200,7 @@ class Attempt:
         if self.dry or not closing:
             return
         engine = self.engine
-        least = engine.settings.clamp_min
+        least = max(engine.settings.clamp_min, self.call.least_cap)
         smallest = replace(self.call, cap=min(least, self.call.cap or least))
         cost = engine.bound(smallest, price, policy, None).hold[COST - 1]
         for entry, node in closing:
@@ -473,7 +480,9 @@ class Admission:
         charged = charge(call, self.price and self.price.told(model), bound.input, bound.output, outcome)
         self.binding.settled(self.id, charged.cost)
         if charged.quality == "exact" and outcome.status < 300:
-            engine.learn(call, self.policy, charged.usage, bound.input)
+            org, project = self.policy.plan.org, self.policy.project
+            shown, used = bound.input - bound.allowance, charged.usage
+            engine.learned.take(org, project, call, shown, used.input, used.output)
         text = told(
             outcome,
             charged,

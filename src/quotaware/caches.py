@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -37,6 +37,11 @@ class SharedCache(Generic[K, V]):
     def __setitem__(self, key: K, value: V) -> None:
         with self._lock:
             self._entries[key] = value
+
+    def change(self, key: K, change: Callable[[V | None], V]) -> None:
+        """Keeps what `change` makes of what is kept under the key (None: nothing); no other thread comes between."""
+        with self._lock:
+            self._entries[key] = change(self._entries.get(key))
 
     def update(self, entries: Mapping[K, V]) -> None:
         """Keeps all of them."""

@@ -30,7 +30,6 @@ from .core.money import MAX_AMOUNT
 from .core.permissions import allows
 from .core.prices import Price, PriceBook, dearest
 from .core.steps import NOTHING, Amounts, Answer, Counter, Op, Over, Plan, Settle
-from .core.usage import Usage
 from .deferred import DeferredCalls
 from .denied import DenialCounter
 from .errors import (
@@ -40,6 +39,7 @@ from .errors import (
     StoreError,
 )
 from .ids import Ids
+from .learned import Learned
 from .lookups import LookUp
 from .outage import Outage
 from .settings import Settings
@@ -54,8 +54,6 @@ from .waiting import WaitingRoom
 
 logger = logging.getLogger("quotaware")
 
-HIDDEN_INPUT = 8192
-"""Tokens allowed for input that a body does not show, until such calls of the model have been seen."""
 POLICIES = 2_500
 """Compiled policies that are kept, those used last: with their paths and their packed plans some 12 KB each."""
 TOTALS = 16_384
@@ -98,8 +96,7 @@ class Engine(Callers):
         )
         self._totals: dict[str, tuple[int, int]] = {}
         self._carried: SharedCache[tuple[str, int], int] = SharedCache(TOTALS)
-        self._hidden: SharedCache[tuple[str, str | None], int] = SharedCache(4096)
-        self._usual: SharedCache[tuple[str, str | None], float] = SharedCache(4096)
+        self.learned = Learned()
         self.denied = DenialCounter(lanes, self.ids, lambda: self.count("denied_uncounted"))
         self.deferred = DeferredCalls(lanes, self._batch_price)
         self.outage = Outage(self)
@@ -348,34 +345,44 @@ class Engine(Callers):
     def bound(self, call: Call, price: Price | None, policy: Policy, left: int | None) -> Bound:
         """The bound of a call where `left` nano-dollars are left on the tightest budget (None: no budget)."""
         settings = self.settings
-        org = policy.plan.org
-        most_input = bounds.input_bound(call, settings.bound)
+        org, project = policy.plan.org, policy.project
+        allowance = self.learned.allowance(org, project, call)
+        most_input = bounds.input_bound(call, settings.bound) + allowance
         longest = max(map(self._longest, call.readings))
-        if call.opaque:
-            most_input += self._hidden.get((org, call.model)) or HIDDEN_INPUT
         final, capped = call, call.generates and not call.sealed
         if capped and call.cap is None and settings.default_output is not None:
-            final = replace(call, cap=settings.default_output)
+            final = replace(call, cap=self._writable(call, settings.default_output, longest))
         output = bounds.output_bound(final, longest)
         cost = _worst(price, call, most_input, output)
         if left is not None and price is not None and capped and not settings.shadow:
             named = call.cap is not None
-            allowance = left if named else left // SHARE
-            if cost > allowance and settings.tight in _CUTS[named]:
-                fits = bounds.affordable_cap(price, call, most_input, allowance, final.cap or longest)
-                final = replace(call, cap=max(fits, min(settings.clamp_min, final.cap or longest)))
+            share = left if named else left // SHARE
+            if cost > share and settings.tight in _CUTS[named]:
+                fits = bounds.affordable_cap(price, call, most_input, share, final.cap or longest)
+                least = min(settings.clamp_min, final.cap or longest)
+                final = replace(call, cap=self._writable(final, max(fits, least), longest))
                 output = bounds.output_bound(final, longest)
                 cost = _worst(price, call, most_input, output)
-        usual = self._usual.get((org, call.model))
         tokens = bounds.expected_tokens(
             final,
             bounds.estimate_input(call),
-            None if usual is None else round(usual),
+            self.learned.usual_output(org, call.model),
             output // call.choices,
         )
         hold: Amounts = (min(tokens, MAX_AMOUNT), min(cost, MAX_AMOUNT), 1)
         cap = final.cap if final.cap != call.cap else None
-        return Bound(most_input, output, hold, self._on_expiry(price, call, most_input, hold), cap)
+        return Bound(most_input, output, hold, self._on_expiry(price, call, most_input, hold), cap, allowance)
+
+    def _writable(self, call: Call, cap: int, longest: int) -> int:
+        """The cap nearest to `cap` with which a body is still a valid one: within its model's longest answer and what
+        its input leaves of the context window; not below what its thinking needs, nor above the cap that it names.
+        """
+        window = self.prices.context_window(call.provider, call.model) if call.model is not None else None
+        if window is not None:
+            room = window - bounds.input_bound(call, "calibrated")
+            cap = min(cap, max(room, self.settings.clamp_min))
+        cap = max(min(cap, longest), call.least_cap)
+        return cap if call.cap is None else min(cap, call.cap)
 
     def _longest(self, call: Call) -> int:
         """The longest answer of its model, tokens."""
@@ -442,18 +449,6 @@ class Engine(Callers):
     def totals(self, key: str) -> tuple[int, int]:
         """(used, held) of a counter as of the last answer seen."""
         return self._totals.get(key) or (0, 0)
-
-    def learn(self, call: Call, policy: Policy, usage: Usage, most_input: int) -> None:
-        """Keeps what calls of a model usually take: token rates reserve the expected, and input that a body does
-        not show is allowed for as it was before.
-        """
-        key = (policy.plan.org, call.model)
-        if call.generates:
-            usual = self._usual.get(key)
-            self._usual[key] = usage.output if usual is None else usual + (usage.output - usual) / 8
-        if call.opaque:
-            allowed = self._hidden.get(key) or HIDDEN_INPUT
-            self._hidden[key] = max(HIDDEN_INPUT, allowed * 7 // 8, allowed + usage.input - most_input)
 
 
 _PERMISSION = {

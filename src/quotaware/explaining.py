@@ -99,6 +99,8 @@ def _explain(
         estimate=_estimate(attempt, bound.hold[0]),
         tokens=bound.hold[0],
         output_cap=outcome.cap if isinstance(outcome, Admission) else None,
+        input_bound=bound.input,
+        allowance=bound.allowance,
     )
 
 

@@ -43,6 +43,7 @@ class Call:
     unknown       why it cannot be known what the upstream will serve, and the way out; "" where it is known
     stream        whether a streamed answer was asked for
     cap           output tokens that the call allows each choice, None where it names no cap
+    least_cap     the smallest cap with which its body stays valid, as where it asks for thinking
     choices       answers asked for (`n`), at least 1
     text          UTF-8 bytes of everything in the body that the model reads as text, tools included
     wide          how many of these bytes belong to non-ASCII characters
@@ -71,6 +72,7 @@ class Call:
     model: str | None
     stream: bool = False
     cap: int | None = None
+    least_cap: int = 1
     choices: int = 1
     text: int = 0
     wide: int = 0

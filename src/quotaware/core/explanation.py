@@ -57,6 +57,9 @@ class Explanation:
     reserved     nano-dollars that would be held: the most that it can cost. None where it was refused before
     estimate     nano-dollars that it will probably cost; None where it was refused before, or has no price
     tokens       that it will probably take, which is what limits on tokens hold. None where it was refused before
+    input_bound  the most tokens that its input is taken to be. None where it was refused before
+    allowance    how many of these are allowed for input that the body does not show: what such calls of the project and
+                 model were seen to bring, 16,384 until some were; 0 where the body shows all. None as before
     output_cap   output tokens (a choice) that would be written into its body, or the app has to keep; None: as it came
     would_deny   what would have refused it, were it not in shadow
     """
@@ -70,6 +73,8 @@ class Explanation:
     estimate: int | None = None
     tokens: int | None = None
     output_cap: int | None = None
+    input_bound: int | None = None
+    allowance: int | None = None
     would_deny: tuple[str, ...] = ()
 
     def body(self) -> dict[str, Any]:
@@ -84,6 +89,8 @@ class Explanation:
             "estimated_usd": _usd(self.estimate),
             "expected_tokens": self.tokens,
             "output_cap": self.output_cap,
+            "input_bound": self.input_bound,
+            "allowance": self.allowance,
             "would_deny": list(self.would_deny),
         }
 

@@ -78,8 +78,9 @@ class Explained(Answer):
     """Whether the call may go at this moment, and why.
 
     `until`: from when on it fits, other traffic aside; null where it is allowed, or nobody knows, or never.
-    `output_cap`: output tokens that would be written into its body. `would_deny`: what would refuse it, were it not in
-    shadow.
+    `output_cap`: output tokens that would be written into its body. `input_bound`: the most tokens that its input is
+    taken to be; `allowance`: how many of these are allowed for what its body does not show. `would_deny`: what would
+    refuse it, were it not in shadow.
     """
 
     allowed: bool
@@ -91,6 +92,8 @@ class Explained(Answer):
     estimated_usd: float | None
     expected_tokens: int | None
     output_cap: int | None
+    input_bound: int | None
+    allowance: int | None
     would_deny: list[str]
 
 

@@ -64,6 +64,7 @@ class AnthropicMessages:
             model=model,
             stream=jsontext.flag(body, "stream"),
             cap=jsontext.whole(body, "max_tokens"),
+            least_cap=least_cap(body.get("thinking")),
             text=tally.text,
             wide=tally.wide,
             kinds=tally.kinds,
@@ -120,12 +121,19 @@ class AnthropicCountTokens(AnthropicMessages):
         return Report(done=True)
 
 
-def fitting_thinking(thinking: object, cap: int) -> dict[str, Any] | None:
-    """A request for thinking with a budget that fits a cap; None where it fits as it is, or none is asked for."""
-    budget = count(member(thinking, "budget_tokens"))
+def least_cap(thinking: object, named: str = "budget_tokens") -> int:
+    """The smallest output cap beside a request for thinking: one that is above the least budget for it."""
+    return 1 if count(member(thinking, named)) is None else _THINKING_LEAST + 1
+
+
+def fitting_thinking(thinking: object, cap: int, named: str = "budget_tokens") -> dict[str, Any] | None:
+    """A request for thinking with a budget that fits a cap of at least `least_cap`; None where it fits as it is, or
+    none is asked for. `named`: how its budget is called.
+    """
+    budget = count(member(thinking, named))
     if not isinstance(thinking, dict) or budget is None or budget < cap:
         return None
-    return {**thinking, "budget_tokens": max(cap // 2, _THINKING_LEAST)}
+    return {**thinking, named: max(cap // 2, _THINKING_LEAST)}
 
 
 def messages_usage(usage: object) -> Usage | None:

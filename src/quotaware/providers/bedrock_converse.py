@@ -10,7 +10,7 @@ from ..core.bounds import Call
 from ..core.usage import Usage, count
 from ..errors import ApiError
 from . import jsontext
-from .anthropic_messages import fitting_thinking
+from .anthropic_messages import fitting_thinking, least_cap
 from .base import Report, StreamReader, Unreadable
 from .eventstream import FrameReader
 from .sse import message
@@ -32,6 +32,9 @@ CAPS = frozenset(
     }
 )
 """How the makers of Bedrock's models call an output cap."""
+
+THINKING = ("thinking", "reasoning_config")
+"""How a request for thinking is called, by Anthropic and in Amazon's own words."""
 
 _ERRORS = {
     401: "AccessDeniedException",
@@ -66,6 +69,7 @@ class BedrockConverse:
             model=model,
             stream=self.streams,
             cap=jsontext.whole(inference(body), "maxTokens"),
+            least_cap=max(least_cap(member(extra, name)) for name in THINKING),
             text=tally.text,
             wide=tally.wide,
             kinds=tally.kinds,
@@ -83,11 +87,9 @@ class BedrockConverse:
         named = jsontext.whole(settings, "maxTokens")
         cap = tokens if named is None else min(named, tokens)
         changed: dict[str, Any] = {"inferenceConfig": {**settings, "maxTokens": cap}}
-        if thinking := fitting_thinking(member(extra, "thinking"), cap):
-            changed["additionalModelRequestFields"] = {
-                **body["additionalModelRequestFields"],
-                "thinking": thinking,
-            }
+        fitting = {name: fitting_thinking(member(extra, name), cap) for name in THINKING}
+        if lowered := {name: thinking for name, thinking in fitting.items() if thinking}:
+            changed["additionalModelRequestFields"] = {**body["additionalModelRequestFields"], **lowered}
         return changed
 
     def ask_usage(self, body: Mapping[str, Any]) -> dict[str, Any]:

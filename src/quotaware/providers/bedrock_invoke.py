@@ -28,6 +28,7 @@ _COUNTED = re.compile(r"x-amzn-bedrock-([a-z-]+)-token-count\Z")
 _METRICS = "amazon-bedrock-invocationMetrics"
 _WITH_METRICS = b'"%s"' % _METRICS.encode()
 _TITAN = "textGenerationConfig"
+_THINKING = ("reasoning", "thinking")
 _WITHIN = ("", "inferenceConfig", _TITAN)
 """Members in which caps stand; "" is the body itself."""
 _SAID = strings_named("generation", "outputText", "completion", "text", "input")
@@ -61,9 +62,11 @@ class BedrockInvoke:
         maker has it, whom `model` tells where the body does not.
         """
         shape = _shape(body)
-        changed = shape.cap(provider, body, tokens) if shape is _MESSAGES else {}
+        changed = shape.cap(provider, body, tokens) if shape in (_MESSAGES, _CHAT) else {}
+        if shape is _CHAT:  # whose cap has another name at some makers
+            changed = {name: value for name, value in changed.items() if name in _THINKING}
         named = _caps(body)
-        if not named and not changed:
+        if not named and shape is not _MESSAGES:
             within, name = _own_cap(shape, str(body.get("model", "")).lower())
             named = {within: {name: tokens}}
         for within, caps in named.items():

@@ -24,6 +24,7 @@ def together(calls: Sequence[Call]) -> Call:
         operation=MESSAGE_BATCHES,
         model=calls[0].model,
         cap=max((cap for cap in caps if cap is not None), default=None) if None not in caps else None,
+        least_cap=max(call.least_cap for call in calls),
         choices=sum(call.choices for call in calls),
         text=sum(call.text for call in calls),
         wide=sum(call.wide for call in calls),

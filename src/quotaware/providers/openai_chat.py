@@ -11,12 +11,15 @@ from ..core.bounds import Call
 from ..core.usage import Usage, count
 from ..errors import ApiError
 from . import jsontext
+from .anthropic_messages import fitting_thinking, least_cap
 from .base import Report, StreamReader
 from .reported_cost import reported_cost
 from .sse import EventReader, message, payload
 from .text import Tally, audio_tokens, decoded_size, delta_size, member, seen_tokens
 
 _CAPS = ("max_completion_tokens", "max_tokens")
+_THINKING = (("thinking", "budget_tokens"), ("reasoning", "max_tokens"))
+"""Requests for thinking with a budget, which must stay below the cap: Claude's, in its own words and OpenRouter's."""
 _OUTSIDE = ("web_search_options", "search_parameters", "plugins")  # bring in what the body does not show
 _OWN_TOOLS = (None, "function", "custom")  # run by the app; any other kind runs on the provider's side
 _SEARCHES = re.compile(
@@ -85,6 +88,7 @@ class OpenAIChat:
             model=model,
             stream=jsontext.flag(body, "stream"),
             cap=max(caps, default=None),
+            least_cap=max(least_cap(body.get(name), budget) for name, budget in _THINKING),
             choices=max(jsontext.whole(body, name, least=1) or 1 for name in ("n", "best_of")),
             text=tally.text,
             wide=tally.wide,
@@ -104,7 +108,12 @@ class OpenAIChat:
         """See `Format.cap`: the caps that the body names are lowered; where it names none, one is set."""
         named = {name: min(cap, tokens) for name in _CAPS if (cap := jsontext.whole(body, name)) is not None}
         new = provider in _NAMES_NEW_CAP or _NEW_CAP_ONLY.search(str(body.get("model"))) is not None
-        return named or {_CAPS[0] if new else _CAPS[1]: tokens}
+        changed: dict[str, Any] = named or {_CAPS[0] if new else _CAPS[1]: tokens}
+        cap = min(changed.values())
+        for name, budget in _THINKING:
+            if thinking := fitting_thinking(body.get(name), cap, budget):
+                changed[name] = thinking
+        return changed
 
     def ask_usage(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """See `Format.ask_usage`."""

@@ -24,6 +24,8 @@ _HELD = ("previous_response_id", "conversation", "prompt")
 """Members that bring in what the server keeps."""
 _OWN_TOOLS = (None, "apply_patch", "custom", "function", "local_shell", "namespace", "tool_search")
 """Tools that the app runs, or that only choose among those which the body describes."""
+_LEAST_CAP = 16
+"""The smallest `max_output_tokens` that is taken."""
 _SEARCH_TOOL_TOKENS = 500
 """What the model is told of searching for tools, measured on recorded calls."""
 _OWN_INSTRUCTIONS, _LEAVES_EMPTY = 256, re.compile(r"gpt-[5-9]")
@@ -52,6 +54,7 @@ class OpenAIResponses:
             model=model,
             stream=jsontext.flag(body, "stream"),
             cap=jsontext.whole(body, "max_output_tokens"),
+            least_cap=_LEAST_CAP,
             text=tally.text,
             wide=tally.wide,
             kinds=tally.kinds,

@@ -42,6 +42,7 @@ class Policy:
     caps     (counter key, cap) → meaning
     budgets  the hard limits on cost: (counter key, cap)
     prices   what the organization says of what models cost, as it is in force
+    project  id of the project it is of; of what stands in its place, where there is none; "" where nobody is known
     carried  those of the budgets to which what was left of the last period is added, None where there are none
     """
 
@@ -51,6 +52,7 @@ class Policy:
     budgets: tuple[tuple[str, int], ...]
     prices: PriceBook | None = None
     carried: Plan | None = None
+    project: str = ""
 
     def meaning(self, over: Over) -> Meaning:
         """The limit behind a cap that a call does not fit. The deciding one's may be more than its limit says, by what
@@ -90,7 +92,11 @@ def compile_policy(path: Path, models: Sequence[Model], end_user: str | None, no
     keys = {key for key, _ in budgets}
     carried = tuple(line for line in lines if line[0].carry is not None and line[0].key in keys)
     of_carried = replace(plan, lines=carried) if carried else None
-    return Policy(plan, min(ends, default=0), caps, tuple(budgets), book_of(rules), of_carried)
+    return Policy(plan, min(ends, default=0), caps, tuple(budgets), book_of(rules), of_carried, _place(path))
+
+
+def _place(path: Path) -> str:
+    return path.project.id if path.project else path.nodes[0].id if path.nodes else ""
 
 
 @lru_cache(256)
