@@ -45,6 +45,7 @@ READ = [
     (FOUNDRY, "/anthropic/v1/messages", "anthropic.messages"),
     (FOUNDRY, "/anthropic/v1/messages/batches", "anthropic.batches"),
     (FOUNDRY, "/models/chat/completions", "openai.chat"),
+    (FOUNDRY, "/api/projects/p/openai/v1/responses", "openai.responses"),
     (FOUNDRY, "/providers/cohere/v2/rerank", "rerank"),
     (FOUNDRY, "/providers/cohere/v2/embed", "cohere.embed"),
     # ai.google.dev/api, cloud.google.com/vertex-ai/generative-ai/docs/reference/rest
@@ -53,6 +54,7 @@ READ = [
     (GEMINI, "/v1beta/interactions", "gemini.interactions"),
     (GEMINI, "/v1beta/cachedContents", "gemini.cache"),
     (GEMINI, "/v1beta/models/imagen-4.0-generate-001:predict", "vertex.predict"),
+    (GEMINI, "/v1/models/imagen-4.0-fast:predict", "vertex.predict"),
     (GEMINI, "/v1beta/models/veo-3.1:predictLongRunning", "videos"),
     (GEMINI, "/v1beta/openai/chat/completions", "openai.chat"),
     (GEMINI, "/v1beta/openai/embeddings", "openai.embeddings"),
@@ -64,7 +66,7 @@ READ = [
     (RUNTIME, "/model/m/converse-stream", "bedrock.converse_stream"),
     (RUNTIME, "/openai/v1/chat/completions", "openai.chat"),
     # docs.cohere.com/reference
-    ("api.cohere.com", "/v2/audio/transcriptions", "openai.transcription"),
+    ("api.cohere.com", "/v2/audio/transcriptions", "cohere.transcription"),
     ("api.cohere.com", "/v1/rerank", "rerank"),
     # openrouter.ai/docs/api-reference (openapi.yaml of github.com/OpenRouterTeam/docs)
     (ROUTER, "/api/v1/responses", "openai.responses"),
@@ -163,6 +165,7 @@ UNKNOWN = [
     (FOUNDRY, "/openai/v1/fine_tuning/jobs"),
     (FOUNDRY, "/openai/threads/t/runs"),
     (FOUNDRY, "/api/projects/p/threads/t/runs"),
+    (FOUNDRY, "/api/projects/p/openai/v1/containers"),
     ("acme.cognitiveservices.azure.com", "/openai/v1/evals/e/runs"),
     ("acme.cognitiveservices.azure.com", "/openai/v1/realtime/client_secrets"),
     (FOUNDRY, "/providers/blackforestlabs/v1/flux-2-pro"),
@@ -251,7 +254,9 @@ def test_what_nobody_knows_the_cost_of_is_never_taken_for_free(host: str, path: 
     assert (route.format, route.operation, route.free) == (None, "unknown", False)
 
 
-@pytest.mark.parametrize("host", [OPENAI, AZURE, FOUNDRY, GEMINI, VERTEX, RUNTIME, "api.x.ai", ROUTER])
+@pytest.mark.parametrize(
+    "host", [OPENAI, AZURE, FOUNDRY, GEMINI, VERTEX, RUNTIME, "api.x.ai", ROUTER, "router.huggingface.co"]
+)
 def test_a_websocket_to_a_provider_is_one_of_these(host: str) -> None:
     route = find("GET", host, "/v1/realtime", socket=True)
     assert route is not None
@@ -261,7 +266,8 @@ def test_a_websocket_to_a_provider_is_one_of_these(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["acme.cognitiveservices.azure.com", FOUNDRY, VERTEX, MANAGES])
 def test_what_else_such_a_host_serves_is_no_call(host: str) -> None:
-    assert find("POST", host, "/vision/v3.2/analyze") is None
+    assert find("POST", host, "/vision/v3.2/models/landmarks/analyze") is None
+    assert find("POST", host, "/documentintelligence/documentModels/m:analyze") is None
     assert find("POST", host, "/") is None
 
 

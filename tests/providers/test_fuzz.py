@@ -16,7 +16,7 @@ from quotaware.providers.base import Format, Report, Unreadable
 from quotaware.providers.bedrock_converse import BedrockConverse, BedrockConverseStream
 from quotaware.providers.bedrock_invoke import BedrockInvoke, BedrockInvokeStream
 from quotaware.providers.by_request import ByRequest
-from quotaware.providers.cohere import CohereChat, CohereChatV1, CohereEmbed
+from quotaware.providers.cohere import CohereChat, CohereChatV1, CohereEmbed, CohereTranscription
 from quotaware.providers.gemini import (
     GeminiBatchEmbed,
     GeminiCache,
@@ -93,6 +93,7 @@ FORMATS: list[Format] = [
     VertexPredict(),
     CohereChatV1(),
     CohereEmbed(),
+    CohereTranscription(),
     MistralAgentChat(),
     MistralFim(),
     MistralContinuation(),

@@ -16,7 +16,7 @@ from .jsonstream import ObjectReader
 from .many import added, together
 from .plain import Plain
 from .sse import EventReader, message
-from .text import member
+from .text import member, name_in
 
 _MESSAGES = AnthropicMessages()
 
@@ -42,8 +42,7 @@ class AnthropicBatches(Plain):
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`: the name of the batch."""
-        name = member(body, "id")
-        return Report(done=True, later=name if isinstance(name, str) else "")
+        return Report(done=True, later=name_in(body, "id") or "")
 
     def refusal(self, error: ApiError) -> dict[str, Any]:
         """See `Format.refusal`."""

@@ -13,7 +13,7 @@ from ..errors import ApiError
 from . import jsontext
 from .base import Report, StreamReader
 from .sse import EventReader, message
-from .text import Tally, decoded_size, delta_size, member, seen_tokens, total
+from .text import Tally, decoded_size, delta_size, member, name_in, seen_tokens, total
 
 # The most tokens of one image (Anthropic's "Vision": about width × height / 750, scaled down before that to
 # 1,568 tokens; from Opus 4.7 on to 4,784), each with some room for its padding. Older models by their names.
@@ -88,9 +88,8 @@ class AnthropicMessages:
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`."""
-        model = member(body, "model")
         usage = messages_usage(member(body, "usage"))
-        return Report(model if isinstance(model, str) else None, usage, done=True)
+        return Report(name_in(body), usage, done=True)
 
     def stream(self, hide: bool) -> StreamReader:
         """See `Format.stream`; no event is ever there for us alone."""

@@ -22,7 +22,7 @@ from .eventstream import FrameReader, wrapped
 from .openai_chat import OpenAIChat, chat_usage
 from .rerank import Rerank
 from .sse import message
-from .text import Tally, delta_size, member, said_size, strings_named, total
+from .text import Tally, delta_size, member, name_in, said_size, strings_named, total
 
 _COUNTED = re.compile(r"x-amzn-bedrock-([a-z-]+)-token-count\Z")
 _METRICS = "amazon-bedrock-invocationMetrics"
@@ -80,8 +80,7 @@ class BedrockInvoke:
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`."""
-        model = member(body, "model")
-        return Report(model if isinstance(model, str) else None, _usage(body), done=True)
+        return Report(name_in(body), _usage(body), done=True)
 
     def head(self, headers: Mapping[str, str]) -> Usage | None:
         """See `HeadReader.head`."""

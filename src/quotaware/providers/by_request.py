@@ -14,7 +14,7 @@ from . import jsontext
 from .base import Report
 from .openai_chat import openai_refusal
 from .plain import Plain
-from .text import member
+from .text import name_in
 
 
 class ByRequest(Plain):
@@ -48,8 +48,7 @@ class ByRequest(Plain):
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`: it tells nothing that is counted."""
-        model = member(body, "model")
-        return Report(model if isinstance(model, str) and model else None, done=True)
+        return Report(name_in(body), done=True)
 
     def refusal(self, error: ApiError) -> dict[str, Any]:
         """See `Format.refusal`."""

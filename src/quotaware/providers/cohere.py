@@ -11,6 +11,7 @@ from ..core.usage import Usage, count
 from ..errors import ApiError
 from . import jsontext
 from .base import Report, StreamReader
+from .openai_audio import OpenAITranscription
 from .plain import Plain
 from .sse import EventReader, message
 from .text import Tally, delta_size, member, seen_tokens, text_size, total
@@ -129,6 +130,16 @@ class CohereEmbed(Plain):
     def answer(self, body: object) -> Report:
         """See `Format.answer`; it does not name the model."""
         return Report(usage=cohere_usage(member(body, "meta")), done=True)
+
+    def refusal(self, error: ApiError) -> dict[str, Any]:
+        """See `Format.refusal`."""
+        return cohere_refusal(error)
+
+
+class CohereTranscription(OpenAITranscription):
+    """`cohere.transcription`: POST …/v2/audio/transcriptions."""
+
+    name = "cohere.transcription"
 
     def refusal(self, error: ApiError) -> dict[str, Any]:
         """See `Format.refusal`."""

@@ -15,7 +15,7 @@ from .base import Format
 from .bedrock_converse import BedrockConverse, BedrockConverseStream
 from .bedrock_invoke import BedrockInvoke, BedrockInvokeStream
 from .by_request import ByRequest
-from .cohere import CohereChat, CohereChatV1, CohereEmbed, cohere_refusal
+from .cohere import CohereChat, CohereChatV1, CohereEmbed, CohereTranscription, cohere_refusal
 from .formdata import Upload
 from .gemini import (
     GeminiBatchEmbed,
@@ -263,7 +263,7 @@ _COHERE = (
     Reads("/rerank", _COHERE_RERANK),
     _CHAT,
     _EMBEDDINGS,
-    Reads("/audio/transcriptions", _TRANSCRIPTION),
+    Reads("/audio/transcriptions", CohereTranscription()),
     *_free("tokenize", "/tokenize"),
     *_free("detokenize", "/detokenize"),
     *_free("check_api_key", "/check-api-key"),
@@ -322,7 +322,7 @@ _GOOGLE = (
     Reads(":rawpredict", _MISTRAL_CHAT, within=_OF_MISTRAL),
     Reads(":streamrawpredict", _MISTRAL_CHAT, within=_OF_MISTRAL),
     Reads(":predict", VertexPredict(), within=_OF_GOOGLE),
-    Reads(":predict", VertexPredict(), within="beta/models/"),
+    Reads(":predict", VertexPredict(), within="/models/imagen"),
     Reads(":predictlongrunning", ByRequest("videos", google_refusal)),
     *_unread("predict", within=_PUBLISHED),
     *_unread(

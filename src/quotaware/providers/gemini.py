@@ -28,7 +28,7 @@ from .google_shape import (
 )
 from .plain import Plain
 from .sse import EventReader, message
-from .text import Tally, member, seen_tokens, text_size
+from .text import Tally, member, name_in, seen_tokens, text_size
 
 _MADE, _THOUGHT = (
     re.compile(rb'"%s"\s*:\s*([0-9]{1,9})' % name)
@@ -83,7 +83,7 @@ class GeminiGenerate:
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`."""
-        return Report(_model(body), metadata_usage(member(body, "usageMetadata")), done=True)
+        return Report(name_in(body, "modelVersion"), metadata_usage(member(body, "usageMetadata")), done=True)
 
     def stream(self, hide: bool) -> StreamReader:
         """See `Format.stream`; no event is ever there for us alone."""
@@ -142,7 +142,7 @@ class GeminiEmbed(_Gemini):
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`."""
-        return Report(_model(body), metadata_usage(member(body, "usageMetadata")), done=True)
+        return Report(name_in(body, "modelVersion"), metadata_usage(member(body, "usageMetadata")), done=True)
 
 
 class GeminiBatchEmbed(GeminiEmbed):
@@ -268,18 +268,13 @@ class _GeminiAnswer:
         ended = any(isinstance(member(c, "finishReason"), str) for c in each(told.get("candidates")))
         blocked = isinstance(member(told.get("promptFeedback"), "blockReason"), str)
         seen = max(self.made, seen_tokens(self.deltas, self.size))
-        return Report(_model(told), usage, seen, usage is not None and (ended or blocked))
+        return Report(name_in(told, "modelVersion"), usage, seen, usage is not None and (ended or blocked))
 
 
 def _said(event: bytes) -> int:
     """Bytes of text in an event, without what the text is grounded on."""
     end = event.find(b'"groundingMetadata"')
     return text_size(event, len(event) if end < 0 else end)
-
-
-def _model(body: object) -> str | None:
-    model = member(body, "modelVersion")
-    return model if isinstance(model, str) and model else None
 
 
 def _embeddings(provider: str | None, body: Mapping[str, Any], tally: Tally) -> Call:

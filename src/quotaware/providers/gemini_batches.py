@@ -19,7 +19,7 @@ from .gemini import GeminiEmbed, GeminiGenerate
 from .google_shape import each, either, google_refusal, metadata_usage, spelled
 from .many import added, together
 from .plain import Plain
-from .text import member
+from .text import member, name_in
 
 _IN_A_FILE = "a batch asks for any amount in a file that the body only names; put its requests into the body"
 _WHOLE = 262_144
@@ -62,8 +62,8 @@ class GeminiBatch(Plain):
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`: the name of the batch."""
-        name = member(body, "name")
-        return Report(done=True, later=name.rpartition("/")[2] if isinstance(name, str) else "")
+        name = name_in(body, "name") or ""
+        return Report(done=True, later=name.rpartition("/")[2])
 
     def refusal(self, error: ApiError) -> dict[str, Any]:
         """See `Format.refusal`."""

@@ -17,7 +17,7 @@ from . import jsontext
 from .base import Report, StreamReader, Unreadable
 from .google_shape import add_data, each, google_refusal
 from .sse import EventReader, message
-from .text import Tally, delta_size, member, seen_tokens, total
+from .text import Tally, delta_size, member, name_in, seen_tokens, total
 
 _MEDIA = frozenset({"audio", "document", "image", "video"})
 _HELD = ("environment", "previous_interaction_id")
@@ -73,14 +73,13 @@ class GeminiInteractions:
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`. One that failed without a word of usage has used nothing."""
-        model, status, id = (member(body, name) for name in ("model", "status", "id"))
+        status = member(body, "status")
         usage = interaction_usage(member(body, "usage"))
         under_way = status in _UNDER_WAY
         if usage is None and status == "failed" and not member(body, "steps"):
             usage = Usage()
-        later = id if usage is None and under_way and isinstance(id, str) else ""
-        name = model if isinstance(model, str) and model else None
-        return Report(name, None if under_way else usage, done=True, later=later)
+        later = name_in(body, "id") if under_way else None
+        return Report(name_in(body), None if under_way else usage, done=True, later=later or "")
 
     def stream(self, hide: bool) -> StreamReader:
         """See `Format.stream`; no event is ever there for us alone."""
@@ -139,10 +138,9 @@ class _InteractionAnswer:
 
     def _take_interaction(self, event: dict[str, Any]) -> None:
         told = event.get("interaction")
-        model, id = member(told, "model"), member(told, "id")
-        self.model = model if isinstance(model, str) and model else self.model
+        self.model = name_in(told) or self.model
         self.usage = interaction_usage(member(told, "usage")) or self.usage
-        self.later = id if isinstance(id, str) else self.later
+        self.later = name_in(told, "id") or self.later
         over = event.get("event_type") in {"interaction.completed", "interaction.complete"}
         self.done = self.done or (over and member(told, "status") not in _UNDER_WAY)
 

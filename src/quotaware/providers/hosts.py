@@ -63,8 +63,8 @@ _MIXED_AZURE = tuple(
     for cloud in ("com", "us", "cn")
 )
 """Azure's hosts of models beside other services."""
-_MODELS_ALONE = ("/openai/", "/anthropic/", "/models/", "/providers/")
-"""What their paths hold that are of models."""
+_MODELS_ALONE = re.compile(r"/(?:openai|anthropic|providers|models)/|/api/projects/[^/]+/openai/")
+"""How their paths begin that are of models."""
 
 _VERTEX = re.compile(r"(?:[a-z0-9-]+-)?aiplatform(?:\.mtls|\.[a-z0-9-]+\.rep)?\.googleapis\.com")
 """Vertex AI's hosts, those of regions included, of models beside other services."""
@@ -86,7 +86,7 @@ def home(name: str, path: str) -> Home | None:
     if name.endswith(_ENDS):
         return Home(next(provider for end, provider in DOMAINS if name.endswith(end)))
     if name.endswith(_MIXED_AZURE):
-        return Home("azure", alone=any(models in path for models in _MODELS_ALONE))
+        return Home("azure", alone=_MODELS_ALONE.match(path) is not None)
     if name.endswith(".googleapis.com") and _VERTEX.fullmatch(name):
         return Home("google", alone=False)
     if "bedrock" in name and (found := _BEDROCK.fullmatch(name)):

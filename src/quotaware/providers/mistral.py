@@ -20,7 +20,7 @@ from .openai_embeddings import OpenAIEmbeddings
 from .openai_moderations import OpenAIModerations
 from .plain import Plain
 from .sse import EventReader, message
-from .text import Tally, member, seen_tokens, string_size
+from .text import Tally, member, name_in, seen_tokens, string_size
 
 _OWN_TOOLS = (None, "function")
 
@@ -204,8 +204,7 @@ class MistralTranscription(OpenAITranscription):
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`."""
-        model = member(body, "model")
-        return Report(model if isinstance(model, str) else None, _heard(member(body, "usage")), done=True)
+        return Report(name_in(body), _heard(member(body, "usage")), done=True)
 
     def stream(self, hide: bool) -> StreamReader:
         """See `Format.stream`."""
@@ -236,9 +235,8 @@ class MistralOcr(Plain):
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`."""
-        model = member(body, "model")
         told = Usage() if isinstance(member(body, "usage_info"), dict) else None
-        return Report(model if isinstance(model, str) else None, told, done=True)
+        return Report(name_in(body), told, done=True)
 
     def refusal(self, error: ApiError) -> dict[str, Any]:
         """See `Format.refusal`."""
@@ -295,8 +293,7 @@ class _SoundAnswer:
         if b'.done"' in event:
             told = message(event)
             if told.get("type") in {"transcription.done", "speech.audio.done"}:
-                model = told.get("model")
-                self.model = model if isinstance(model, str) else None
+                self.model = name_in(told)
                 self.usage = _heard(told.get("usage")) or self.usage
                 self.done = True
         elif b'"transcription.text.delta"' in event and (size := string_size(event, b"text")):

@@ -17,11 +17,11 @@ from . import jsontext
 from .base import Report, StreamReader, Unreadable
 from .openai_embeddings import OpenAIEmbeddings, embeddings_usage
 from .sse import EventReader, message
-from .text import Tally, member, seen_tokens, string_size
+from .text import Tally, member, name_in, said_size, seen_tokens, strings_named
 
 _IMAGE_TOKENS = 16_384
 """The most tokens of one image, whatever model reads it."""
-_WRITTEN = (b"content", b"response", b"thinking")
+_WRITTEN = strings_named("content", "response", "thinking")
 _NOTHING_DONE = ("load", "unload")
 
 
@@ -67,7 +67,7 @@ class OllamaChat:
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`."""
-        return Report(_model(body), _usage(body), done=True)
+        return Report(name_in(body), _usage(body), done=True)
 
     def stream(self, hide: bool) -> StreamReader:
         """See `Format.stream`; no object is ever there for us alone."""
@@ -118,7 +118,7 @@ class OllamaEmbed(OpenAIEmbeddings):
         """See `Format.answer`."""
         sent = count(member(body, "prompt_eval_count"))
         usage = embeddings_usage(member(body, "usage")) if sent is None else Usage(input=sent)
-        return Report(_model(body), usage, done=True)
+        return Report(name_in(body), usage, done=True)
 
     def refusal(self, error: ApiError) -> dict[str, Any]:
         """See `Format.refusal`."""
@@ -143,12 +143,12 @@ class _OllamaAnswer:
 
     def take(self, event: bytes) -> bool:
         """See `sse.Answer.take`; no object is ours."""
-        if size := sum(string_size(event, name) for name in _WRITTEN):
+        if size := said_size(event, _WRITTEN):
             self.deltas += 1
             self.size += size
         if self.model is None or b'"eval_count"' in event or b'"done_reason"' in event:
             told = message(event)
-            self.model = _model(told) or self.model
+            self.model = name_in(told) or self.model
             self.usage = _usage(told) or self.usage
             self.made = max(self.made, count(told.get("eval_count")) or 0)
             self.done = self.done or told.get("done") is True
@@ -170,11 +170,6 @@ def _usage(told: object) -> Usage | None:
         return Usage()
     sent, made = count(member(told, "prompt_eval_count")), count(member(told, "eval_count"))
     return None if sent is None else Usage(input=sent, output=made or 0)
-
-
-def _model(told: object) -> str | None:
-    model = member(told, "model")
-    return model if isinstance(model, str) and model else None
 
 
 def _options(body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from ..core.bounds import BATCHES, Call
 from .base import Report
 from .openai_embeddings import OpenAIEmbeddings
 from .openai_responses import responses_usage
-from .text import member
+from .text import member, name_in
 
 _ENDED = ("completed", "failed", "expired", "cancelled")
 
@@ -34,7 +34,7 @@ class OpenAIBatches(OpenAIEmbeddings):
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`. One that has ended without a word of usage has used nothing."""
-        model, status, id = (member(body, name) for name in ("model", "status", "id"))
+        status = member(body, "status")
         ended = status in _ENDED
         usage = responses_usage(member(body, "usage")) if ended else None
         if usage is None and status == "failed":
@@ -43,7 +43,5 @@ class OpenAIBatches(OpenAIEmbeddings):
                 if member(body, "output_file_id")
                 else responses_usage({"input_tokens": 0, "output_tokens": 0})
             )
-        later = not ended and isinstance(id, str)
-        return Report(
-            model if isinstance(model, str) and model else None, usage, done=True, later=id if later else ""
-        )
+        later = None if ended else name_in(body, "id")
+        return Report(name_in(body), usage, done=True, later=later or "")

@@ -15,7 +15,7 @@ from .anthropic_messages import fitting_thinking, least_cap
 from .base import Report, StreamReader
 from .reported_cost import reported_cost
 from .sse import EventReader, message, payload
-from .text import Tally, audio_tokens, decoded_size, delta_size, member, seen_tokens
+from .text import Tally, audio_tokens, decoded_size, delta_size, member, name_in, seen_tokens
 
 _CAPS = ("max_completion_tokens", "max_tokens")
 _THINKING = (("thinking", "budget_tokens"), ("reasoning", "max_tokens"))
@@ -151,10 +151,8 @@ def openai_refusal(error: ApiError) -> dict[str, Any]:
 
 def whole_answer(body: object, usage: Callable[[object], Usage | None]) -> Report:
     """What a whole answer in OpenAI's shape says; `usage` reads its `usage` member."""
-    model = member(body, "model")
     told = member(body, "usage")
-    name = model if isinstance(model, str) else None
-    return Report(name, usage(told), done=True, cost=reported_cost(told))
+    return Report(name_in(body), usage(told), done=True, cost=reported_cost(told))
 
 
 def chat_usage(usage: object) -> Usage | None:
@@ -232,8 +230,7 @@ class ChatAnswer:
             self.size += size
             self.done = False
         if self.model is None and _MODEL.search(event):
-            model = message(event).get("model")
-            self.model = model if isinstance(model, str) and model else None
+            self.model = name_in(message(event))
         if b'"usage"' in event and _USAGE.search(event):
             if _TOLD.search(event) and not _NO_CHOICES.search(event):
                 self.newest, self.before = event, self.newest

@@ -18,7 +18,7 @@ from .base import Report, StreamReader, Unreadable
 from .openai_chat import add_audio, add_file, add_image, openai_refusal, searches, tokens_usage
 from .reported_cost import reported_cost
 from .sse import EventReader, message
-from .text import TAIL, Tally, member, seen_tokens, string_delta_size, usage_in
+from .text import TAIL, Tally, member, name_in, seen_tokens, string_delta_size, usage_in
 
 _HELD = ("previous_response_id", "conversation", "prompt")
 """Members that bring in what the server keeps."""
@@ -191,14 +191,13 @@ def responses_usage(usage: object) -> Usage | None:
 
 def _report(response: object) -> Report:
     """What a response says of itself, as it stands. One that failed without a word of usage has used nothing."""
-    model, status, id = (member(response, name) for name in ("model", "status", "id"))
+    status = member(response, "status")
     usage = responses_usage(member(response, "usage"))
     if usage is None and status == "failed" and not member(response, "output"):
         usage = Usage()
-    later = usage is None and status in _UNDER_WAY and isinstance(id, str)
-    name = model if isinstance(model, str) and model else None
+    later = name_in(response, "id") if usage is None and status in _UNDER_WAY else None
     cost = reported_cost(member(response, "usage"))
-    return Report(name, usage, done=True, later=id if later else "", cost=cost)
+    return Report(name_in(response), usage, done=True, later=later or "", cost=cost)
 
 
 @dataclass(slots=True)

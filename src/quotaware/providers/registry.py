@@ -45,8 +45,8 @@ def find(
     """
     name = _bare(host)
     if socket:
-        provider = hosts[name] if name in hosts else (home(name, "/") or _STRANGERS).provider
-        return Route(provider, None, "unknown") if provider is not None else None
+        at = hosts[name] if name in hosts else home(name, "/")
+        return None if at is None else Route(at.provider if isinstance(at, Home) else at, None, "unknown")
     asked = path.partition("?")[0]
     if method != "POST" and method.upper() != "POST":
         return _looked_up(name, path, hosts) if method.upper() == "GET" else None

@@ -13,7 +13,7 @@ from . import jsontext
 from .base import Report
 from .openai_chat import openai_refusal
 from .plain import Plain
-from .text import Tally, member
+from .text import Tally, member, name_in
 
 
 class Rerank(Plain):
@@ -47,12 +47,11 @@ class Rerank(Plain):
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`: tokens, or none where it is billed by the search."""
-        model = member(body, "model")
         usage = member(body, "usage")
         tokens = count(member(usage, "total_tokens"))
         searches = count(member(member(member(body, "meta"), "billed_units"), "search_units"))
         told = None if tokens is None and searches is None else Usage(input=tokens or 0)
-        return Report(model if isinstance(model, str) else None, told, done=True)
+        return Report(name_in(body), told, done=True)
 
     def refusal(self, error: ApiError) -> dict[str, Any]:
         """See `Format.refusal`."""

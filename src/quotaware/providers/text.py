@@ -180,6 +180,12 @@ def member(value: object, name: str) -> Any:
     return value.get(name) if isinstance(value, dict) else None
 
 
+def name_in(value: object, name: str = "model") -> str | None:
+    """The name that a member of an answer gives; None where it gives none."""
+    found = member(value, name)
+    return found if isinstance(found, str) and found else None
+
+
 def total(*counts: int) -> int:
     """The sum of reported counts; where one is below 0 that one, which no sum may hide."""
     return sum(counts) if min(counts, default=0) >= 0 else min(counts)
