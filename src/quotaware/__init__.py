@@ -6,7 +6,7 @@ app.add_middleware(QuotaMiddleware, quota=quota)
 
 from .alerts.notices import Notice
 from .alerts.settings import Alerts, Smtp, Webhook
-from .context import Identity
+from .context import Identity, with_caller
 from .core.explanation import Explanation
 from .core.limits import Limit
 from .core.prices import Price
@@ -64,4 +64,5 @@ __all__ = [
     "Webhook",
     "denial_of",
     "register_store",
+    "with_caller",
 ]

@@ -1,20 +1,26 @@
 """Who is calling now: the binding that travels with a request, in a context variable.
 
-The inbound edge and `quota.acting_as` set it, the outbound edges read it. A context variable is copied into tasks and
-worker threads that a request starts, and never seen by another request.
+The inbound edge and `quota.acting_as` set it, the outbound edges read it. A context variable is copied into tasks that
+a request starts and where it awaits a thread, and never seen by another request; jobs of a thread pool get it from
+`outbound.executors`, plain threads from `with_caller`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
 from . import forks
 from .errors import ApiError, ConfigurationError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 DENIED_HEADER = "quotaware-denied"
 """Marks a synthetic answer as ours; its value is the denial's request id."""
@@ -151,17 +157,20 @@ class Binding:
 
 
 class _Counting:
-    """Calls of one request may run in many threads."""
+    """Calls of one request may run in many threads. A process that it forks is nobody's: a pool's worker, forked while
+    one request runs, serves others too.
+    """
 
     def __init__(self) -> None:
         forks.begin(self)
 
     def begin_again(self) -> None:
         self.lock = Lock()
+        _binding.set(None)
 
 
-_counting = _Counting()
 _binding: ContextVar[Binding | None] = ContextVar("quotaware_binding", default=None)
+_counting = _Counting()
 
 
 current = _binding.get
@@ -177,3 +186,46 @@ def bound(binding: Binding | None) -> Iterator[None]:
     finally:
         with suppress(ValueError):  # closed in another context (a generator's end): that one is over anyway
             _binding.reset(token)
+
+
+def run_as(binding: Binding | None, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Calls it bound so, in whatever thread this is."""
+    with bound(binding):
+        return function(*args, **kwargs)
+
+
+def with_caller(function: Callable[P, R]) -> Callable[P, R]:
+    """The same function, sync or async, that acts for whoever calls now: also in a thread that knows nobody.
+
+        threading.Thread(target=with_caller(work), args=(job,)).start()
+
+    Made where the request is; it may be called any number of times, at the same time too, and after the request's end.
+    Made where nobody calls, as a decorator at import is, it acts for nobody. Tasks, `asyncio.to_thread` and jobs of a
+    `ThreadPoolExecutor` need none.
+
+    Raises `ConfigurationError` for what is no function, and for a generator, which runs only where it is consumed.
+    """
+    if (
+        not callable(function)
+        or inspect.isgeneratorfunction(function)
+        or inspect.isasyncgenfunction(function)
+    ):
+        raise ConfigurationError(
+            "function",
+            f"{function!r} is no function that does its work when it is called; give one that does",
+        )
+    binding = current()
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def acts(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with bound(binding):
+                return await function(*args, **kwargs)
+
+        return cast("Callable[P, R]", acts)
+
+    @functools.wraps(function)
+    def act(*args: P.args, **kwargs: P.kwargs) -> R:
+        return run_as(binding, function, *args, **kwargs)
+
+    return act
