@@ -343,7 +343,9 @@ class Quota:
         from .management.api import management  # noqa: PLC0415  # an app that does not mount it need not load it
         from .management.parts import Parts  # noqa: PLC0415
 
-        parts = Parts(self.blocking.tenancy, self.blocking.usage, self.engine, self.store)
+        parts = Parts(
+            self.blocking.tenancy, self.blocking.usage, self.blocking.alerts, self.engine, self.store
+        )
         return management(parts, self.edge)
 
     # life

@@ -43,6 +43,7 @@ _NOUNS = {
     "roles": "role",
     "quota-requests": "request",
     "prices": "price",
+    "alert-channels": "channel",
 }
 _LIST = Example(at=ANYWHERE)
 _SHAPE = "cost/month"
@@ -158,6 +159,19 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
             _shares("{organization}", "fresh"), at="organization", also=(("team:create", "organization"),)
         ),
     ),
+    # alerts
+    **{
+        f"{method} /{noun}/{{id}}/{what}": (Example(body, takes=takes),)
+        for noun in ("organizations", "teams", "projects")
+        for method, what, body, takes in (
+            ("GET", "alert-channels", None, None),
+            ("POST", "alert-channels", {"type": "email", "email": "ops@example.com"}, None),
+            ("POST", "alerts/test", None, None),
+            ("GET", "alerts/deliveries", None, "quota:read"),
+        )
+    },
+    "GET /alert-channels/{id}": (Example(),),
+    "DELETE /alert-channels/{id}": (Example(),),
     # requests for more
     "GET /quota-requests": (_LIST,),
     "POST /quota-requests": (Example({"project_id": "{project}", **_RAISED}, at="project"),),

@@ -13,7 +13,7 @@ from quotaware.stores.protocol import Change, Doc
 from quotaware.testing.clocks import FakeClock
 
 OWN, RIVAL = "org_own", "org_rival"
-KINDS = ("organization", "team", "project", "key", "member", "group", "role", "request")
+KINDS = ("organization", "team", "project", "key", "member", "group", "role", "request", "channel")
 ABSENT = "absent"
 """The id of nothing, as good as another's: longer than any, so that no list goes on after it."""
 
@@ -136,6 +136,7 @@ class House:
         rates = {"model": f"model-{tag}", "input": 1, "output": 2}
         price = self.send(self.admins[org], "POST", "/prices", rates)
         assert price.status == 201, price.body
+        channel = tenancy.create_channel(org, project, "email", "ops@example.com", hint="ops@example.com").id
         ids = {
             "organization": org,
             "team": team,
@@ -148,6 +149,7 @@ class House:
             "role": role.id,
             "request": asked.json["id"],
             "price": price.json["id"],
+            "channel": channel,
         }
         in_project, in_team = (project, team, org), (team, org)
         above = {
@@ -162,6 +164,7 @@ class House:
             "role": (org,),
             "request": in_project,
             "price": (org,),
+            "channel": in_project,
         }
         return Place(ids, above)
 

@@ -86,7 +86,8 @@ ROUTES = (
 def things(api: Api) -> Api:
     """The same callers before a table of routes made for this."""
     quota = api.quota
-    parts = Parts(quota.blocking.tenancy, quota.blocking.usage, quota.engine, quota.store)
+    blocking = quota.blocking
+    parts = Parts(blocking.tenancy, blocking.usage, blocking.alerts, quota.engine, quota.store)
     app = Management(parts, quota.edge, ROUTES)
     api.client = TestClient(app, raise_server_exceptions=False)
     original = api.client.request
@@ -330,7 +331,8 @@ def test_a_post_that_is_under_way_is_not_done_twice(things: Api) -> None:
         return make_thing(ask)
 
     quota = things.quota
-    parts = Parts(quota.blocking.tenancy, quota.blocking.usage, quota.engine, quota.store)
+    blocking = quota.blocking
+    parts = Parts(blocking.tenancy, blocking.usage, blocking.alerts, quota.engine, quota.store)
     route = Route("POST", "/slow", slow, "", "t", body=Thing, answer=Made)
     client = TestClient(Management(parts, quota.edge, (route,)))
     headers = {"authorization": f"Bearer {things.admin}", "idempotency-key": "k"}

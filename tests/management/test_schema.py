@@ -269,7 +269,8 @@ def refuses(ask: Ask) -> Made:
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 def test_what_is_not_as_it_is_told_is_found(api: Api, run: Any, failure: str) -> None:
     quota = api.quota
-    parts = Parts(quota.blocking.tenancy, quota.blocking.usage, quota.engine, quota.store)
+    blocking = quota.blocking
+    parts = Parts(blocking.tenancy, blocking.usage, blocking.alerts, quota.engine, quota.store)
     routes = (Route("GET", "/thing", run, "", "t", answer=Made),)
     told = schema(Management(parts, quota.edge, routes), document(routes), api.admin)
     with pytest.raises(FailureGroup) as found:

@@ -15,7 +15,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
@@ -226,7 +226,7 @@ class Sender:
             one = around.popleft()
             if next(one, None) is not None:
                 around.append(one)
-        return min((each.next for each in left.values()), default=None)
+        return _next(left.values())
 
     def _serve(self, org: str, deliveries: Sequence[Delivery], left: dict[str, Delivery]) -> Iterator[bool]:
         """Makes one attempt after the other to one address, until one fails; `left` is what there is to do later."""
@@ -294,6 +294,14 @@ def _in_order(events: Sequence[Event]) -> list[Delivery]:
         except (ValueError, TypeError, LookupError):  # of a newer version: its own sender knows it
             logger.warning("a delivery cannot be read here, and is left: %s", event.id)
     return sorted(found, key=lambda each: (each.at, each.limit, each.order, each.key))
+
+
+def _next(waiting: Iterable[Delivery]) -> int | None:
+    """When the first of those is due that wait for no earlier one."""
+    heads: dict[tuple[Address, str], int] = {}
+    for each in waiting:
+        heads.setdefault((each.address, each.limit), each.next)
+    return min(heads.values(), default=None)
 
 
 def _key(notice: Notice, address: Address) -> str:

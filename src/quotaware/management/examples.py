@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .alert_channels import NewChannel
 from .allocations import AllocateBody
 from .api_keys import ApiKeyChange, NewApiKey, Rotation
 from .explanations import Asked, AskedOf
@@ -79,5 +80,6 @@ EXAMPLES: Mapping[type[Body], Mapping[str, Any]] = {
     RoleChange: {"permissions": ["analytics:full"]},
     Asked: {"model": "gpt-4.1", "input": 1000, "max_output": 500},
     AskedOf: {"model": "gpt-4.1", "project": "ml-feature-pipeline", "input": 1000, "max_output": 500},
+    NewChannel: {"type": "slack", "url": "env:QUOTAWARE_ALERT_SLACK"},
     NewPrice: {"model": "our-model", "input": 2.0, "output": 8.0},
 }

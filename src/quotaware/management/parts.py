@@ -24,11 +24,13 @@ class Door(Protocol):
 class Parts:
     """tenancy  the tree, acting for the host; routes use it `by` the actor of their request
     usage       what was used, for sync code
+    alerts      what was sent to whom, for sync code
     engine      decides calls; knows the store's time
     store       keeps what idempotency keys were answered
     """
 
     tenancy: Tenancy
     usage: Any
+    alerts: Any
     engine: Engine
     store: Store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    alert_channels,
     allocations,
     analytics,
     api_keys,
@@ -32,6 +33,7 @@ ROUTES: tuple[Route, ...] = (
     *overrides.ROUTES,
     *quota_requests.ROUTES,
     *limits.ROUTES,
+    *alert_channels.ROUTES,
     *members.ROUTES,
     *groups.ROUTES,
     *roles.ROUTES,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .channels import MAX_CHANNELS, Channel, ChannelType, full
-from .directory import missing
 from .documents import as_a
 from .keys import new_id
 from .tree import Tree
@@ -38,12 +37,9 @@ class Channeling(Tree):
         return tuple(as_a(Channel, doc) for doc in self._all(org, "channel", node))
 
     def channel(self, org: str, id: str) -> Channel:
-        """One. Raises NotFound, also where the actor may not know of it."""
+        """One. Raises NotFound."""
         _, found = self._read(Channel, "channel", org, id)
-        path = self._path(org, found.parent)
-        if not self._actor.may("quota:read", path.ids) and not self._actor.may("quota:manage", path.ids):
-            raise missing("channel", id)
-        self._require("quota:manage", path)
+        self._require("quota:manage", self._path(org, found.parent))
         return found
 
     def delete_channel(self, org: str, id: str, *, expect: int | None = None) -> None:

@@ -42,9 +42,10 @@ class Channel:
         check_id(self.parent, "parent")
         if self.type not in get_args(ChannelType):
             raise ConfigurationError("type", f"is one of {', '.join(get_args(ChannelType))}")
-        checks.text(_KEPT)(self.target, "target")
         if self.type == "email":
             checks.email(self.target, "email")
+        else:
+            checks.text(_KEPT)(self.target, "target")
         if self.secret:
             checks.text(_KEPT)(self.secret, "secret")
         checks.number(self.created_at, "created_at")
