@@ -13,6 +13,7 @@ from . import jsontext
 from .base import Report, StreamReader, Unreadable
 from .formdata import Upload
 from .openai_chat import openai_refusal, tokens_usage
+from .reported_cost import reported_cost
 from .sse import EventReader, message
 from .text import Tally, member, seen_tokens, string_delta_size
 
@@ -121,10 +122,11 @@ class OpenAITranscription(OpenAISpeech):
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`: in tokens, or in seconds. What is no JSON (`text`, `srt`) tells nothing."""
-        usage = sound_usage(member(body, "usage"))
+        told = member(body, "usage")
+        usage = sound_usage(told)
         if usage is None and (lasted := _ms(member(body, "duration"))) is not None:
             usage = Usage(audio_ms=lasted)
-        return Report(None, usage, done=True)
+        return Report(None, usage, done=True, cost=reported_cost(told))
 
 
 def sound_usage(usage: object) -> Usage | None:
