@@ -12,7 +12,7 @@ from quotaware.core.usage import Usage
 from quotaware.errors import QuotaExceeded
 from quotaware.providers.base import Format, Report, Unreadable
 from quotaware.providers.ollama import OllamaChat, OllamaEmbed, OllamaGenerate
-from quotaware.providers.registry import find, plausible
+from quotaware.providers.registry import check_hosts, find, plausible
 from tests.providers.test_recorded import feed_all
 
 FINAL = {
@@ -71,6 +71,20 @@ def test_its_paths_are_calls_on_any_host(
     route = find("POST", host, path)
     called = route is not None and plausible(route, {"model": "llama3.2", **body})
     assert (route.format.name if called and route and route.format else None) == name
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/api/embed", "/api/embeddings"])
+def test_a_host_may_be_said_to_speak_openais_formats_beside(path: str) -> None:
+    """`hosts=` has no provider of its own for it; what else is posted there is free, or unknown."""
+    hosts = check_hosts({"gpu.internal": "openai"})
+    route = find("POST", "gpu.internal", path, hosts)
+    assert route is not None
+    assert route.format is not None
+    assert route.format.name.startswith("ollama.")
+    shown, unknown = (find("POST", "gpu.internal", other, hosts) for other in ("/api/show", "/api/other"))
+    assert shown is not None
+    assert unknown is not None
+    assert (shown.free, unknown.free, unknown.operation) == (True, False, "unknown")
 
 
 def test_a_chat_is_read() -> None:

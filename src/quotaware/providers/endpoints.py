@@ -169,8 +169,10 @@ _SERVED = (  # by those who serve models of others
     *_POOLING,
     Reads("/classify", Pooling()),
     *_free("tokenize", "/tokenize", "/detokenize"),
+    *_free("manage", "/api/show", "/api/pull", "/api/push", "/api/copy", "/api/create"),
 )
 _OPENAI = (
+    *_OLLAMA,
     *_TEXTS,
     *_INPUT_TOKENS,
     _BATCHES,
@@ -201,6 +203,7 @@ _AZURE = (
     _COHERE_EMBED,
 )
 _COMPATIBLE = (
+    *_OLLAMA,
     *_TEXTS,
     _BATCHES,
     Reads("/videos", _VIDEOS),
