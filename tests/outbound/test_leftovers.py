@@ -98,6 +98,27 @@ async def test_a_long_list_of_answers_is_summed_in_full(way: Way, quota: Quota) 
     await way.close(client)
 
 
+async def test_a_list_of_answers_that_breaks_off_is_no_sum(way: Way, quota: Quota) -> None:
+    """I-1: the batch stays at its bound until its answers are read to their end."""
+    told = json.dumps(answered(*(response(10, 2, note="x" * 5_000) for _ in range(100)))).encode()
+    waiting = [[told[:300_000], way.library.ReadError("reset")], [told]]
+    head = {"content-type": "application/json"}
+    client = way.mock(
+        lambda asked: (
+            way.library.Response(200, json={"name": "batches/123"})
+            if asked.method == "POST"
+            else way.library.Response(200, headers=head, stream=way.stream(waiting.pop(0)))
+        )
+    )
+    await way.post(client, f"{GOOGLE}/models/{FLASH}:batchGenerateContent", batch(entry()))
+    with pytest.raises(way.library.ReadError):
+        await way.result(client.get(f"{GOOGLE}/batches/123"))
+    assert [record.quality for record in calls(quota)] == ["unsettled"]
+    await way.result(client.get(f"{GOOGLE}/batches/123"))
+    assert sum(record.cost for record in calls(quota)) == (1000 * 300 + 200 * 2_500) // 2
+    await way.close(client)
+
+
 async def test_a_batch_in_a_file_is_refused_under_a_budget(way: Way, quota: Quota) -> None:
     client = answering(way)
     body = {"batch": {"displayName": "mine", "inputConfig": {"fileName": "files/1"}}}

@@ -106,11 +106,15 @@ class GeminiBatchResults(GeminiBatch):
 class _Scan:
     """Reads an answer as it comes: whole where it is short, else for each `usageMetadata` that stands in it."""
 
+    whole = True
+    """Nothing in a long one says that it is complete but its end."""
+
     def __init__(self, format: GeminiBatchResults) -> None:
         self._format = format
         self._whole = bytearray()
         self._size = 0
         self._kept = bytearray()
+        self._waits = False
         self._usage: Usage | None = None
         self._broken = False
 
@@ -120,16 +124,8 @@ class _Scan:
         if self._size <= _WHOLE:
             self._whole += data
         self._kept += data
-        while (found := _USED.search(self._kept)) is not None:
-            read, length = _decoded(self._kept, found.end())
-            if not length and len(self._kept) - found.end() <= _LONGEST:
-                break
-            used = metadata_usage(read) if length else None
-            self._broken = self._broken or used is None
-            self._usage = added(self._usage, used)
-            del self._kept[: found.end() + length]
-        else:
-            del self._kept[:-_MARK]
+        if not self._waits or b"}" in data or len(self._kept) > 2 * _LONGEST:
+            self._look()
         return data
 
     def flush(self) -> bytes:
@@ -143,7 +139,21 @@ class _Scan:
                 return self._format.answer(json.loads(self._whole))
             except (ValueError, RecursionError):
                 return Report()
-        return Report(None, None if self._broken else self._usage, done=self._usage is not None)
+        return Report(usage=None if self._broken else self._usage)
+
+    def _look(self) -> None:
+        """Adds up what is complete; keeps what may be the beginning of more."""
+        self._waits = False
+        while (found := _USED.search(self._kept)) is not None:
+            read, length = _decoded(self._kept, found.end())
+            if not length and len(self._kept) - found.end() <= _LONGEST:
+                self._waits = True
+                return
+            used = metadata_usage(read) if length else None
+            self._broken = self._broken or used is None
+            self._usage = added(self._usage, used)
+            del self._kept[: found.end() + length]
+        del self._kept[:-_MARK]
 
 
 _USED = re.compile(rb'(?<!\\)"usageMetadata"\s*:\s*(?=\{)')
