@@ -17,7 +17,7 @@ from ..core.denials import ADJECTIVE, iso
 from ..core.money import format_usd, to_usd
 from ..core.steps import Event
 from ..core.windows import Window
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, without_keys
 from ..tenancy.nodes import Path
 from .notices import Notice, amount_text, to_json
 
@@ -141,6 +141,7 @@ def notice_of(event: Event, due: Due, org: str, path: Path | None, zone: str) ->
     """The notice of an event; `path`: of its node, None where that is gone."""
     node = path.nodes[0] if path is not None else None
     kind, name = (node.kind, node.name or node.id) if node is not None else ("organization", due.node or org)
+    name = without_keys(name)
     whose = f"{'API key' if kind == 'key' else kind} '{name}'"
     ends = _ends(due, zone)
     title, text = _WORDS[due.kind](due, whose, limit_name(due.shape))
