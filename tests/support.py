@@ -35,6 +35,10 @@ __all__ = [
 ]
 
 
+NOVEMBER = 1_794_225_600_000
+"""2026-11-09T12:00:00Z in ms: the maintained list knows ways of service from 2026-10-15 on."""
+
+
 class RunningClock:
     """Real time, but begun at `start`: no test that lasts seconds meets the end of a day or month."""
 

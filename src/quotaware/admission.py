@@ -17,7 +17,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from .context import NOBODY, Binding, Caller
-from .core.bounds import BATCHES, MESSAGE_BATCHES, Call
+from .core.bounds import BATCHES, Call
 from .core.charges import Charge, Outcome, charge
 from .core.money import MAX_AMOUNT
 from .core.prices import Price
@@ -131,8 +131,6 @@ class Attempt:
         refusal = engine.permitted(self.call, path, caller)
         policy = self.policy = engine.policy(path, self.call, caller)
         price = engine.price(self.call, policy)
-        if self.call.operation == MESSAGE_BATCHES and isinstance(price, Price):
-            price = price.halved()
         if self.call.operation == BATCHES and engine.may_be_unbounded(path):
             price = None
         if refusal is None and isinstance(price, ApiError):

@@ -17,7 +17,7 @@ from .caches import SharedCache
 from .core.bounds import BATCHES, Call
 from .core.charges import Charge, Outcome, charge
 from .core.money import MAX_AMOUNT
-from .core.prices import Dearest, Price
+from .core.prices import Dearest, Price, service
 from .core.steps import REMEMBER_MS, Amounts, Plan, Settle, id_time
 from .stores.items import pack_plan, unpack_plan
 from .stores.lanes import Lanes
@@ -30,7 +30,9 @@ NOTES = 4096
 """Notes of its own that a process remembers."""
 BatchPrice = Callable[[str | None, str, int], Price | None]
 """What a model of a provider costs in a batch that was asked for at a time (ms)."""
-_CALL = tuple(field.name for field in fields(Call) if field.name not in {"also", "lines", "unknown"})
+_CALL = tuple(
+    field.name for field in fields(Call) if field.name not in {"also", "besides", "lines", "unknown"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Deferred:
             {
                 "id": self.id,
                 "plan": pack_plan(self.plan),
-                "call": {name: getattr(self.call, name) for name in _CALL},
+                "call": _packed(self.call),
                 "price": price and price.version,
                 "of": [(name, one.version) for name, one in price.of] if isinstance(price, Dearest) else [],
                 "bound": [self.input, self.output],
@@ -65,8 +67,17 @@ class Deferred:
         price = Price.load(note["price"]) if note["price"] else None
         if price is not None and note["of"]:
             of = tuple((name, Price.load(version)) for name, version in note["of"])
-            price = Dearest(price.tiers, price.request, price.scale, of=of)
-        return cls(note["id"], unpack_plan(note["plan"]), Call(**note["call"]), price, *note["bound"])
+            price = Dearest(
+                price.tiers,
+                price.request,
+                price.scale,
+                price.counted,
+                (),
+                price.least_ms,
+                price.besides,
+                of=of,
+            )
+        return cls(note["id"], unpack_plan(note["plan"]), _unpacked(note["call"]), price, *note["bound"])
 
     def settle(self, outcome: Outcome, model: str | None, batch_price: BatchPrice) -> Settle:
         """The step that puts its charge right."""
@@ -78,6 +89,23 @@ class Deferred:
             unpriced = price is None or None
         charged = charge(self.call, price, *most, outcome)
         return Settle(self.id, self.plan, amounts(charged), told(outcome, charged, model, unpriced=unpriced))
+
+
+def _packed(call: Call) -> dict[str, Any]:
+    said = {name: getattr(call, name) for name in _CALL}
+    return {**said, "besides": [_packed(other) for other in call.besides]}
+
+
+def _unpacked(said: dict[str, Any]) -> Call:
+    besides = tuple(map(_unpacked, said.get("besides", ())))
+    return Call(
+        **{
+            **said,
+            "besides": besides,
+            "service": service(**dict(said.get("service", ()))),
+            "kinds": tuple(said.get("kinds", ())),
+        }
+    )
 
 
 class DeferredCalls:

@@ -285,9 +285,9 @@ class Engine(Callers):
         return held is not None and allows(held, "cost:unbounded")
 
     def _batch_price(self, provider: str | None, model: str, at: int) -> Price | None:
-        """What a model costs in a batch: half, at everybody who has batches of OpenAI's kind."""
+        """What a model costs that a batch turns out to have asked for."""
         found = self.price_in_force(None, provider, model, at)
-        return found and found.price.halved()
+        return found and found.price
 
     def policy(self, path: Path, call: Call, caller: Caller) -> Policy:
         """The compiled policy of a path for a call's models and end user, in the windows of now."""
@@ -306,6 +306,19 @@ class Engine(Callers):
         """The price in force. None: free, or no cost limit bears on what has no price."""
         if call.free:
             return None
+        price = self._price_of_all(call, policy)
+        if not call.besides or not isinstance(price, Price):
+            return price
+        besides: dict[str, Price] = {}
+        for one in call.besides:
+            if one.model is not None and (other := self._price_of(one, policy)):
+                besides[one.model] = other
+            elif policy.budgets:
+                return unpriced(one)
+        return replace(price, besides=tuple(besides.items()))
+
+    def _price_of_all(self, call: Call, policy: Policy) -> Price | ApiError | None:
+        """The price of whatever the call may be served as."""
         if not call.also:
             return self._price_of(call, policy) or (unpriced(call) if policy.budgets else None)
         found: dict[str, Price] = {}

@@ -41,6 +41,7 @@ from .outbound.hook import hook
 from .outbound.httpx import AsyncMeteredTransport, MeteredTransport
 from .outbound.manual import ManualCall
 from .outbound.meter import Meter
+from .refreshing import Refresh
 from .rollups import Folder
 from .settings import OnStoreError, Settings, milliseconds
 from .stores.guard import Guard, guarded
@@ -84,6 +85,8 @@ class Quota:
     unattributed    a call that nobody was identified for: "deny", "allow" or "project:<id>"
     prices          USD per million tokens by model name or pattern, over the maintained list:
                     `{"my-model": {"input": 2, "output": 8}}`
+    refresh_prices  True fetches newer prices every hour in the background, for the whole process; or the address of a
+                    list of genai-prices' form
     unknown_model   a model without a price, where a cost limit bears on it: "deny", or the price to take
     default_output  output cap (tokens) written into calls that name none
     bound           "calibrated", or "strict": one token a byte, and nothing that the body does not show
@@ -128,6 +131,7 @@ class Quota:
         time_zone: str = "UTC",
         unattributed: str = "deny",
         prices: Mapping[str, Price | UsdPerMillion] | None = None,
+        refresh_prices: bool | str = False,
         unknown_model: Literal["deny"] | Price | UsdPerMillion = "deny",
         default_output: int | None = None,
         bound: BoundMode = "calibrated",
@@ -156,6 +160,7 @@ class Quota:
                 raise ConfigurationError(name, f"{reprlib.repr(mapping)} is no mapping of names")
         if identify is not None and not callable(identify):
             raise ConfigurationError("identify", "is a function that takes the ASGI scope")
+        self._refresh = Refresh(refresh_prices)
         zone(time_zone)
         settings = Settings(
             unattributed=unattributed,
@@ -247,6 +252,7 @@ class Quota:
         self.engine.outage.recover()
 
     def _prepare(self) -> None:
+        self._refresh.start()
         self.store.hello()
         if self._archive is not None:
             with contextlib.suppress(StoreError):  # `health` says so, and it is copied to later
@@ -378,6 +384,7 @@ class Quota:
         flushing; an SQLite file that is stuck is waited for a second more, and then left to the process's end.
         """
         self.uninstrument()
+        self._refresh.stop()
         _open.discard(self)
         self.engine.denied.hand_over(self.engine.now())
         self.alerting.stop(min(timeout, STOP_S))

@@ -6,16 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
+from itertools import product
 
 import genai_prices
 import pytest
 from genai_prices.data_snapshot import DataSnapshot, get_snapshot, set_custom_snapshot
+from genai_prices.types import ModelInfo
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from quotaware.core.prices import MAX_NAME, Price, PriceBook, Rates, dearest
+from quotaware.core.prices import BATCH, MAX_NAME, Price, PriceBook, Rates, Service, dearest, service
 from quotaware.core.usage import Usage
 from quotaware.errors import ConfigurationError
+from tests.support import NOVEMBER
 
 NOW = 1_780_000_000_000
 BOOK = PriceBook()
@@ -58,6 +61,7 @@ USAGES = [
     Usage(input=250_007, output=13, cache_read=100_003, cache_write=150_001, cache_write_1h=70_001),
     Usage(input=999, output=4_003, reasoning=3_001),
     Usage(input=1_501, output=901, audio_input=701, audio_output=499),
+    Usage(input=40, output=7, web_searches=3, file_searches=2),
 ]
 
 
@@ -76,8 +80,8 @@ tokens = st.integers(0, 3_000)
 usages = st.builds(Usage, *[tokens] * 8)
 
 
-def listed_cost(provider: str, model: str, usage: Usage, at_ms: int) -> int:
-    """The list's own total in whole nano-dollars, where no cached part is audio."""
+def listed_cost(provider: str, model: str, usage: Usage, at_ms: int, how: Service = ()) -> int:
+    """The list's own total in whole nano-dollars."""
     counts = {
         "input_tokens": usage.input,
         "output_tokens": usage.output,
@@ -87,12 +91,27 @@ def listed_cost(provider: str, model: str, usage: Usage, at_ms: int) -> int:
         "output_reasoning_tokens": usage.reasoning,
         "input_audio_tokens": usage.audio_input,
         "output_audio_tokens": usage.audio_output,
+        "input_image_tokens": usage.image_input,
+        "output_image_tokens": usage.image_output,
+        "cache_audio_read_tokens": usage.cache_read_audio,
+        "cache_image_read_tokens": usage.cache_read_image,
+        "input_video_tokens": usage.video_input,
+        "output_video_tokens": usage.video_output,
+        "web_searches": usage.web_searches,
+        "storage_searches": usage.file_searches,
+        "rerank_searches": usage.rerank_searches,
+        "input_document_pages": usage.pages,
+        "input_annotated_document_pages": usage.annotated_pages,
+        "input_characters": usage.characters,
+        "audio_seconds": Decimal(usage.audio_ms) / 1000,
+        "input_audio_seconds": Decimal(usage.audio_ms) / 1000,
     }
     total = genai_prices.calc_price(
         genai_prices.Usage(**{name: number for name, number in counts.items() if number}),
         model,
         provider_id=provider,
         genai_request_timestamp=datetime.fromtimestamp(at_ms // 1000, UTC),
+        price_context=dict(how),
     ).total_price
     return int((total * 10**9).to_integral_value(ROUND_HALF_EVEN))
 
@@ -114,6 +133,38 @@ def test_every_listed_model_costs_what_the_list_says():
     for provider, model, price in priced:
         for usage in USAGES:
             assert price.cost(usage) == listed_cost(provider, model, usage, NOW), (provider, model, usage)
+
+
+def contexts(model: ModelInfo) -> list[Service]:
+    """Every way of service that a model of the list names, alone and with each other, and one that nobody names."""
+    values: dict[str, list[str | None]] = {"service_tier": [None, "scale"]}
+    for variant in model.price_variants or []:
+        for name, value in variant.when.items():
+            values.setdefault(name, [None]).append(value)
+    return [service(**dict(zip(values, each, strict=True))) for each in product(*values.values())]
+
+
+def test_every_way_of_service_costs_what_the_list_says():
+    """Tiers, batches, fast modes and their mixtures, of every model that has them, before they were listed and after:
+    to the nano-dollar.
+    """
+    models = [
+        (home.id, model)
+        for home in get_snapshot().providers
+        for model in home.models
+        if model.price_variants and home.find_model(model.id) is model
+    ]
+    assert len(models) > 100
+    ways = 0
+    for provider, model in models:
+        for moment in (NOW, NOVEMBER):
+            price = BOOK.find(provider, model.id, moment)
+            for how in contexts(model):
+                for usage in (USAGES[8], USAGES[11], Usage(pages=7, annotated_pages=3, audio_ms=61_000)):
+                    cost = listed_cost(provider, model.id, usage, moment, how)
+                    assert price.served(how).cost(usage) == cost, (provider, model.id, how, usage)
+                ways += 1
+    assert ways > 1_000
 
 
 def test_a_tier_prices_the_whole_call_from_its_first_token_on():
@@ -295,6 +346,11 @@ def test_a_user_writes_dollars_per_million_tokens():
         ({"output": 1}, "input"),
         ({"input": 1, "output": 1, "outptu": 1}, "outptu"),
         ({}, "input"),
+        ({"input": 1, "output": 1, "batch": {"input": -1}}, "batch.input"),
+        ({"input": 1, "output": 1, "flex": {"request": "dear"}}, "flex.request"),
+        ({"input": 1, "output": 1, "batch": {"batch": {}}}, "batch.batch"),
+        ({"input": 1, "output": 1, "fast": 3}, "fast"),
+        ({"input": 1, "output": True, "batch": {"output": 1}}, "output"),
     ],
 )
 def test_a_wrong_rate_is_named(rates, field):
@@ -484,8 +540,7 @@ def test_what_is_billed_by_count_or_as_images_is_priced_as_listed(provider, mode
     assert price is not None
     assert price.cost(usage) == nano
     assert Price.load(price.version) == price
-    counted = {name: getattr(usage, name) for name in ("characters", "audio_ms", "images")}
-    assert price.worst(usage.input, usage.output, **counted) >= nano
+    assert price.worst(usage.input, usage.output, counts=usage) >= nano
 
 
 def test_a_price_by_the_image_character_and_hour_is_said():
@@ -498,11 +553,111 @@ def test_a_price_by_the_image_character_and_hour_is_said():
     assert both.cost(Usage(images=1, characters=1)) == 100_000_000 + 15_000
 
 
-def test_half_a_price_is_half_of_each_rate_and_of_each_model() -> None:
-    one, other = Price.per_million(input=2, output=8, request=1), Price.per_million(input=3, output=5)
-    usage = Usage(input=1_000, output=1_001)
-    assert 2 * one.halved().cost(usage) == one.cost(usage)
-    most = dearest({"a": one, "b": other})
-    assert 2 * most.halved().cost(usage) == most.cost(usage)
-    assert most.halved().told("b") == other.halved()
-    assert Price.load(one.halved().version) == one.halved()
+def test_what_a_user_says_of_a_way_of_service_is_charged_there():
+    """What is not said of it costs there what it costs otherwise."""
+    price = Price.per_million(
+        input=2,
+        output=8,
+        cache_read=1,
+        batch={"input": 1, "output": 4},
+        flex={"output": 5},
+        fast={"input": 20},
+    )
+    usage = Usage(input=10, output=10, cache_read=5)
+    costs = {
+        (): 5 * 2_000 + 5 * 1_000 + 10 * 8_000,
+        BATCH: 5 * 1_000 + 5 * 1_000 + 10 * 4_000,
+        (("service_tier", "flex"),): 5 * 2_000 + 5 * 1_000 + 10 * 5_000,
+        (("speed", "fast"),): 5 * 20_000 + 5 * 1_000 + 10 * 8_000,
+        (("service_tier", "fast"),): 5 * 20_000 + 5 * 1_000 + 10 * 8_000,
+        (("service_tier", "priority"),): 5 * 2_000 + 5 * 1_000 + 10 * 8_000,
+    }
+    assert {how: price.served(how).cost(usage) for how in costs} == costs
+    assert Price.load(price.version) == price
+    other = Price.per_million(input=3, output=3)
+    most = dearest({"a": price, "b": other})
+    assert most.served(BATCH).cost(Usage(input=10)) == 30_000
+    assert most.served(BATCH).cost(Usage(output=10)) == 40_000
+    assert most.told("a").served(BATCH) == price.served(BATCH)
+    assert most.served(()) == most
+
+
+def test_the_worst_of_a_way_of_service_is_never_below_the_usual_one():
+    """A provider may serve a call that asks for priority as any other; what is asked for in a batch is in one."""
+    price = Price.per_million(
+        input=2,
+        output=8,
+        priority={"input": 4},
+        flex={"input": 1, "output": 4},
+        batch={"input": 1, "output": 4},
+    )
+    assert price.worst(10, 10, how=(("service_tier", "priority"),)) == 10 * 4_000 + 10 * 8_000
+    assert price.worst(10, 10, how=(("service_tier", "flex"),)) == 10 * 2_000 + 10 * 8_000
+    assert price.worst(10, 10, how=BATCH) == 10 * 1_000 + 10 * 4_000
+    assert (
+        dearest({"a": price, "b": Price.per_million(input=0, output=9)}).worst(10, 10, how=BATCH) == 100_000
+    )
+
+
+def test_cached_tokens_of_a_medium_have_a_rate_of_their_own():
+    """Else they cost what the medium does, and are not charged as cached too."""
+    usage = Usage(
+        input=100, audio_input=30, image_input=20, cache_read=40, cache_read_audio=10, cache_read_image=5
+    )
+    own = {
+        "audio_input": 10,
+        "image_input": 8,
+        "cache_read": 0.5,
+        "cache_read_audio": 2,
+        "cache_read_image": 3,
+    }
+    price = Price.per_million(input=1, output=0, **own)
+    assert price.cost(usage) == 20_000 + 15_000 + 20 * 10_000 + 15 * 8_000 + 25 * 500 + 25 * 1_000
+    assert price.cost(usage) <= price.worst(100, 0, audio=True)
+    del own["cache_read_audio"], own["cache_read_image"]
+    price = Price.per_million(input=1, output=0, **own)
+    assert price.cost(usage) == 30 * 10_000 + 20 * 8_000 + 25 * 500 + 25 * 1_000
+    price = Price.per_million(input=1, output=0, cache_read=0.5)
+    assert price.cost(usage) == 40 * 500 + 60 * 1_000
+
+
+def test_fees_are_charged_by_the_use_and_pages_by_the_page():
+    price = Price.per_million(
+        input=1,
+        output=1,
+        web_search=0.01,
+        file_search=0.0025,
+        rerank_search=0.002,
+        page=0.001,
+        annotated_page=0.003,
+    )
+    assert price.cost(Usage(web_searches=3, file_searches=2, rerank_searches=1)) == 37_000_000
+    assert price.cost(Usage(pages=10, annotated_pages=4)) == 6 * 1_000_000 + 4 * 3_000_000
+    assert not price.by_count
+    assert not Price.per_million(input=0, output=0, web_search=1).by_count
+    assert Price.per_million(input=0, output=0, page=1).by_count
+
+
+def test_a_snapshot_of_a_model_costs_what_is_said_of_it():
+    book = PriceBook(
+        {"my-model": {"input": 3, "output": 3}, "my-model-2026-01-02": {"input": 4, "output": 4}}
+    )
+    assert book.find(None, "my-model-2026-01-01", NOW).tiers[0].input == 3_000
+    assert book.find(None, "my-model-2026-01-02", NOW).tiers[0].input == 4_000
+    assert book.find(None, "my-model-mini", NOW) is None
+
+
+@pytest.mark.parametrize("pattern", ["gpt-?", "gpt-[45]", "a b", "x" * 300, "*a" * 20])
+def test_a_pattern_of_another_kind_is_refused(pattern):
+    with pytest.raises(ConfigurationError) as wrong:
+        PriceBook({pattern: {"input": 1, "output": 1}})
+    assert wrong.value.field == f"prices[{pattern!r}]"
+
+
+def test_short_sounds_are_billed_as_ten_seconds_where_that_is_so():
+    price = BOOK.find("groq", "whisper-large-v3", NOW)
+    assert price.cost(Usage(audio_ms=1_000)) == price.cost(Usage(audio_ms=10_000)) == 308_333
+    assert price.cost(Usage()) == 0
+    assert price.worst(0, 0, counts=Usage(audio_ms=1)) == 308_333
+    assert listed_cost("groq", "whisper-large-v3", Usage(audio_ms=1_000), NOW) == 308_333
+    assert Price.load(price.version) == price

@@ -10,11 +10,16 @@ from typing import Any
 import pytest
 
 from quotaware import Quota
-from quotaware.core.prices import Price
+from quotaware.core.prices import RATES, Price
+from quotaware.management.prices import NewPrice, NewService, PriceAnswer, RatesAnswer, ServiceAnswer
 from quotaware.testing.clocks import FakeClock
 from tests.management.conftest import Api
 from tests.management.host import PRICES, Host
 
+GPT = {"input": 2.0, "output": 8.0, "cache_read": 0.5, "web_search": 0.01, "file_search": 0.0025}
+CLAUDE = {
+    "input": 3.0, "output": 15.0, "cache_read": 0.3, "cache_write": 3.75, "cache_write_1h": 6.0, "web_search": 0.01,
+}  # fmt: skip
 OWN = {"model": "m", "input": 0, "output": 2000}
 """Twice what the app's configuration says of it."""
 
@@ -56,21 +61,25 @@ def at(clock: FakeClock, *moment: int) -> None:
 @pytest.mark.parametrize(
     ("query", "rates"),
     [
-        ("model=gpt-4.1", {"input": 2.0, "output": 8.0, "cache_read": 0.5}),
-        ("model=gpt-4.1&provider=openai", {"input": 2.0, "output": 8.0, "cache_read": 0.5}),
+        ("model=gpt-4.1", GPT),
+        ("model=gpt-4.1&provider=openai", GPT),
         (
             "model=claude-sonnet-4-5",
-            {"input": 3.0, "output": 15.0, "cache_read": 0.3, "cache_write": 3.75, "cache_write_1h": 6.0},
+            CLAUDE,
         ),
+        ("model=claude-sonnet-4-5-20250929&provider=anthropic", CLAUDE),
+        ("model=claude-sonnet-4-20250514", CLAUDE),
         (
-            "model=claude-sonnet-4-5-20250929&provider=anthropic",
-            {"input": 3.0, "output": 15.0, "cache_read": 0.3, "cache_write": 3.75, "cache_write_1h": 6.0},
+            "model=gemini-2.5-flash",
+            {
+                "input": 0.3,
+                "output": 2.5,
+                "cache_read": 0.03,
+                "audio_input": 1.0,
+                "cache_read_audio": 0.1,
+                "web_search": 0.035,
+            },
         ),
-        (
-            "model=claude-sonnet-4-20250514",
-            {"input": 3.0, "output": 15.0, "cache_read": 0.3, "cache_write": 3.75, "cache_write_1h": 6.0},
-        ),
-        ("model=gemini-2.5-flash", {"input": 0.3, "output": 2.5, "cache_read": 0.03, "audio_input": 1.0}),
         ("model=deepseek-v3.2", {"input": 0.2288, "output": 0.3432}),
         ("model=deepseek-chat&provider=deepseek", {"input": 0.27, "output": 1.1, "cache_read": 0.07}),
     ],
@@ -86,8 +95,8 @@ def test_other_rates_for_much_input_are_told(api: Api) -> None:
     price = in_force(api, "model=claude-sonnet-4-5")
     assert price["tiers"] == [
         {
+            **dict.fromkeys(RatesAnswer.model_fields), "above_input_tokens": 200_000,
             "input": 6.0, "output": 22.5, "cache_read": 0.6, "cache_write": 7.5, "cache_write_1h": 12.0,
-            "reasoning": None, "audio_input": None, "audio_output": None, "above_input_tokens": 200_000,
         }
     ]  # fmt: skip
 
@@ -121,15 +130,12 @@ def test_a_price_is_said_listed_got_and_taken_away(api: Api) -> None:
     assert made.status_code == 201
     price = made.json()
     assert price == {
+        **dict.fromkeys(PriceAnswer.model_fields),
         "id": price["id"],
         "source": "organization",
         "in_force": True,
         "tiers": [],
         "revision": price["revision"],
-        "cache_write": None,
-        "cache_write_1h": None,
-        "audio_input": None,
-        "audio_output": None,
         **said,
     }
     assert api.ok("GET", "/prices")["data"] == [price] == api.ok("GET", "/prices?model=gpt-4.1-mini")["data"]
@@ -150,6 +156,41 @@ def test_one_for_the_same_model_from_the_same_moment_is_replaced(api: Api) -> No
     assert first.json()["id"] == again.json()["id"] != later.json()["id"]
     listed = {each["id"]: each["output"] for each in api.ok("GET", "/prices")["data"]}
     assert listed == {again.json()["id"]: 3000.0, later.json()["id"]: 2000.0}
+
+
+def test_every_rate_can_be_said_and_is_told(api: Api) -> None:
+    """For the usual way of service and for each other one, each until a time of its own."""
+    rates = {name: 1 + number / 8 for number, name in enumerate(RATES)}
+    service = {name: rate / 2 for name, rate in rates.items()}
+    said = {
+        "model": "m",
+        "valid_until": "2026-07-01T00:00:00Z",
+        **rates,
+        "batch": service,
+        "fast": {"page": 0.5},
+    }
+    answer = api.ok("POST", "/prices", said)
+    assert {name: answer[name] for name in rates} == rates
+    assert answer["batch"] == {**service, "tiers": []}
+    assert answer["fast"] == {**rates, "page": 0.5, "tiers": []}
+    assert (answer["flex"], answer["priority"]) == (None, None)
+    assert api.ok("GET", f"/prices/{answer['id']}") == answer
+    (entry,) = api.ok("GET", "/audit-log?what=organization.prices")["data"]
+    assert entry["after"][0]["prices"] == [{**said, "valid_from": None}]
+
+
+def test_no_rate_is_missing_from_the_wire() -> None:
+    for model in (NewPrice, NewService, ServiceAnswer):
+        assert {*RATES} <= {*model.model_fields}
+
+
+def test_what_a_batch_costs_is_told_of_the_list(api: Api, clock: FakeClock) -> None:
+    at(clock, 2026, 11, 9)
+    price = in_force(api, "model=gpt-5.4")
+    assert (price["batch"]["input"], price["flex"]["output"], price["fast"]["input"]) == (1.25, 7.5, 5.0)
+    assert price["batch"]["tiers"][0]["input"] == 2.5
+    assert price["priority"]["web_search"] == 0.01
+    assert in_force(api, "model=claude-opus-5")["fast"]["cache_write"] == 12.5
 
 
 def test_lists_go_on_where_they_stopped(api: Api) -> None:
@@ -212,6 +253,9 @@ def test_a_change_is_made_from_the_revision_that_was_read(api: Api) -> None:
         ({"output": 0.0000000001}, "output"),
         ({"cache_read": True}, "cache_read"),
         ({"batch": 1}, "batch"),
+        ({"batch": {"input": -1}}, "batch.input"),
+        ({"flex": {"batch": {}}}, "flex.batch"),
+        ({"volume": 1}, "volume"),
         ({"valid_from": "tomorrow"}, "valid_from"),
         ({"valid_until": "2026-07-01"}, "valid_until"),
         ({"valid_from": "2026-07-01T00:00:00Z", "valid_until": "2026-07-01T00:00:00Z"}, "valid_until"),

@@ -11,9 +11,16 @@ from quotaware import Quota
 from quotaware.usage import UsageRecord
 from tests.outbound.wire import CLAUDE, Way, records
 from tests.providers.test_anthropic_batches import ID, batch, params, result
+from tests.support import NOVEMBER, AuditedStore, RunningClock
 
 pytestmark = pytest.mark.anyio
 URL = "https://api.anthropic.com/v1/messages/batches"
+
+
+@pytest.fixture
+def books() -> AuditedStore:
+    """At a time when the list has prices for batches."""
+    return AuditedStore(RunningClock(NOVEMBER))
 
 
 def lines(*each: dict[str, Any]) -> bytes:

@@ -10,7 +10,7 @@ from quotaware import Quota
 from quotaware.providers.base import Report
 from quotaware.providers.openai_batches import OpenAIBatches
 from tests.outbound.wire import Way, records
-from tests.support import AuditedStore
+from tests.support import NOVEMBER, AuditedStore, RunningClock
 
 pytestmark = pytest.mark.anyio
 URL = "https://api.openai.com/v1/batches"
@@ -18,6 +18,12 @@ ASKED = {"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "complet
 USAGE = {"input_tokens": 1_000_000, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 200_000}
 HALF = (1_000_000 * 2_000 + 200_000 * 8_000) // 2
 """What it costs of gpt-4.1 in a batch, nano-dollars."""
+
+
+@pytest.fixture
+def books() -> AuditedStore:
+    """At a time when the list has prices for batches."""
+    return AuditedStore(RunningClock(NOVEMBER))
 
 
 def batch(status: str, **more: Any) -> dict[str, Any]:

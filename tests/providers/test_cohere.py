@@ -199,11 +199,18 @@ def test_the_query_counts_with_each_document() -> None:
     assert (call.text, call.wide, call.generates) == (3 + 2 * 5, 4, False)
 
 
+def test_a_search_is_a_hundred_documents_or_parts_of_them() -> None:
+    def most(*documents: str) -> int:
+        return read({"query": "q", "documents": list(documents)}, Rerank()).rerank_searches
+
+    assert [most("a"), most(*["a"] * 100), most(*["a"] * 101), most("a" * 500 * 100)] == [1, 1, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
         ({"model": "rerank-2.5", "usage": {"total_tokens": 26}}, Report("rerank-2.5", Usage(26), done=True)),
-        ({"meta": {"billed_units": {"search_units": 1}}}, Report(None, Usage(), done=True)),
+        ({"meta": {"billed_units": {"search_units": 1}}}, Report(None, Usage(rerank_searches=1), done=True)),
         ({"results": []}, Report(done=True)),
         ([], Report(done=True)),
     ],

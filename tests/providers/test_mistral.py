@@ -151,9 +151,23 @@ def test_answers_are_read() -> None:
     pages = MistralOcr().answer(
         {"model": "mistral-ocr-latest", "pages": [], "usage_info": {"pages_processed": 3}}
     )
-    assert pages == Report("mistral-ocr-latest", Usage(), done=True)
+    assert pages == Report("mistral-ocr-latest", Usage(pages=3), done=True)
     assert MistralOcr().answer({}).usage is None
-    assert read({"document": {}}, MistralOcr()).opaque
+
+
+def test_pages_are_those_that_are_named_or_as_many_as_a_document_may_have() -> None:
+    def most(**body: Any) -> tuple[int, int, bool]:
+        call = read(body, MistralOcr())
+        return call.pages, call.annotated_pages, call.opaque
+
+    assert most(document={"type": "document_url"}) == (1_000, 0, True)
+    assert most(document={"type": "document_url"}, pages=[0, 4]) == (2, 0, False)
+    assert most(document={"type": "document_url"}, pages="0-4") == (1_000, 0, True)
+    assert most(document={"type": "image_url"}, bbox_annotation_format={"type": "json_schema"}) == (
+        1,
+        1,
+        False,
+    )
 
 
 def event(**members: Any) -> bytes:

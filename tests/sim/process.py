@@ -54,6 +54,9 @@ class Flat:
     def told(self, model: str | None) -> Flat:
         return self
 
+    def served(self, how: object) -> Flat:
+        return self
+
     def told_of(self, provider: str | None, model: str) -> None:
         return None
 

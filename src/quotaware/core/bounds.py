@@ -15,12 +15,12 @@ from typing import Literal
 
 from .counting import Kinds, Reader, reader
 from .models import ANY, Model
-from .prices import Price
+from .prices import Price, Service
 
 BATCHES = "batches"
 """The operation of calls that ask for many others in a file: their cost has no bound."""
 MESSAGE_BATCHES = "message_batches"
-"""The operation of calls that hold many others themselves, which are billed at half the price."""
+"""The operation of calls that hold many others themselves, which are billed as a batch is."""
 BoundMode = Literal["calibrated", "strict"]
 
 USUAL_OUTPUT = 1024
@@ -64,6 +64,11 @@ class Call:
     audio_ms      the most ms of sound to be listened to
     likely_ms     likeliest ms of it
     images        to be made
+    web_searches, file_searches   the most that the provider may make for the answer
+    rerank_searches   to put documents in order by
+    pages, annotated_pages   the most of them that a document has, and those to be annotated
+    besides       what tools of the call ask other models for, each as a call of its own
+    service       how it asks to be served, where that bears on the price
     background    whether the provider answers before it is done, and tells later what was used
     """
 
@@ -93,13 +98,20 @@ class Call:
     likely_ms: int = 0
     images: int = 0
     lines: tuple[Call, ...] = ()
+    web_searches: int = 0
+    file_searches: int = 0
+    rerank_searches: int = 0
+    pages: int = 0
+    annotated_pages: int = 0
+    service: Service = ()
+    besides: tuple[Call, ...] = ()
     also: tuple[Call, ...] = ()
     unknown: str = ""
 
     @property
     def counted(self) -> bool:
         """Whether it asks for what may be billed by count and not by token."""
-        return bool(self.characters or self.audio_ms or self.images)
+        return bool(self.characters or self.audio_ms or self.images or self.rerank_searches or self.pages)
 
     @property
     def readings(self) -> tuple[Call, ...]:
@@ -112,7 +124,8 @@ class Call:
         if self.model is None:
             return (Model(self.provider, ANY),) if self.unknown else ()
         own = Model(self.provider, self.model)
-        return (own, *(model for call in self.also for model in call.models)) if self.also else (own,)
+        others = (*self.also, *self.besides)
+        return (own, *(model for call in others for model in call.models)) if others else (own,)
 
 
 # The longest answer, in tokens, as the model pages state it: developers.openai.com/api/docs/models,
@@ -271,15 +284,18 @@ def worst_cost(price: Price, call: Call, input_tokens: int, output_tokens: int) 
     """The most that the call can cost within these bounds, in nano-dollars; 0 where it is free."""
     if call.free:
         return 0
-    return price.worst(
+    most = price.worst(
         input_tokens,
         output_tokens,
         cache_write=call.cache_write,
         audio=call.audio,
-        characters=call.characters,
-        audio_ms=call.audio_ms,
-        images=call.images,
+        how=call.service,
+        counts=call,
     )
+    for other in call.besides:
+        if used := price.beside(other.model):
+            most += worst_cost(used, other, other.media, output_bound(other, 0))
+    return most
 
 
 def affordable_cap(price: Price, call: Call, input_tokens: int, budget: int, longest: int) -> int:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .bounds import Call, estimate_input
-from .prices import Price
+from .bounds import Call, estimate_input, output_bound
+from .prices import Price, Service
 from .usage import SUSPECT_FOLD, Quality, Usage, suspect
 
+_FEES = ("web_searches", "file_searches", "rerank_searches", "pages")
 BILLED_AS_TOLD = frozenset({"openrouter", "perplexity", "x-ai"})
 """Providers that bill the very cost that their answers tell, discounts and tools included."""
 
@@ -36,6 +37,8 @@ class Outcome:
     done    whether the answer came whole
     cost    what the provider says that it cost, nano-dollars, if it does
     later   the name under which the provider will tell what was used, where it does so later; else ""
+    besides what tools of the call used of other models, by their names
+    service how the provider says that it served the call, where that bears on the price
     """
 
     status: int
@@ -45,6 +48,8 @@ class Outcome:
     done: bool = True
     later: str = ""
     cost: int | None = None
+    service: Service = ()
+    besides: tuple[tuple[str | None, Usage], ...] = ()
 
 
 def charge(call: Call, price: Price | None, most_input: int, most_output: int, outcome: Outcome) -> Charge:
@@ -52,12 +57,31 @@ def charge(call: Call, price: Price | None, most_input: int, most_output: int, o
     if not outcome.sent or outcome.status >= 300 or call.free:
         return Charge(outcome.usage if call.free and outcome.usage else Usage(), "exact", 0)
     usage, quality, doubtful = _known(call, most_input, most_output, outcome)
-    cost = price.cost(usage) if price else 0
+    if call.annotated_pages:  # the answer tells pages, whatever was asked to be done with them
+        usage = replace(usage, annotated_pages=usage.pages)
+    price = price and price.served(_served(call.service, outcome.service))
+    cost = price.cost(usage) + _besides(call, price, outcome) if price else 0
     if outcome.cost is not None and quality == "exact" and call.provider in BILLED_AS_TOLD:
         if price and outcome.cost > SUSPECT_FOLD * price.worst(max(most_input, usage.input), most_output):
             return Charge(usage, quality, cost, suspect=True)
         cost = outcome.cost
     return Charge(usage, quality, cost, doubtful)
+
+
+def _besides(call: Call, price: Price, outcome: Outcome) -> int:
+    """What tools used of other models; a report that cannot be true is none."""
+    most = [(other.media, output_bound(other, 0)) for other in call.besides]
+    sent, made = (max(side, default=0) for side in zip(*most, strict=True)) if most else (0, 0)
+    return sum(
+        other.cost(usage)
+        for model, usage in outcome.besides
+        if (other := price.beside(model)) and not suspect(usage, max(sent, 1), max(made, 1))
+    )
+
+
+def _served(asked: Service, told: Service) -> Service:
+    """How a call was served: as the provider tells, else as it was asked to."""
+    return tuple(sorted({**dict(asked), **dict(told)}.items())) if told else asked
 
 
 def _known(call: Call, most_input: int, most_output: int, outcome: Outcome) -> tuple[Usage, Quality, bool]:
@@ -70,11 +94,16 @@ def _known(call: Call, most_input: int, most_output: int, outcome: Outcome) -> t
     shown = (
         max(most_input, usage.input) if call.opaque else most_input
     )  # what is not in the body has no bound here
-    if suspect(usage, shown, max(most_output, 1)):
+    if suspect(usage, shown, max(most_output, 1)) or _too_many(usage, call):
         return Usage(input=most_input, output=most_output), "estimated", True
     if outcome.done:
         return usage, "exact", False
     return replace(usage, output=max(usage.output, outcome.seen)), "partial", False
+
+
+def _too_many(usage: Usage, call: Call) -> bool:
+    """Whether more was done, of what has a fee of its own, than could be: 100 times what was asked for."""
+    return any(getattr(usage, name) > SUSPECT_FOLD * max(1, getattr(call, name)) for name in _FEES)
 
 
 def _estimated(call: Call, sent: int, made: int) -> Usage:
@@ -85,4 +114,7 @@ def _estimated(call: Call, sent: int, made: int) -> Usage:
         characters=call.characters,
         audio_ms=call.likely_ms,
         images=call.images,
+        rerank_searches=call.rerank_searches,
+        pages=min(call.pages, 1),
+        annotated_pages=min(call.annotated_pages, 1),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from ..errors import ConfigurationError
 from .models import check_pattern
@@ -46,7 +47,8 @@ def amount_of(overrides: Iterable[Override], limit: str, amount: int, now: int) 
 class PriceRule:
     """What a model, or a pattern of models, costs for calls made in [since, until) ms (0: without an end).
 
-    rates  (name, US dollars per million tokens as text), as in `Price.per_million`
+    rates  (name, US dollars per million tokens as text), as in `Price.per_million`; that of a way of service is led by
+           it: `batch.input`
 
     Raises ConfigurationError naming the rate.
     """
@@ -63,18 +65,37 @@ class PriceRule:
         self.price()
 
     @classmethod
-    def of(cls, model: str, rates: Mapping[str, Usd], since: int = 0, until: int = 0) -> PriceRule:
+    def of(
+        cls, model: str, rates: Mapping[str, Usd | Mapping[str, Usd]], since: int = 0, until: int = 0
+    ) -> PriceRule:
         """From rates as people give them."""
-        told = tuple((name, _plain(rate)) for name, rate in sorted(rates.items()))
-        return cls(model, told, since, until)
+        told: dict[str, str] = {}
+        for name, rate in rates.items():
+            if isinstance(rate, Mapping):
+                told |= {f"{name}.{own}": _plain(each) for own, each in rate.items()}
+            else:
+                told[name] = _plain(rate)
+        return cls(model, tuple(sorted(told.items())), since, until)
 
     def price(self) -> Price:
         """The price that it says."""
-        return Price.per_million(**dict(self.rates))
+        return Price.said(nested(self.rates), "")
 
     def holds(self, now: int) -> bool:
         """Whether it is in force."""
         return self.since <= now and (not self.until or now < self.until)
+
+
+def nested(rates: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Rates by their names, those of a way of service below it."""
+    said: dict[str, Any] = {}
+    for name, rate in rates:
+        how, dot, own = name.partition(".")
+        if dot:
+            said.setdefault(how, {})[own] = rate
+        else:
+            said[name] = rate
+    return said
 
 
 def prices_of(rules: Iterable[PriceRule], now: int) -> tuple[tuple[PriceRule, ...], int]:

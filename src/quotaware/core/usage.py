@@ -29,10 +29,15 @@ class Usage:
     cache_write_1h part of `cache_write` that was written for an hour (priced apart)
     reasoning      part of `output` that was thinking
     audio_input, audio_output   parts of `input` and `output` that are audio
-    image_input, image_output   parts of them that are images
+    image_input, image_output, video_input, video_output   parts of them that are images, and video
+    cache_read_audio, cache_read_image   parts of `cache_read` that are audio, and images
     characters     of text that was read out, where that is what is billed
     audio_ms       ms of sound that was listened to, where that is what is billed
     images         that were made, where that is what is billed
+    web_searches, file_searches   that the provider made for the answer
+    rerank_searches   that documents were put in order by, where that is what is billed
+    pages          that were read, where that is what is billed
+    annotated_pages   part of `pages` that were annotated too (priced apart)
     """
 
     input: int = 0
@@ -48,6 +53,15 @@ class Usage:
     characters: int = 0
     audio_ms: int = 0
     images: int = 0
+    cache_read_audio: int = 0
+    cache_read_image: int = 0
+    video_input: int = 0
+    video_output: int = 0
+    web_searches: int = 0
+    file_searches: int = 0
+    rerank_searches: int = 0
+    pages: int = 0
+    annotated_pages: int = 0
 
     @property
     def total(self) -> int:

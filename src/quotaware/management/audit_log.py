@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 
 from ..core.alerts import SHARE
 from ..core.denials import iso
+from ..core.terms import nested
 from ..tenancy.auditing import Entry, Sought
 from .overrides import AmountAnswer, amount_told
 from .routes import Ask, Route
@@ -110,8 +111,12 @@ def _override(said: Any) -> dict[str, Any]:
 
 def _price(said: Any) -> dict[str, Any]:
     model, rates, since, until = said
-    told = {name: float(rate) for name, rate in rates}
+    told = {name: _rates(rate) for name, rate in nested(rates).items()}
     return {"model": model, **told, "valid_from": _from(since), "valid_until": _from(until)}
+
+
+def _rates(said: Any) -> Any:
+    return {name: float(rate) for name, rate in said.items()} if isinstance(said, dict) else float(said)
 
 
 def _from(at: int) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ..core.money import NANO, to_usd
-from ..core.prices import Price
+from ..core.prices import COUNTED_AS, RATES, SERVICES, Price, Service
 from ..core.terms import PriceRule, prices_of
 from ..errors import ConfigurationError, NotFound, PreconditionFailed
 from ..tenancy.nodes import Node
@@ -24,11 +24,48 @@ from .wire import Answer, Body, Listing, Moment, Page, Revised, Time, Usd
 _MILLION = 1_000_000
 
 
-class NewPrice(Body):
+class NewRates(Body):
+    """US dollars per million tokens, and of one of what is billed by count."""
+
+    cache_read: Usd | None = None
+    cache_write: Usd | None = None
+    cache_write_1h: Usd | None = None
+    reasoning: Usd | None = None
+    audio_input: Usd | None = None
+    audio_output: Usd | None = None
+    image_input: Usd | None = None
+    image_output: Usd | None = None
+    cache_read_audio: Usd | None = None
+    cache_read_image: Usd | None = None
+    video_input: Usd | None = None
+    video_output: Usd | None = None
+    request: Usd | None = Field(None, description="US dollars for each request on top")
+    characters: Usd | None = Field(None, description="US dollars for a million characters that are read out")
+    audio_hour: Usd | None = Field(None, description="US dollars for an hour of sound that is listened to")
+    image: Usd | None = Field(None, description="US dollars for an image that is made")
+    web_search: Usd | None = Field(None, description="US dollars for a search of the web")
+    file_search: Usd | None = Field(None, description="US dollars for a search of files")
+    rerank_search: Usd | None = Field(
+        None, description="US dollars for a search that documents are ordered by"
+    )
+    page: Usd | None = Field(None, description="US dollars for a page that is read")
+    annotated_page: Usd | None = Field(None, description="US dollars for a page that is annotated too")
+
+
+class NewService(NewRates):
+    """What is priced otherwise where a call is served in another way; the rest costs what it costs otherwise."""
+
+    input: Usd | None = None
+    output: Usd | None = None
+
+
+class NewPrice(NewRates):
     """What a model costs, in US dollars per million tokens.
 
-    What is absent is priced as the whole that it is a part of: `cache_read`, `cache_write` and `audio_input` as
-    `input`, `cache_write_1h` as `cache_write`, `reasoning` and `audio_output` as `output`.
+    What is absent is priced as the whole that it is a part of: `cache_read`, `cache_write`, `audio_input`,
+    `image_input` and `video_input` as `input`, `cache_write_1h` as `cache_write`, `cache_read_audio` as `audio_input`,
+    `cache_read_image` as `image_input`, `reasoning`, `audio_output`, `image_output` and `video_output` as `output`.
+    What is billed by count costs nothing where it is absent.
     """
 
     model: str = Field(
@@ -36,13 +73,10 @@ class NewPrice(Body):
     )
     input: Usd
     output: Usd
-    cache_read: Usd | None = None
-    cache_write: Usd | None = None
-    cache_write_1h: Usd | None = None
-    reasoning: Usd | None = None
-    audio_input: Usd | None = None
-    audio_output: Usd | None = None
-    request: Usd | None = Field(None, description="US dollars for each request on top")
+    batch: NewService | None = Field(None, description="of what stands in a batch")
+    flex: NewService | None = Field(None, description="of the service tier `flex`")
+    priority: NewService | None = Field(None, description="of the service tier `priority`")
+    fast: NewService | None = Field(None, description="of the fast mode")
     valid_from: Time | None = Field(None, description="absent: it was always so")
     valid_until: Time | None = Field(None, description="absent: until another takes its place")
 
@@ -51,8 +85,15 @@ class NewPrice(Body):
         since, until = self.valid_from or 0, self.valid_until
         if until is not None and until <= since:
             raise ConfigurationError("valid_until", "comes after valid_from")
-        rates = {name: to_usd(nano) for name in _RATES if (nano := getattr(self, name)) is not None}
+        rates: dict[str, Any] = _said(self)
+        for name in SERVICES:
+            if (other := getattr(self, name)) is not None:
+                rates[name] = _said(other)
         return PriceRule.of(self.model, rates, since, until or 0)
+
+
+def _said(body: NewPrice | NewService) -> dict[str, Any]:
+    return {name: to_usd(nano) for name in RATES if (nano := getattr(body, name)) is not None}
 
 
 class Prices(Page):
@@ -79,6 +120,12 @@ class RatesAnswer(Answer):
     reasoning: float | None
     audio_input: float | None
     audio_output: float | None
+    image_input: float | None
+    image_output: float | None
+    cache_read_audio: float | None
+    cache_read_image: float | None
+    video_input: float | None
+    video_output: float | None
 
 
 class TierAnswer(RatesAnswer):
@@ -87,13 +134,32 @@ class TierAnswer(RatesAnswer):
     above_input_tokens: int
 
 
-class PriceAnswer(RatesAnswer, Revised):
+class ServiceAnswer(RatesAnswer):
+    """Rates, and US dollars of one of what is billed by count; null where that costs nothing.
+
+    tiers     other rates for calls with much input
+    """
+
+    request: float | None = Field(description="US dollars for each request on top")
+    characters: float | None = Field(description="US dollars for a million characters that are read out")
+    audio_hour: float | None
+    image: float | None
+    web_search: float | None
+    file_search: float | None
+    rerank_search: float | None
+    page: float | None
+    annotated_page: float | None
+    tiers: list[TierAnswer]
+
+
+class PriceAnswer(ServiceAnswer, Revised):
     """A price.
 
     model     the model, or the pattern of models, that it is said of
     source    who says it: the organization, the app's configuration, the maintained list, or the configuration for
               models that nobody lists. Only the organization's has an id, and can be changed
     tiers     other rates for calls with much input
+    batch, flex, priority, fast   what it costs so, null where that is what it costs otherwise
     in_force  whether it is now, or at the time asked for; of several for one model the one that began last counts, and
               a model's name goes before a pattern
     revision  of the organization
@@ -102,8 +168,10 @@ class PriceAnswer(RatesAnswer, Revised):
     id: str | None
     model: str
     source: Literal["organization", "configuration", "list", "unknown_model"]
-    request: float | None = Field(description="US dollars for each request on top")
-    tiers: list[TierAnswer]
+    batch: ServiceAnswer | None
+    flex: ServiceAnswer | None
+    priority: ServiceAnswer | None
+    fast: ServiceAnswer | None
     valid_from: Moment | None
     valid_until: Moment | None
     in_force: bool
@@ -193,20 +261,40 @@ def _shown(organization: Node, rule: PriceRule, at: int) -> PriceAnswer:
 
 
 def _told(price: Price) -> dict[str, Any]:
+    services = {name: _served(price, ways) for name, ways in SERVICES.items()}
+    return {**_rates(price), **services}
+
+
+def _served(price: Price, ways: tuple[Service, ...]) -> ServiceAnswer | None:
+    """What a price is in one of these ways of service, if it is another one there."""
+    other = next((served for how in ways if (served := price.served(how)) is not price), None)
+    return None if other is None else ServiceAnswer(**_rates(other))
+
+
+def _rates(price: Price) -> dict[str, Any]:
+    def dollars(rate: int, number: int = 1) -> float:
+        return float(Fraction(rate * number, price.scale * NANO))
+
     def rates(tier: Mapping[str, int | None]) -> dict[str, Any]:
         return {
-            name: None if rate is None else float(Fraction(rate * _MILLION, price.scale * NANO))
+            name: None if rate is None else dollars(rate, _MILLION)
             for name, rate in tier.items()
             if name != "above"
         }
 
+    counted = dict(price.counted)
+    if "annotated_pages" in counted:
+        counted["annotated_pages"] += counted.get("pages", 0)
+    units = {
+        name: dollars(counted[of], number) if of in counted else None
+        for name, (of, number) in COUNTED_AS.items()
+    }
     first, *others = map(asdict, price.tiers)
-    request = float(Fraction(price.request, price.scale * NANO)) if price.request else None
     tiers = [TierAnswer(above_input_tokens=tier["above"], **rates(tier)) for tier in others]
-    return {**rates(first), "request": request, "tiers": tiers}
+    request = dollars(price.request) if price.request else None
+    return {**rates(first), **units, "request": request, "tiers": tiers}
 
 
-_RATES = (*RatesAnswer.model_fields, "request")
 _route = partial(Route, tag="prices", takes="org:manage")
 
 ROUTES = (

@@ -31,7 +31,7 @@ END = 65_536
 LOOKS = 256
 """So many pieces of a streamed answer are looked at for its first token."""
 _MODEL = ("model", "modelVersion")
-_USAGE = ("usage", "usageMetadata", "meta")
+_USAGE = ("usage", "usageMetadata", "usage_info", "meta")
 """Names by which answers tell their model and usage."""
 _OBJECTS = frozenset(
     {"application/jsonl", "application/stream+json", "application/x-jsonl", "application/x-ndjson"}
@@ -291,8 +291,17 @@ class Tap:
         whole = getattr(self._reader, "whole", False)
         done = report.done or (ended and whole) or (ended and report.usage is None)
         model = report.model and report.model[:MODEL_MAX]
-        usage, seen, later, cost = report.usage, report.seen, report.later, report.cost
-        return Outcome(self._status, usage=usage, seen=seen, done=done, later=later, cost=cost), model
+        outcome = Outcome(
+            self._status,
+            usage=report.usage,
+            seen=report.seen,
+            done=done,
+            later=report.later,
+            cost=report.cost,
+            service=report.service,
+            besides=report.besides,
+        )
+        return outcome, model
 
     def __del__(self) -> None:
         self.abandon()

@@ -12,6 +12,7 @@ from ..core.usage import Usage, count
 from ..errors import ApiError
 from . import jsontext
 from .base import Report, StreamReader
+from .served import most_uses, speed
 from .sse import EventReader, message
 from .text import Tally, decoded_size, delta_size, member, name_in, seen_tokens, total
 
@@ -73,6 +74,8 @@ class AnthropicMessages:
             opaque=tally.opaque,
             cache_write=provider != "anthropic" or tally.cache_write or body.get("cache_control") is not None,
             tools=tally.tools,
+            service=speed(body.get("speed")),
+            web_searches=most_uses(body.get("tools"), "web_search_"),
         )
 
     def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
@@ -88,8 +91,9 @@ class AnthropicMessages:
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`."""
-        usage = messages_usage(member(body, "usage"))
-        return Report(name_in(body), usage, done=True)
+        told = member(body, "usage")
+        served = speed(member(told, "speed"))
+        return Report(name_in(body), messages_usage(told), done=True, service=served)
 
     def stream(self, hide: bool) -> StreamReader:
         """See `Format.stream`; no event is ever there for us alone."""
@@ -157,6 +161,7 @@ def messages_usage(usage: object) -> Usage | None:
         cache_write=written,
         cache_write_1h=hour,
         reasoning=count(member(member(usage, "output_tokens_details"), "thinking_tokens")) or 0,
+        web_searches=count(member(member(usage, "server_tool_use"), "web_search_requests")) or 0,
     )
 
 
@@ -186,7 +191,8 @@ class MessageAnswer:
     def report(self) -> Report:
         """See `sse.Answer.report`."""
         seen = seen_tokens(self.deltas, self.size)
-        return Report(self.model, messages_usage(self.reported), seen, self.done)
+        served = speed(self.reported.get("speed"))
+        return Report(self.model, messages_usage(self.reported), seen, self.done, service=served)
 
     def _take_message(self, event: dict[str, Any]) -> None:
         kind = event.get("type")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ..core.bounds import Call
+from ..core.prices import Service
 from ..core.usage import Usage
 from ..errors import ApiError
 
@@ -23,6 +24,8 @@ class Report(NamedTuple):
     done    whether the answer is complete: a whole body, or a stream's last event or final usage was seen
     cost    what the provider says that it cost, nano-dollars, if it does
     later   the name under which the provider will tell the usage, where the call goes on without this answer; else ""
+    besides what tools of the call used of other models, by their names
+    service how it says that it served the call, where that bears on the price
     """
 
     model: str | None = None
@@ -31,6 +34,8 @@ class Report(NamedTuple):
     done: bool = False
     later: str = ""
     cost: int | None = None
+    service: Service = ()
+    besides: tuple[tuple[str | None, Usage], ...] = ()
 
 
 class Unreadable(ValueError):

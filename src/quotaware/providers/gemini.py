@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.bounds import Call
@@ -22,11 +22,14 @@ from .google_shape import (
     each,
     either,
     google_refusal,
+    grounding,
     metadata_usage,
     spelled,
+    web_searches,
     whole,
 )
 from .plain import Plain
+from .served import SEARCHES, google_tier, tier
 from .sse import EventReader, message
 from .text import Tally, member, name_in, seen_tokens, text_size
 
@@ -34,6 +37,8 @@ _MADE, _THOUGHT = (
     re.compile(rb'"%s"\s*:\s*([0-9]{1,9})' % name)
     for name in (b"candidatesTokenCount", b"thoughtsTokenCount")
 )
+_SEARCH_TOOLS = ("googleSearch", "googleSearchRetrieval")
+_MOST_QUERIES = 1_000
 _SCHEMAS = ("responseSchema", "responseJsonSchema")
 
 
@@ -67,7 +72,9 @@ class GeminiGenerate:
             tools=tally.tools,
             opaque=tally.opaque,
             cache_write=False,
-            audio=tally.audio or "AUDIO" in modalities,
+            audio=tally.audio or not {"AUDIO", "VIDEO"}.isdisjoint(map(str, modalities)),
+            service=tier(either(body, "serviceTier")),
+            web_searches=SEARCHES if _searches(body) else 0,
         )
 
     def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
@@ -83,7 +90,9 @@ class GeminiGenerate:
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`."""
-        return Report(name_in(body, "modelVersion"), metadata_usage(member(body, "usageMetadata")), done=True)
+        told, model = member(body, "usageMetadata"), name_in(body, "modelVersion")
+        usage = _with_searches(metadata_usage(told), model, grounding(body))
+        return Report(model, usage, done=True, service=google_tier(told))
 
     def stream(self, hide: bool) -> StreamReader:
         """See `Format.stream`; no event is ever there for us alone."""
@@ -248,12 +257,15 @@ class _GeminiAnswer:
     deltas: int = 0
     size: int = 0
     made: int = 0
+    queries: frozenset[str] = frozenset()
 
     def take(self, event: bytes) -> bool:
         """See `sse.Answer.take`; no event is ours."""
         if size := _said(event):
             self.deltas += 1
             self.size += size
+        if b'"webSearchQueries"' in event and len(self.queries) < _MOST_QUERIES:
+            self.queries |= grounding(message(event))
         at = event.find(b'"usageMetadata"')
         if at >= 0:
             self.before, self.newest = self.newest, event
@@ -264,17 +276,28 @@ class _GeminiAnswer:
     def report(self) -> Report:
         """See `sse.Answer.report`."""
         told = message(self.newest) or message(self.before)
-        usage = metadata_usage(member(told, "usageMetadata"))
+        metadata, model = member(told, "usageMetadata"), name_in(told, "modelVersion")
+        usage = _with_searches(metadata_usage(metadata), model, self.queries)
         ended = any(isinstance(member(c, "finishReason"), str) for c in each(told.get("candidates")))
         blocked = isinstance(member(told.get("promptFeedback"), "blockReason"), str)
         seen = max(self.made, seen_tokens(self.deltas, self.size))
-        return Report(name_in(told, "modelVersion"), usage, seen, usage is not None and (ended or blocked))
+        done = usage is not None and (ended or blocked)
+        return Report(model, usage, seen, done, service=google_tier(metadata))
 
 
 def _said(event: bytes) -> int:
     """Bytes of text in an event, without what the text is grounded on."""
     end = event.find(b'"groundingMetadata"')
     return text_size(event, len(event) if end < 0 else end)
+
+
+def _with_searches(usage: Usage | None, model: str | None, queries: frozenset[str]) -> Usage | None:
+    return replace(usage, web_searches=web_searches(model, queries)) if usage and queries else usage
+
+
+def _searches(body: Mapping[str, Any]) -> bool:
+    """Whether it has Google search."""
+    return any(either(tool, name) is not None for tool in each(body.get("tools")) for name in _SEARCH_TOOLS)
 
 
 def _embeddings(provider: str | None, body: Mapping[str, Any], tally: Tally) -> Call:

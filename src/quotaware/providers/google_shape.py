@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -103,9 +104,25 @@ def metadata_usage(usage: object) -> Usage | None:
         reasoning=thought,
         audio_input=_among(usage, _SENT, "AUDIO"),
         audio_output=_among(usage, _MADE, "AUDIO"),
-        image_input=_among(usage, _SENT, "IMAGE"),
-        image_output=_among(usage, _MADE, "IMAGE"),
+        image_input=_among(usage, _SENT, *_IMAGES),
+        image_output=_among(usage, _MADE, *_IMAGES),
+        cache_read_audio=_among(usage, _CACHED, "AUDIO"),
+        cache_read_image=_among(usage, _CACHED, *_IMAGES),
+        video_input=_among(usage, _SENT, "VIDEO"),
+        video_output=_among(usage, _MADE, "VIDEO"),
     )
+
+
+def grounding(answer: object) -> frozenset[str]:
+    """What an answer was searched for on the web, each query once ("Grounding with Google Search")."""
+    told = (member(candidate, "groundingMetadata") for candidate in each(member(answer, "candidates")))
+    queries = (query for one in told for query in each(member(one, "webSearchQueries")))
+    return frozenset(query for query in queries if isinstance(query, str) and query)
+
+
+def web_searches(model: str | None, queries: frozenset[str]) -> int:
+    """How many of them are billed: each one, but with older models the prompt once."""
+    return min(len(queries), 1) if _BY_PROMPT.match(model or "") else len(queries)
 
 
 def google_refusal(error: ApiError) -> dict[str, Any]:
@@ -124,14 +141,17 @@ def google_refusal(error: ApiError) -> dict[str, Any]:
     return {"error": {**told, "code": error.status, "status": status, "details": details}}
 
 
+_BY_PROMPT = re.compile(r"(?:models/)?gemini-[12]\b")
 _SENT = ("promptTokensDetails", "promptTokenDetails", "toolUsePromptTokensDetails")
 _MADE = ("candidatesTokensDetails",)
+_CACHED = ("cacheTokensDetails",)
+_IMAGES = ("IMAGE", "DOCUMENT")
 
 
-def _among(usage: object, names: tuple[str, ...], modality: str) -> int:
-    """How many tokens are of a modality, by these details."""
+def _among(usage: object, names: tuple[str, ...], *modalities: str) -> int:
+    """How many tokens are of these modalities, by these details."""
     details = [detail for name in names for detail in each(member(usage, name))]
-    return sum(count(member(d, "tokenCount")) or 0 for d in details if member(d, "modality") == modality)
+    return sum(count(member(d, "tokenCount")) or 0 for d in details if member(d, "modality") in modalities)
 
 
 def _add_part(tally: Tally, part: object) -> list[Any]:

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 
 from ..core.bounds import MESSAGE_BATCHES, Call
 from ..core.counting import kinds_of_all
+from ..core.prices import BATCH
 from ..core.usage import Usage
 from .base import Unreadable
 
@@ -38,6 +39,8 @@ def together(calls: Sequence[Call]) -> Call:
         generates=any(call.generates for call in calls),
         background=True,
         lines=tuple(calls),
+        web_searches=sum(call.web_searches for call in calls),
+        service=BATCH,
     )
 
 

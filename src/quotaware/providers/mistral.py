@@ -23,6 +23,9 @@ from .sse import EventReader, message
 from .text import Tally, member, name_in, seen_tokens, string_size
 
 _OWN_TOOLS = (None, "function")
+_ANNOTATIONS = ("document_annotation_format", "bbox_annotation_format")
+_MOST_PAGES = 1_000
+"""Pages of a document that OCR takes at most, as those say who relay it (AIML API's "Mistral OCR")."""
 
 
 class MistralChat(OpenAIChat):
@@ -222,21 +225,25 @@ class MistralOcr(Plain):
     operation = "ocr"
 
     def read(self, provider: str | None, body: Mapping[str, Any]) -> Call:
-        """See `Format.read`. How many pages a document has, the body does not show."""
-        model = jsontext.model_name(body)
+        """See `Format.read`. How many pages a document has, the body does not show where it names none."""
+        model, named = jsontext.model_name(body), body.get("pages")
+        image = member(body.get("document"), "type") == "image_url"
+        pages = len(named) if isinstance(named, list) and named else 1 if image else _MOST_PAGES
         return Call(
             provider=provider,
             operation=self.operation,
             model=model,
-            opaque=True,
+            opaque=pages == _MOST_PAGES,
+            pages=pages,
+            annotated_pages=pages if any(body.get(name) is not None for name in _ANNOTATIONS) else 0,
             cache_write=False,
             generates=False,
         )
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`."""
-        told = Usage() if isinstance(member(body, "usage_info"), dict) else None
-        return Report(name_in(body), told, done=True)
+        pages = count(member(member(body, "usage_info"), "pages_processed"))
+        return Report(name_in(body), None if pages is None else Usage(pages=pages), done=True)
 
     def refusal(self, error: ApiError) -> dict[str, Any]:
         """See `Format.refusal`."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.bounds import BATCHES, Call
+from ..core.prices import BATCH
 from .base import Report
 from .openai_embeddings import OpenAIEmbeddings
 from .openai_responses import responses_usage
@@ -29,6 +30,7 @@ class OpenAIBatches(OpenAIEmbeddings):
             opaque=True,
             generates=False,
             background=True,
+            service=BATCH,
             unknown="a batch asks for models, and for any amount, in a file that the body only names",
         )
 

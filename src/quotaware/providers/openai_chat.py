@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.bounds import Call
+from ..core.prices import Service
 from ..core.usage import Usage, count
 from ..errors import ApiError
 from . import jsontext
 from .anthropic_messages import fitting_thinking, least_cap
 from .base import Report, StreamReader
 from .reported_cost import reported_cost
+from .served import tier
 from .sse import EventReader, message, payload
 from .text import Tally, audio_tokens, decoded_size, delta_size, member, name_in, seen_tokens
 
@@ -102,6 +104,7 @@ class OpenAIChat:
             audio=tally.audio or body.get("audio") is not None,
             tools=tally.tools,
             background=body.get("deferred") is True,
+            service=tier(body.get("service_tier")),
         )
 
     def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
@@ -152,7 +155,8 @@ def openai_refusal(error: ApiError) -> dict[str, Any]:
 def whole_answer(body: object, usage: Callable[[object], Usage | None]) -> Report:
     """What a whole answer in OpenAI's shape says; `usage` reads its `usage` member."""
     told = member(body, "usage")
-    return Report(name_in(body), usage(told), done=True, cost=reported_cost(told))
+    served = tier(member(body, "service_tier"))
+    return Report(name_in(body), usage(told), done=True, cost=reported_cost(told), service=served)
 
 
 def chat_usage(usage: object) -> Usage | None:
@@ -174,6 +178,7 @@ def tokens_usage(usage: object, sent: str, made: str) -> Usage | None:
     if input_ is None or output is None:
         return None
     of_input, of_output = _details(usage, sent), _details(usage, made)
+    of_cached = member(of_input, "cached_tokens_details")
     reasoning = _first(member(of_output, "reasoning_tokens"))
     if total is not None and 0 < reasoning == total - input_ - output:
         output += reasoning  # xAI tells it beside the output
@@ -189,6 +194,8 @@ def tokens_usage(usage: object, sent: str, made: str) -> Usage | None:
         reasoning=reasoning,
         audio_input=_first(member(of_input, "audio_tokens")),
         audio_output=_first(member(of_output, "audio_tokens")),
+        cache_read_audio=_first(member(of_cached, "audio_tokens")),
+        cache_read_image=_first(member(of_cached, "image_tokens")),
     )
 
 
@@ -222,6 +229,7 @@ class ChatAnswer:
     cost: int | None = None
     newest: bytes = b""
     before: bytes = b""
+    service: Service = ()
 
     def take(self, event: bytes) -> bool:
         """See `sse.Answer.take`; ours is the chunk that has no choices and the usage."""
@@ -242,27 +250,30 @@ class ChatAnswer:
 
     def report(self) -> Report:
         """See `sse.Answer.report`."""
-        usage, cost = self._told()
+        usage, cost, served = self._told()
         seen = seen_tokens(self.deltas, self.size)
-        return Report(self.model, usage, seen, self.done, cost=cost)
+        return Report(self.model, usage, seen, self.done, cost=cost, service=served)
 
     def _size(self, event: bytes) -> int:
         return delta_size(event)
 
-    def _told(self) -> tuple[Usage | None, int | None]:
+    def _told(self) -> tuple[Usage | None, int | None, Service]:
         for event in filter(None, (self.newest, self.before)):
-            reported = _usage_of(message(event))
+            chunk = message(event)
+            reported = _usage_of(chunk)
             if (usage := chat_usage(reported)) is not None:
                 cost = reported_cost(reported)
-                return usage, self.cost if cost is None else cost
-        return self.usage, self.cost
+                served = tier(chunk.get("service_tier")) or self.service
+                return usage, self.cost if cost is None else cost, served
+        return self.usage, self.cost, self.service
 
     def _take_usage(self, chunk: dict[str, Any]) -> bool:
         reported = _usage_of(chunk)
-        self.usage, self.cost = self._told()
+        self.usage, self.cost, self.service = self._told()
         self.newest = self.before = b""
         self.usage = chat_usage(reported) or self.usage
         self.cost = self.cost if (cost := reported_cost(reported)) is None else cost
+        self.service = tier(chunk.get("service_tier")) or self.service
         alone = chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
         self.done = self.done or (alone and self.usage is not None)
         return alone

@@ -10,6 +10,7 @@ from . import jsontext
 from .base import StreamReader, Unreadable
 from .openai_chat import ChatAnswer, OpenAIChat
 from .openai_embeddings import is_tokens
+from .served import tier
 from .sse import EventReader
 from .text import Tally, text_size
 
@@ -48,6 +49,7 @@ class OpenAICompletions(OpenAIChat):
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
+            service=tier(body.get("service_tier")),
         )
 
     def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:

@@ -27,6 +27,53 @@ _GIVEN = 16_384
 """The most tokens of one image that is given."""
 
 
+TOOL_MODEL = "gpt-image-1"
+"""The model of the image tool that names none (OpenAI's SDK, `ImageGeneration`)."""
+_TOOL_IMAGES = 2
+"""Images that a call is bounded by which may make them with a tool and names no bound of its own."""
+_UNTOLD = 6_240
+"""Tokens of an image of which only is told that it was made: as many as the guide's largest takes."""
+
+
+def tool_calls(provider: str | None, tools: object, named: int | None) -> tuple[Call, ...]:
+    """What the image tools among these ask for; `named`: how often at most tools may be used."""
+    found = tools if isinstance(tools, list) else []
+    return tuple(
+        Call(
+            provider=provider,
+            operation="images",
+            model=_tool_model(tool),
+            cap=_MOST.get(str(tool.get("quality")), _MOST_OTHERWISE),
+            choices=_TOOL_IMAGES if named is None else named,
+            media=_GIVEN * (_TOOL_IMAGES if named is None else named),
+            sealed=True,
+            cache_write=False,
+        )
+        for tool in found
+        if member(tool, "type") == "image_generation"
+    )
+
+
+def tool_usage(response: object) -> tuple[tuple[str | None, Usage], ...]:
+    """What the image tool of a response used: as it is told, else by the images in its output."""
+    tools, output = member(response, "tools"), member(response, "output")
+    tool: Mapping[str, Any] = (
+        next((t for t in tools if member(t, "type") == "image_generation"), {})
+        if isinstance(tools, list)
+        else {}
+    )
+    usage = images_usage(member(member(response, "tool_usage"), "image_gen"))
+    if usage is None and isinstance(output, list):
+        made = sum(member(item, "type") == "image_generation_call" for item in output)
+        usage = Usage(output=made * _UNTOLD, image_output=made * _UNTOLD)
+    return ((_tool_model(tool), usage),) if usage and usage.total else ()
+
+
+def _tool_model(tool: Mapping[str, Any]) -> str:
+    model = tool.get("model")
+    return model if isinstance(model, str) and model else TOOL_MODEL
+
+
 class OpenAIImages:
     """`openai.images`: POST …/images/generations and …/images/edits; JSON, or a form with files."""
 
@@ -106,6 +153,7 @@ def images_usage(usage: object) -> Usage | None:
         input=told.input,
         output=told.output,
         cache_read=told.cache_read,
+        cache_read_image=told.cache_read_image,
         image_input=count(member(member(usage, "input_tokens_details"), "image_tokens")) or 0,
         image_output=told.output if made is None else made,
     )

@@ -11,12 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.bounds import Call, max_output
-from ..core.usage import Usage
+from ..core.prices import Service
+from ..core.usage import Usage, count
 from ..errors import ApiError
 from . import jsontext
 from .base import Report, StreamReader, Unreadable
 from .openai_chat import add_audio, add_file, add_image, openai_refusal, searches, tokens_usage
+from .openai_images import tool_calls, tool_usage
 from .reported_cost import reported_cost
+from .served import most_uses, tier
 from .sse import EventReader, message
 from .text import TAIL, Tally, member, name_in, seen_tokens, string_delta_size, usage_in
 
@@ -48,6 +51,7 @@ class OpenAIResponses:
         """See `Format.read`."""
         model = jsontext.model_name(body)
         tally = _tally(body, model)
+        most = jsontext.whole(body, "max_tool_calls")
         return Call(
             provider=provider,
             operation=self.operation,
@@ -64,6 +68,10 @@ class OpenAIResponses:
             audio=tally.audio,
             tools=tally.tools,
             background=jsontext.flag(body, "background"),
+            service=tier(body.get("service_tier")),
+            web_searches=most_uses(body.get("tools"), "web_search", most),
+            file_searches=most_uses(body.get("tools"), "file_search", most),
+            besides=tool_calls(provider, body.get("tools"), most),
         )
 
     def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
@@ -197,7 +205,29 @@ def _report(response: object) -> Report:
         usage = Usage()
     later = name_in(response, "id") if usage is None and status in _UNDER_WAY else None
     cost = reported_cost(member(response, "usage"))
-    return Report(name_in(response), usage, done=True, later=later or "", cost=cost)
+    return Report(
+        name_in(response),
+        None if usage is None else replace(usage, **_searched(response)),
+        done=True,
+        later=later or "",
+        cost=cost,
+        service=tier(member(response, "service_tier")),
+        besides=tool_usage(response),
+    )
+
+
+def _searched(response: object) -> dict[str, int]:
+    """How often it searched, by its own count, else by what stands in its output; opening a page is no search."""
+    output = member(response, "output")
+    items = output if isinstance(output, list) else []
+    told = count(member(member(member(response, "tool_usage"), "web_search"), "num_requests"))
+    webs = sum(member(item, "type") == "web_search_call" and _searches(item) for item in items)
+    files = sum(member(item, "type") == "file_search_call" for item in items)
+    return {"web_searches": webs if told is None else told, "file_searches": files}
+
+
+def _searches(item: object) -> bool:
+    return member(member(item, "action"), "type") in (None, "search")
 
 
 @dataclass(slots=True)
@@ -212,6 +242,8 @@ class _ResponseAnswer:
     tail: bytes = b""
     later: str = ""
     cost: int | None = None
+    service: Service = ()
+    besides: tuple[tuple[str | None, Usage], ...] = ()
 
     def take(self, event: bytes) -> bool:
         """See `sse.Answer.take`; no event is ours. Text in an event has its quotes escaped, so what stands in plain
@@ -234,13 +266,17 @@ class _ResponseAnswer:
         usage = self.usage or (usage_in(self.tail, responses_usage) if self.tail else None)
         seen = seen_tokens(self.deltas, self.size)
         done = self.done or usage is not None
-        return Report(self.model, usage, seen, done, "" if done else self.later, self.cost)
+        return Report(
+            self.model, usage, seen, done, "" if done else self.later, self.cost, self.service, self.besides
+        )
 
     def _take_response(self, event: bytes) -> None:
         read = message(event)
         said = _report(read.get("response"))
         self.model = said.model or self.model
         self.cost = self.cost if said.cost is None else said.cost
+        self.service = said.service or self.service
+        self.besides = said.besides or self.besides
         if member(read.get("response"), "background") is True:
             self.later = said.later
         self.usage = said.usage or (None if read else usage_in(event, responses_usage)) or self.usage

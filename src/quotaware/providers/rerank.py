@@ -15,6 +15,12 @@ from .openai_chat import openai_refusal
 from .plain import Plain
 from .text import Tally, member, name_in
 
+_DOCUMENTS = 100
+_CHUNK = 500
+"""A search is billed for each hundred documents (Cohere's "search unit"). Long ones are cut into parts, of 510 tokens
+and more by model; that each part counts is assumed, to be on the safe side, and a token is at least a byte.
+"""
+
 
 class Rerank(Plain):
     """`rerank`: POST …/rerank. `refusal` writes an error as the provider does."""
@@ -41,6 +47,7 @@ class Rerank(Plain):
             wide=tally.wide + query.wide * times,
             kinds=kinds_of_all(tally.kinds, repeated(query.kinds, times)),
             parts=len(documents) + 1,
+            rerank_searches=-(-(len(documents) + tally.text // _CHUNK) // _DOCUMENTS),
             cache_write=False,
             generates=False,
         )
@@ -50,7 +57,8 @@ class Rerank(Plain):
         usage = member(body, "usage")
         tokens = count(member(usage, "total_tokens"))
         searches = count(member(member(member(body, "meta"), "billed_units"), "search_units"))
-        told = None if tokens is None and searches is None else Usage(input=tokens or 0)
+        known = tokens is not None or searches is not None
+        told = Usage(input=tokens or 0, rerank_searches=searches or 0) if known else None
         return Report(name_in(body), told, done=True)
 
     def refusal(self, error: ApiError) -> dict[str, Any]:
