@@ -26,12 +26,15 @@ HOUR_MS, LIFE_MS = 3_600_000, 30 * 86_400_000
 
 
 class Denied(NamedTuple):
-    """One denial that is to be told: of which alert, in which organization, and once until when (ms)."""
+    """One denial that is to be told: of which alert, in which organization, and once until when (ms); `key`: what this
+    process knows it by.
+    """
 
     org: str
     due: Due
     at: int
     until: int
+    key: tuple[str, str, int]
 
     @property
     def id(self) -> str:
@@ -64,24 +67,28 @@ class Denials:
             limit, node = policy.meaning(entry)
             if not node.alerts and not path.organization.alert_threshold:
                 continue
+            what = entry.counter if limit.per is None else f"{node.id}/{limit.shape}"
+            key, now = (path.org, what, entry.cap), self._clock()
+            if self._told.get(key, 0) > now:
+                continue
             alerts = told_when_denied(path, node, limit)
             if not alerts:
                 continue
-            now = self._clock()
             shape, since, until = limit.shape, 0, now + (limit.window.length_ms if limit.window else HOUR_MS)
             if limit.window is not None and limit.window.kind != "rolling":
                 since, until = limit.window.bounds(now, path.zone)
                 until = until or now + LIFE_MS
-            if self._is_new((path.org, f"{node.id}/{shape}", entry.cap), now, until):
+            if self._is_new(key, now, until):
                 for alert in alerts:
-                    self._tell(Denied(path.org, _due(alert, node.id, shape, entry, since, until), now, until))
+                    due = _due(alert, node.id, shape, entry, since, until)
+                    self._tell(Denied(path.org, due, now, until, key))
 
-    def _is_new(self, what: tuple[str, str, int], now: int, until: int) -> bool:
+    def _is_new(self, key: tuple[str, str, int], now: int, until: int) -> bool:
         with self._lock:
-            if self._told.get(what, 0) > now:
+            if self._told.get(key, 0) > now:
                 return False
-            self._told[what] = until
-            self._told.move_to_end(what)
+            self._told[key] = until
+            self._told.move_to_end(key)
             while len(self._told) > KNOWN:
                 self._told.popitem(last=False)
             return True
@@ -97,7 +104,7 @@ class Denials:
     def forget(self, denied: Denied) -> None:
         """It could not be put: the next one is told."""
         with self._lock:
-            self._told.pop((denied.org, denied.due.limit, denied.due.cap), None)
+            self._told.pop(denied.key, None)
 
 
 def _due(alert: Alert, node: str, shape: str, over: Over, since: int, until: int) -> Due:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
+from ... import forks
 from ..notices import Notice
 from ..sending import DONE, Outcome, within
 
@@ -20,6 +21,10 @@ class Caller:
 
     def __init__(self, callback: Callable[[Notice], Any]) -> None:
         self._callback = callback
+        forks.begin(self)
+
+    def begin_again(self) -> None:
+        """In a forked child: no call is under way."""
         self._busy = Lock()
 
     def send(self, notice: Notice) -> Outcome:
