@@ -19,6 +19,8 @@ pytestmark = pytest.mark.anyio
 GOOGLE = "https://generativelanguage.googleapis.com/v1beta"
 FLASH = "gemini-2.5-flash"
 OLLAMA = "http://gpu.internal:11434/api/chat"
+LONG = "word " * 500
+"""So many that no usage told here could not be true."""
 LLAMA = {"llama3.2": {"input": 1, "output": 2}}
 
 
@@ -72,7 +74,7 @@ async def test_a_batch_of_geminis_is_charged_once_by_its_answers(way: Way, quota
     pending = {"name": "batches/123", "metadata": {"state": "BATCH_STATE_PENDING"}}
     ended = answered(response(1000, 20), response(500, 10))
     client = answering(way, pending, pending, ended, ended)
-    limited = entry(generationConfig={"maxOutputTokens": 100})
+    limited = entry(LONG, generationConfig={"maxOutputTokens": 100})
     await way.post(client, f"{GOOGLE}/models/{FLASH}:batchGenerateContent", batch(limited, limited))
     (first,) = calls(quota)
     assert (first.operation, first.quality) == ("message_batches", "unsettled")
@@ -90,7 +92,7 @@ async def test_a_long_list_of_answers_is_summed_in_full(way: Way, quota: Quota) 
     pending = {"name": "batches/123", "metadata": {"state": "BATCH_STATE_PENDING"}}
     ended = answered(*(response(10, 2, note="x" * 5_000) for _ in range(100)))
     client = answering(way, pending, ended)
-    await way.post(client, f"{GOOGLE}/models/{FLASH}:batchGenerateContent", batch(entry()))
+    await way.post(client, f"{GOOGLE}/models/{FLASH}:batchGenerateContent", batch(entry(LONG)))
     await way.result(client.get(f"{GOOGLE}/batches/123"))
     _, put_right = calls(quota)
     assert sum(record.cost for record in calls(quota)) == (1000 * 300 + 200 * 2_500) // 2
@@ -110,7 +112,7 @@ async def test_a_list_of_answers_that_breaks_off_is_no_sum(way: Way, quota: Quot
             else way.library.Response(200, headers=head, stream=way.stream(waiting.pop(0)))
         )
     )
-    await way.post(client, f"{GOOGLE}/models/{FLASH}:batchGenerateContent", batch(entry()))
+    await way.post(client, f"{GOOGLE}/models/{FLASH}:batchGenerateContent", batch(entry(LONG)))
     with pytest.raises(way.library.ReadError):
         await way.result(client.get(f"{GOOGLE}/batches/123"))
     assert [record.quality for record in calls(quota)] == ["unsettled"]
@@ -239,3 +241,53 @@ async def test_a_socket_that_is_asked_for_over_http_is_of_unknown_cost(way: Way,
     assert (await way.result(client.get(f"https://{ours}/v1/realtime", headers=opens))).status_code == 101
     assert records(quota) == []
     await way.close(client)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.openai.com/v1/fine_tuning/jobs",
+        "https://api.openai.com/v1/vector_stores/vs_1/files",
+        "https://api.openai.com/v1/realtime/client_secrets",
+        "https://acme.services.ai.azure.com/api/projects/p/threads/t/runs",
+        "https://us-central1-aiplatform.googleapis.com/v1/projects/p/locations/l/tuningJobs",
+        "https://bedrock-runtime.us-east-1.amazonaws.com/guardrail/g/version/1/apply",
+        "https://router.huggingface.co/hf-inference/models/m/pipeline/feature-extraction",
+    ],
+)
+async def test_what_nobody_knows_the_cost_of_is_refused_under_a_budget_and_recorded_elsewhere(
+    way: Way, quota: Quota, books: AuditedStore, url: str
+) -> None:
+    """S10; whatever its body is."""
+    client = answering(way, {}, {})
+    refused = await way.post(client, url, {"model": "gpt-4.1", "inputs": "x"})
+    assert (refused.status_code, "price_unknown" in refused.text) == (403, True)
+    quota.uninstrument()
+    counting = Quota(books, limits=["10 requests/day"], clock=books._clock)
+    counting.metered(client)
+    assert (await way.post(client, url, content=b"\x00 no JSON")).status_code == 200
+    (record,) = records(counting)
+    told = (record.operation, record.cost, record.status, record.quality)
+    assert told == ("unknown", 0, 200, "estimated")
+    await way.close(client)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.openai.com/v1/responses/input_tokens",
+        "https://api.openai.com/v1/skills",
+        f"{GOOGLE}/batches/123:cancel",
+        f"{GOOGLE}/models/{FLASH}:countTokens",
+        "https://api.cohere.com/v1/tokenize",
+        "https://api.x.ai/v1/tokenize-text",
+    ],
+)
+async def test_what_is_free_passes_when_the_budget_is_spent_and_is_recorded(way: Way, url: str) -> None:
+    quota = Quota(limits=["$0.000001/month"])
+    client = quota.metered(answering(way, {}))
+    assert (await way.post(client, url, {"contents": [], "model": "m"})).status_code == 200
+    (record,) = records(quota)
+    assert (record.cost, record.reserved, record.quality) == (0, 0, "exact")
+    await way.close(client)
+    quota.close()
