@@ -26,6 +26,7 @@ from quotaware.core.steps import (
     NOTHING,
     REMEMBER_MS,
     REQUESTS,
+    REV_STEP,
     TOKENS,
     Amounts,
     Answer,
@@ -646,6 +647,19 @@ def test_a_plan_is_stale_when_one_of_its_documents_changed(books):
     commit(books, drop=("org",))
     assert books.do(Peek(known)) == Result("stale", stale=("org", "team"))
     assert books.reserve(books.new(), known, 1, force=True) == Result("done")
+
+
+def test_a_plan_that_was_made_from_what_a_loss_took_is_stale(books):
+    """Its documents are older again, and no number of theirs tells; but they are not those that it was made from."""
+    commit(books, "org", "team")
+    view = books.store._orgs[ORG].view
+    view.base, view.rev = view.rev, view.rev + REV_STEP
+    before, lost, since = (
+        plan((Counter("cost", 10), COST), rev=rev, deps=("org", "team")) for rev in (1, 2, view.rev)
+    )
+    for known, verdict in ((before, "done"), (lost, "stale"), (since, "done")):
+        assert books.reserve(books.new(), known, 1).verdict == verdict
+        assert books.do(Peek(known)).verdict == verdict
 
 
 def test_an_unrelated_document_makes_nobody_stale(books):

@@ -185,9 +185,11 @@ class Call:
         self.over = max(0, real[COST - 1] - hold[COST - 1])
 
     def _end_again(self) -> None:
-        """A client that ends what has ended, in another way: nothing may come of it."""
+        """A client that ends what has ended, in another way: nothing may come of it. It was told of the first end: an
+        admission ends once, and no second one is ever on its way beside the first.
+        """
         world = self.process.world
-        if world.witness.knows_end(self) and self.admission is not None:
+        if self.id in world.witness.booked and self.admission is not None:
             plan = self.admission.policy.plan
             real = self.real or NOTHING
             if not world.loses:  # what a server forgot, the second end would be the first of

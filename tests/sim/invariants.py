@@ -79,7 +79,7 @@ class Witness:
         self.booked: dict[str, int] = {}  # id → µs at which its process was told that its settle is taken
         self.losses = self.restores = 0
         self.denied_by_dead = 0
-        self.noticed_losses: dict[tuple[Process, str], tuple[int, int]] = {}  # → (how many of them, µs)
+        self.mended_losses: dict[tuple[Process, str], tuple[int, int]] = {}  # → (how many of them, µs)
         self.adrift: set[str] = set()
         self.changed: dict[
             tuple[str, str], int
@@ -161,13 +161,8 @@ class Witness:
 
     def _mended(self, process: Process, org: str, told: int) -> bool:
         """Whether what a process told the store at that time must be there again by now."""
-        losses, at = self.noticed_losses.get((process, org), (0, 0))
-        return (
-            process.alive
-            and losses == self.losses
-            and at - told < REPLAY_S * SECOND
-            and org not in process.quota._guard._lost
-        )
+        losses, at = self.mended_losses.get((process, org), (0, 0))
+        return process.alive and losses == self.losses and at - told < REPLAY_S * SECOND
 
     def _ended(self, process: Process, op: Settle, held: Held) -> None:
         call = self.calls.get(op.id)
@@ -218,9 +213,17 @@ class Witness:
         older = epoch != known.epoch or seq < known.seq or writes < known.writes
         if lost != (known.epoch != "" and older):
             self.fail("rule 7", f"{process.name} knows {known[:3]} of {org}, meets {met}, lost is {lost}")
-        if not lost:
-            return
-        self.noticed_losses[process, org] = (self.losses, self.world.scheduler.now)
+
+    def mended(self, process: Process, org: str, losses: int) -> None:
+        """A process has replayed what it knows, as far as those losses took it."""
+        self.mended_losses[process, org] = losses, self.world.scheduler.now
+        docs = self.world.server.organization(org).docs
+        for of, id in self.policy:
+            decree = self._decree(org, id) if of == org else None
+            if decree is None or decree.by is not process or docs[id].body == decree.said:
+                continue
+            if self._mended(process, org, decree.told or 0):
+                self.fail("I-18", f"{process.name} has mended {docs[id]}, acknowledged was {decree.said}")
 
     def adopted(self, org: str) -> None:
         """Somebody who had noticed has seen to it that all others do."""
@@ -242,11 +245,6 @@ class Witness:
         decree = self.policy.get((org, node.id))
         if decree is not None and decree.said == to_doc(node).body:
             decree.told = self.world.scheduler.now
-
-    def knows_end(self, call: Call) -> bool:
-        """Whether the server has booked how a call ended."""
-        held = self.of(call.caller.org).reservations.get(call.id)
-        return held is not None and held.how == "settled"
 
     def process(self, process: Process) -> None:
         """The books of a process that has just done something."""
@@ -287,6 +285,9 @@ class Witness:
                 return f"{process.name} has {len(process.asking)} waiting, {under_way} under way"
             if process.quota._guard._lost:
                 return f"{process.name} has a loss that is not mended"
+            for org in self.books:
+                if process.is_behind(org):
+                    return f"{process.name} has not met yet what was lost of {org}"
             if any(thread.busy for thread in process.threads):
                 return f"{process.name} has something left for the store"
         for org, books in self.books.items():

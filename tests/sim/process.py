@@ -189,6 +189,7 @@ class Process:
         )
         quota._open.discard(self.quota)
         self.quota._guard._mending = self.mending
+        self._mends, self.quota._guard._mend = self.quota._guard._mend, self._mend
         self._hears, self.quota._lanes.told = self.quota._lanes.told, self._told
         self.engine = self.quota.engine
         self.engine.denied._timer = world.monotonic
@@ -203,6 +204,18 @@ class Process:
             if isinstance(op, Settle) and op.how == "settled" and result.verdict in {"done", "again"}:
                 self.world.witness.told(self, op)
         self._hears(org, answer, ops)
+
+    def _mend(self, org: str) -> bool:
+        losses = self.world.witness.losses
+        mended = self._mends(org)
+        if mended:
+            self.world.witness.mended(self, org, losses)
+        return mended
+
+    def is_behind(self, org: str) -> bool:
+        """Whether it will meet a loss when it asks for an organization next."""
+        known, met = self.client.seen.of(org), self.world.server.met(org, self.client.seen.writer)
+        return known.epoch != "" and (met[0] != known.epoch or met[1] < known.seq or met[2] < known.writes)
 
     def timer(self) -> int:
         """ms of a clock that nobody sets."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from quotaware.core.steps import Answer, Op
+from quotaware.core.steps import REV_STEP, Answer, Op
 from quotaware.errors import Conflict, Lost, StoreError
 from quotaware.stores.memory import MemoryStore, _Organization
-from quotaware.stores.protocol import CLOSED_MS, REV_STEP, Change, Item
+from quotaware.stores.protocol import CLOSED_MS, Change, Item
 from quotaware.stores.seen import Known, Seen
 
 from .scheduler import MS
@@ -141,6 +141,7 @@ class Server(MemoryStore):
             return view.rev
         if epoch in head.former or now < view.closed:  # somebody was here before with the same news
             return head.base
+        view.base = view.rev
         head.former = tuple(dict.fromkeys((epoch, head.epoch, *head.former)))[:FORMER]
         head.epoch, head.base, head.seq = self.new_epoch(), view.rev, head.seq + 1
         view.rev += REV_STEP
@@ -166,6 +167,8 @@ class Server(MemoryStore):
         for org, (head, rows) in snapshot.items():
             self.load(org, rows)
             self.heads[org] = _copy(head)
+            if head.former:
+                self._of(org).view.base = head.base
 
     def organization(self, org: str) -> _Organization:
         return self._of(org)

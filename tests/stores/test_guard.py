@@ -8,12 +8,24 @@ from typing import Any
 
 import pytest
 
-from quotaware.core.steps import COST, NOTHING, REQUESTS, Answer, Counter, Op, Peek, Plan, Reserve, Settle
+from quotaware.core.steps import (
+    COST,
+    NOTHING,
+    REQUESTS,
+    REV_STEP,
+    Answer,
+    Counter,
+    Op,
+    Peek,
+    Plan,
+    Reserve,
+    Settle,
+)
 from quotaware.errors import Lost, StoreError, StoreFull
 from quotaware.stores import guard as guards
 from quotaware.stores.guard import Guard, guarded
 from quotaware.stores.memory import MemoryStore
-from quotaware.stores.protocol import CLOSED_MS, REV_STEP, Change, Doc, Item
+from quotaware.stores.protocol import CLOSED_MS, Change, Doc, Item
 from quotaware.stores.seen import Seen, new_epoch
 from quotaware.testing.store_suite.kit import ORG, ask, commit, doc, verdicts
 from tests.support import FakeClock, check_books
@@ -255,7 +267,7 @@ class TestLoss:
         heard: list[str] = []
         process.adopted = heard.append
         assert verdicts(ask(process, reserve(new(), 2))) == ["closed"]
-        assert heard == [ORG]
+        assert heard == [ORG, ORG], "when it goes on, and when all is replayed"
         rev, (project, made) = process.read(ORG, ["project", "new"])
         assert project is not None
         assert made is not None
@@ -407,7 +419,7 @@ class TestLoss:
                 guards.Guard, "_replay_steps", lambda *_: (_ for _ in ()).throw(StoreError("away"))
             )
             assert isinstance(process.apply({ORG: []}, 1.0)[ORG], Lost)
-        assert totals(process)["budget"] == (0, 0)
+        assert totals(server.store)["budget"] == (0, 0)
         assert process.health()["lost"] == [ORG]
         now[0] = 1.0
         assert totals(process)["budget"] == (0, 6)
@@ -493,6 +505,29 @@ class TestLoss:
             ask(process, Settle(id, limit(), (0, cost, 0), "{}"))
         server.restore(snapshot)
         ask(process)
+        assert totals(process)["budget"] == (5, 0)
+
+    def test_nothing_passes_what_is_to_be_replayed(self, process, server, new, monkeypatch):
+        """A late release of a call that was settled would be taken for its end, where its settle was not there yet."""
+        now = [0.0]
+        monkeypatch.setattr(guards.time, "monotonic", lambda: now[0])
+        commit(process, doc("project"))
+        snapshot = server.snapshot()
+        id = new()
+        ask(process, reserve(id))
+        ask(process, Settle(id, limit(), (0, 5, 0), "{}"))
+        server.restore(snapshot)
+        with monkeypatch.context() as broken:
+            broken.setattr(
+                guards.Guard, "_replay_steps", lambda *_: (_ for _ in ()).throw(StoreError("away"))
+            )
+            assert isinstance(process.apply({ORG: []}, 1.0)[ORG], Lost)
+        late = Settle(id, limit(), NOTHING, "{}", "released")
+        answers = process.apply({ORG: [late], "other": []}, 1.0)
+        assert isinstance(answers[ORG], Lost)
+        assert isinstance(answers["other"], Answer), "which lost nothing"
+        now[0] = 1.0
+        assert verdicts(ask(process, late)) == ["again"]
         assert totals(process)["budget"] == (5, 0)
 
     def test_what_is_done_beside_the_calls_notices_a_loss(self, process, server, new):

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from quotaware.core.steps import Event, Extend, Peek, Settle
+from quotaware.core.steps import REV_STEP, Event, Extend, Peek, Settle
 from quotaware.errors import Lost, StoreError
-from quotaware.stores.protocol import CLOSED_MS, REV_STEP, Change, Store
+from quotaware.stores.protocol import CLOSED_MS, Change, Store
 from quotaware.testing.store_suite.kit import ORG, commit, doc, verdicts
 from tests.faults import Proxy, proxy
 from tests.servers import (
@@ -142,6 +142,17 @@ class TestOlder:
         assert verdicts(asked(store, hold(late, plan))) == ["done"]
         assert totals(store) == (3, 10)
         check_books(store, ORG, dict.fromkeys([*earlier.values(), late], LIMIT))
+
+    def test_what_was_read_in_the_time_that_is_lost_lets_nobody_in(self, store, clock, earlier, new):
+        """Its revision is younger than all the documents that are there, and its policy is not among them."""
+        lost_time = replace(LIMIT, rev=2, deps=("a",))
+        assert store.adopt(ORG) == 1
+        clock.advance(CLOSED_MS)
+        looked = asked(store, hold(new(), lost_time), hold(new(), replace(LIMIT, rev=1, deps=("a",))))
+        assert [(result.verdict, result.stale) for result in looked.results] == [
+            ("stale", ("a",)),
+            ("done", ()),
+        ]
 
     def test_another_process_that_saw_the_newer_one_notices_the_new_epoch(self, server, opens, clock, new):
         """The first one adopts; for the other nothing changes but that it knows: no second step of the revision, no

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -16,10 +17,10 @@ from typing import Any
 import pytest
 
 from quotaware import Quota
-from quotaware.core.steps import NOTHING, Op, Peek, Reserve, Settle
+from quotaware.core.steps import NOTHING, REV_STEP, Op, Peek, Reserve, Settle
 from quotaware.errors import ConfigurationError, Lost, StoreError
 from quotaware.stores.guard import Guard
-from quotaware.stores.protocol import CLOSED_MS, REV_STEP, Change
+from quotaware.stores.protocol import CLOSED_MS, Change
 from quotaware.stores.sqlite import SQLiteStore
 from quotaware.stores.sqlite.file import CHECKED_BYTES, DatabaseFile
 from quotaware.stores.sqlite.mounts import network_type
@@ -440,6 +441,24 @@ def test_a_file_that_was_put_back_and_written_as_much_as_was_lost_is_noticed(ope
         assert store.adopt(org) == 1
         assert store.read(org, ())[0] == 1 + REV_STEP, "once"
     assert verdicts(ask(store, reserve(new), org="org_new")) == ["done"]
+
+
+def test_what_was_read_in_the_time_that_is_lost_lets_nobody_in(opened, path, new, clock):
+    """Its revision is younger than all the documents that are there, and its policy is not among them."""
+    store = opened()
+    commit(store, doc("root"))
+    older = copied(path)
+    commit(store, doc("root"))
+    put_back(older, path)
+    lost(store, new)
+    assert store.adopt(ORG) == 1
+    clock.advance(CLOSED_MS)
+    plans = (replace(LIMIT, rev=rev, deps=("root",)) for rev in (2, 1))
+    answer = ask(store, *(replace(reserve(new), plan=plan) for plan in plans))
+    assert [(result.verdict, result.stale) for result in answer.results] == [
+        ("stale", ("root",)),
+        ("done", ()),
+    ]
 
 
 def test_a_file_that_was_replaced_while_it_was_closed_is_noticed(opened, path, new):

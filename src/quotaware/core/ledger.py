@@ -22,6 +22,7 @@ from .steps import (
     COST,
     NOTHING,
     REQUESTS,
+    REV_STEP,
     Amounts,
     Counter,
     Event,
@@ -85,6 +86,7 @@ class View:
 
     now      the store's clock, never running back
     rev      the organization's revision; revs: node → revision of its last change; stops: node → mark that stopped it
+    base     the revision from before the last adoption; what was read at one given out between the two is lost
     closed   no reserve is taken before this ms (after a loss)
     horizon  ids whose time is older are not remembered any more
     rows, fired, made   what the batch appended: records, thresholds, counters that were not there
@@ -93,6 +95,7 @@ class View:
 
     now: int = 0
     rev: int = 0
+    base: int = -REV_STEP
     closed: int = 0
     horizon: int = 0
     cells: MutableMapping[str, Cell] = field(default_factory=dict)
@@ -331,9 +334,13 @@ def _peek(view: View, op: Peek) -> Result:
 
 
 def stale_deps(view: View, plan: Plan) -> tuple[str, ...]:
-    """Documents that changed, or went, since the plan's were read. One number says that none did."""
+    """Documents that changed, or went, since the plan's were read. One number says that none did, or that the plan's
+    were read before a loss and in part may be gone with it.
+    """
     if plan.rev >= view.rev:
         return ()
+    if view.base < plan.rev < view.base + REV_STEP:
+        return plan.deps
     gone = view.rev  # a document that is not there is one that went
     return tuple(dep for dep in plan.deps if view.revs.get(dep, gone) > plan.rev)
 

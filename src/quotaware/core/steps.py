@@ -14,6 +14,8 @@ REQUESTS, TOKENS, COST, CONCURRENCY = range(4)
 NOTHING: Amounts = (0, 0, 0)
 REMEMBER_MS = 48 * 3600 * 1000
 """How long the end of a reservation is remembered; older ids are refused."""
+REV_STEP = 1 << 20
+"""How far an adoption after a loss moves an organization's revision: past all that was given out and may be lost."""
 
 
 class Mark(NamedTuple):

@@ -78,7 +78,9 @@ class _Failing(NamedTuple):
 
 
 class Guard:
-    """Wraps any store, and does what it does. `adopted` hears of organizations that went on after a loss."""
+    """Wraps any store, and does what it does. `adopted` hears of organizations that go on after a loss: when they do,
+    and when all is replayed.
+    """
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self.inner = store
@@ -122,10 +124,11 @@ class Guard:
         lane = self.lane(first)
         if lane in self._failing and not self._may_try(lane):
             raise StoreError(f"the store failed {FAILURES} times and is tried once a second")
-        for org in work.keys() & self._owed.keys():
-            self._mend(org, self._owed.get(org))
+        held_back = {org: _unmended(org) for org in work.keys() & self._lost.keys() if not self._mend(org)}
+        if held_back:
+            work = {org: ops for org, ops in work.items() if org not in held_back}
         try:
-            answers = dict(self.inner.apply(work, deadline))
+            answers = dict(self.inner.apply(work, deadline)) if work else {}
         except StoreError as error:  # any other is a fault in the store's own code, and it is not away
             self._failed(lane, first, error)
             raise
@@ -140,9 +143,9 @@ class Guard:
                 failed = answer
         if failed is not None:
             self._failed(lane, first, failed)
-        elif lane in self._failing:
+        elif lane in self._failing and work:
             self._failing.pop(lane, None)
-        return answers
+        return answers | held_back
 
     def _may_try(self, lane: Hashable) -> bool:
         with self._keeping:
@@ -185,31 +188,29 @@ class Guard:
 
     # after a loss
 
-    def _mend(self, org: str, before: int | None = None) -> bool:
-        """Adopts what is there (`before` says that it was, and from which revision) and replays; whether the
-        organization can be worked with again.
+    def _mend(self, org: str) -> bool:
+        """Adopts what is there and replays; whether the organization can be worked with again. Until it can, no step of
+        this process passes what is to be replayed: the end of a call would be taken for its first.
         """
         with self._mending:
             if time.monotonic() < self._lost.get(org, 0.0):
                 return False
             self._lost[org] = time.monotonic() + PROBE_S
-            self._owed.pop(org, None)
             try:
-                rev = self.inner.adopt(org) if before is None else before
+                rev = self.inner.adopt(org)
                 if rev is None:
                     logger.error(
                         "organization %s is gone from the store; it stays closed until it is restored", org
                     )
                     return False
                 logger.error("the store went on without what it knew of organization %s; replaying", org)
-                self._owed[org] = rev
+                rev = self._owed[org] = min(rev, self._owed.get(org, rev))
+                self.adopted(org)
                 self._replay_changes(org, rev)
                 self._replay_steps(org)
                 told = json.dumps({"adopted": org, "rev": rev})
                 self.inner.outbox(org, put=(Event(f"adopted|{rev}", self._clock(), told),))
-            except StoreError as error:
-                if isinstance(error, Lost):  # once more: adopted anew
-                    self._owed.pop(org, None)
+            except StoreError:
                 logger.exception("what the store lost of organization %s could not be replayed yet", org)
                 return False
             self._lost.pop(org, None)
@@ -336,6 +337,10 @@ class Guard:
         if name in LOOKS:
             return lambda org, *more, **named: self._do(org, lambda: verb(org, *more, **named))
         return verb  # what needs no guarding
+
+
+def _unmended(org: str) -> Lost:
+    return Lost(f"what the store lost of organization {org} is not replayed yet")
 
 
 def guarded(store: Store, clock: Clock) -> Store:

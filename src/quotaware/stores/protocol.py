@@ -24,8 +24,6 @@ Clock = Callable[[], int]
 
 CLOSED_MS = 10_000
 """How long no reserve is taken after an adoption, so that every living process can replay what it knows."""
-REV_STEP = 1 << 20
-"""How far an adoption moves an organization's revision: past all that was ever given out and may be lost."""
 
 
 class Doc(NamedTuple):

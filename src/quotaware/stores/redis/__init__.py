@@ -12,10 +12,10 @@ import time
 import weakref
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
-from ...core.steps import Answer, Event, Op, Row, Sum
+from ...core.steps import REV_STEP, Answer, Event, Op, Row, Sum
 from ...errors import StoreError
 from ..memory import system_clock
-from ..protocol import CLOSED_MS, REV_STEP, Change, Clock, Doc, Item
+from ..protocol import CLOSED_MS, Change, Clock, Doc, Item
 from ..seen import new_epoch
 from . import books, moving, setup, tree
 from .batch import Batch, Done, Foreign, Packed, Plans, pack_batch, read_answer

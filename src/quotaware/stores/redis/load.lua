@@ -4,7 +4,7 @@
 
 local META, REVS, STOPS, OPEN, PLANS, LEASES, RECORDS, EVENTS, WINDOWS, IDLE, WRITES = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 local FILLER, FILLING = '\255', string.rep(' ', 65) -- what makes a hash a table at once: short lists are searched
-local HOUR_MS, REMEMBER_MS, DUE = 3600000, 172800000, 32
+local HOUR_MS, REMEMBER_MS, DUE, REV_STEP = 3600000, 172800000, 32, 1048576
 local known, seen, own, candidate, clock, slack = t[1], t[2], t[3], t[4], t[5], t[6]
 local oldest, hours, homes, ids, plans, ops, asked = t[7], t[8], t[9], t[10], t[11], t[12], t[13]
 local hours_at = 13                               -- where the numbers of ids by hour begin
@@ -26,7 +26,7 @@ end
 
 -- Who this is, and whether it is what the caller knows
 
-local meta = call('HMGET', KEYS[META], 'epoch', 'seq', 'now', 'rev', 'closed', 'booked', 'count')
+local meta = call('HMGET', KEYS[META], 'epoch', 'seq', 'now', 'rev', 'closed', 'booked', 'count', 'base')
 local epoch, seq, writes = meta[1] or '', tonumber(meta[2] or 0), tonumber(call('GET', KEYS[WRITES]) or 0)
 if known ~= '' and (epoch ~= known or seq < seen or writes < own) then
     return pack('<cdd', 'l', seq, writes) .. epoch
@@ -165,15 +165,16 @@ end
 read_revs(wanted)
 
 local stale_deps = {}
+local adopted_from = tonumber(meta[8] or -REV_STEP)   -- what was read between this revision and the adoption is lost
 
 local function is_stale(number, p)
     if plan_rev[p] >= rev then return false end
-    local more = {}
+    local more, lost = {}, plan_rev[p] > adopted_from and plan_rev[p] < adopted_from + REV_STEP
     unread(p, more)
     read_revs(more)
     local stale = false
     for _, dep in ipairs(deps[p]) do
-        if (touched[dep] or rev) > plan_rev[p] then      -- a document that is not there is one that went
+        if lost or (touched[dep] or rev) > plan_rev[p] then -- a document that is not there is one that went
             stale_deps[#stale_deps + 1] = pack('<II', number, #dep) .. dep
             stale = true
         end

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ...core.cells import Cell
 from ...core.ledger import Ended, Open, View, decide, totals
-from ...core.steps import REMEMBER_MS, Answer, Extend, Op, Peek, Plan, Settle
+from ...core.steps import REMEMBER_MS, REV_STEP, Answer, Extend, Op, Peek, Plan, Settle
 from ..seen import new_epoch
 from . import rows
 from .plans import Plans
@@ -140,6 +140,7 @@ class Books:
         view = View(
             now=now,
             rev=state.rev,
+            base=state.base if state.former else -REV_STEP,
             closed=state.closed,
             horizon=now - REMEMBER_MS,
             cells=state.cells,

@@ -8,10 +8,10 @@ from functools import partial
 from sqlite3 import Connection
 from typing import Any, Literal
 
-from ...core.steps import REMEMBER_MS, Answer, Event, Op, Row, Sum, position, position_of
+from ...core.steps import REMEMBER_MS, REV_STEP, Answer, Event, Op, Row, Sum, position, position_of
 from ...errors import ConfigurationError, Conflict, StoreError
 from ..memory import system_clock
-from ..protocol import CLOSED_MS, REV_STEP, Change, Clock, Doc, Item
+from ..protocol import CLOSED_MS, Change, Clock, Doc, Item
 from ..seen import Seen, new_epoch
 from . import moving, tree
 from .books import Books, Organization, find

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from ...core.steps import COST, NOTHING, Counter, Mark, Peek, Settle
+from ...core.steps import COST, NOTHING, REV_STEP, Counter, Mark, Peek, Settle
 from ...errors import Conflict, Lost
-from ...stores.protocol import CLOSED_MS, REV_STEP, Change, Store
+from ...stores.protocol import CLOSED_MS, Change, Store
 from .kit import (
     ORG,
     FakeClock,
