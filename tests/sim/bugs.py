@@ -193,7 +193,7 @@ def half_replayed() -> AbstractContextManager[Any]:
 
 def replayed_in_any_order() -> AbstractContextManager[Any]:
     """After a loss each process makes its changes again, also those that another process had changed once more."""
-    return patch.object(Guard, "_is_later", lambda guard, org, doc, first: False)
+    return patch.object(Guard, "_is_later", lambda guard, org, doc, ours, before: False)
 
 
 def lease_by_a_clock_that_is_set() -> AbstractContextManager[Any]:

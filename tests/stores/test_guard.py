@@ -476,6 +476,20 @@ class TestLoss:
         _, docs = late.read(ORG, ["project", "other"])
         assert [found and found.body for found in docs] == ["since", "lost"]
 
+    def test_a_change_whose_revision_another_was_given_is_made_again(self, server, clock):
+        """By one that had seen nothing newer, before anybody noticed; where both changed the same, its own stands."""
+        knows, stranger = (Guard(Client(server), clock) for _ in range(2))
+        commit(knows, doc("project"))
+        snapshot = server.snapshot()
+        knows.commit(
+            ORG, Change(1, (doc("project", body="lost"), doc("key", body="revoked")), audit='{"by":"a"}')
+        )
+        server.restore(snapshot)
+        stranger.commit(ORG, Change(1, (doc("project", body="since"),), audit='{"by":"b"}'))
+        ask(knows)
+        _, docs = knows.read(ORG, ["project", "key"])
+        assert [found and found.body for found in docs] == ["since", "revoked"]
+
     def test_a_loss_that_was_met_is_not_forgotten_when_others_write_on(
         self, process, server, clock, new, monkeypatch
     ):

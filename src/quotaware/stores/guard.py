@@ -225,8 +225,15 @@ class Guard:
         for each in changes:
             if each.link is not None:
                 each.link()
-            elif each.change is not None and each.rev > rev:
+            elif each.change is not None and (
+                each.rev > rev or self._was_replaced(org, each.rev, each.change)
+            ):
                 self._commit_anew(each, each.change, rev)
+
+    def _was_replaced(self, org: str, rev: int, change: Change) -> bool:
+        """Whether another's change has its revision: of who had seen nothing newer, and wrote before it was adopted."""
+        written = [text for at, text in self.inner.audit(org, rev - 1, 1) if at == rev]
+        return change.audit != "" and written != [change.audit]
 
     def _commit_anew(self, each: _Changed, change: Change, before: int) -> None:
         """Makes a change again, where nobody made a later one of the same document, or made that again."""
@@ -238,7 +245,7 @@ class Guard:
             late = {
                 id
                 for id, doc in zip(ids, docs, strict=True)
-                if doc is not None and doc.rev > before and self._is_later(org, doc, each.first)
+                if doc is not None and self._is_later(org, doc, each, before)
             }
             anew = Change(
                 current,
@@ -251,15 +258,18 @@ class Guard:
                 if anew.put or anew.drop:
                     rev = self.inner.commit(org, anew)
                     with self._keeping:
-                        self._changed.append(_Changed(time.monotonic(), org, rev, each.first, change))
+                        again = replace(change, audit=told)
+                        self._changed.append(_Changed(time.monotonic(), org, rev, each.first, again))
                 return
         logger.error("a change of organization %s that the store lost could not be made again", org)
 
-    def _is_later(self, org: str, doc: Doc, first: int) -> bool:
+    def _is_later(self, org: str, doc: Doc, ours: _Changed, before: int) -> bool:
         """Whether a document's last change was made, the first time, no earlier than ours."""
+        if doc.rev <= before:
+            return doc.rev >= ours.rev  # ours is lost, so that one was made since
         for rev, text in self.inner.audit(org, doc.rev - 1, 1):
             if rev == doc.rev:
-                return int(json.loads(text).get("again", rev)) >= first
+                return int(json.loads(text).get("again", rev)) >= ours.first
         return doc.stopped is None  # a threshold stopped it, and nobody changed it
 
     def _replay_steps(self, org: str) -> None:
