@@ -484,6 +484,7 @@ class TestLoss:
         knows.commit(
             ORG, Change(1, (doc("project", body="lost"), doc("key", body="revoked")), audit='{"by":"a"}')
         )
+        ask(knows)
         server.restore(snapshot)
         stranger.commit(ORG, Change(1, (doc("project", body="since"),), audit='{"by":"b"}'))
         ask(knows)
