@@ -178,22 +178,19 @@ def refusal_moves_counters() -> AbstractContextManager[Any]:
 def half_replayed() -> AbstractContextManager[Any]:
     """A replay that is interrupted is never gone on with."""
 
-    class Nothing(dict[str, int]):
-        def __setitem__(self, org: str, rev: int) -> None:
-            """Forgets it."""
+    mend = Guard._mend
 
-    begin = Guard.__init__
+    def forgets(guard: Guard, org: str) -> bool:
+        mended = mend(guard, org)
+        guard._lost.pop(org, None)
+        return mended
 
-    def forgets(guard: Guard, *arguments: Any) -> None:
-        begin(guard, *arguments)
-        guard._owed = Nothing()
-
-    return patch.object(Guard, "__init__", forgets)
+    return patch.object(Guard, "_mend", forgets)
 
 
 def replayed_in_any_order() -> AbstractContextManager[Any]:
     """After a loss each process makes its changes again, also those that another process had changed once more."""
-    return patch.object(Guard, "_is_later", lambda guard, org, doc, ours, before: False)
+    return patch.object(Guard, "_is_later", lambda guard, org, doc, ours: False)
 
 
 def lease_by_a_clock_that_is_set() -> AbstractContextManager[Any]:

@@ -80,6 +80,7 @@ class Witness:
         self.losses = self.restores = 0
         self.denied_by_dead = 0
         self.mended_losses: dict[tuple[Process, str], tuple[int, int]] = {}  # → (how many of them, µs)
+        self.unmended: set[tuple[Process, str]] = set()  # has met that something is lost, and not replayed it
         self.adrift: set[str] = set()
         self.changed: dict[
             tuple[str, str], int
@@ -213,10 +214,13 @@ class Witness:
         older = epoch != known.epoch or seq < known.seq or writes < known.writes
         if lost != (known.epoch != "" and older):
             self.fail("rule 7", f"{process.name} knows {known[:3]} of {org}, meets {met}, lost is {lost}")
+        if lost:
+            self.unmended.add((process, org))
 
     def mended(self, process: Process, org: str, losses: int) -> None:
         """A process has replayed what it knows, as far as those losses took it."""
         self.mended_losses[process, org] = losses, self.world.scheduler.now
+        self.unmended.discard((process, org))
         docs = self.world.server.organization(org).docs
         for of, id in self.policy:
             decree = self._decree(org, id) if of == org else None
@@ -283,11 +287,9 @@ class Witness:
             under_way = sum(not call.hung for call in process.wire.values())
             if process.asking or under_way or len(process.engine.room):
                 return f"{process.name} has {len(process.asking)} waiting, {under_way} under way"
-            if process.quota._guard._lost:
-                return f"{process.name} has a loss that is not mended"
             for org in self.books:
-                if process.is_behind(org):
-                    return f"{process.name} has not met yet what was lost of {org}"
+                if process.is_behind(org) or (process, org) in self.unmended:
+                    return f"{process.name} has not replayed what was lost of {org}"
             if any(thread.busy for thread in process.threads):
                 return f"{process.name} has something left for the store"
         for org, books in self.books.items():

@@ -20,7 +20,7 @@ SEEDS, STEPS = 200, 2000
 BLOCK = 100
 FOUND_AT = {
     "expired_twice": 7,
-    "half_replayed": 206,
+    "half_replayed": 144,
     "lease_by_a_clock_that_is_set": 8,
     "loss_not_noticed": 6,
     "released_after_settle": 7,

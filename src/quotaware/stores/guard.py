@@ -93,7 +93,6 @@ class Guard:
         self._steps = 0
         self._changed: deque[_Changed] = deque(maxlen=REPLAY_STEPS)
         self._lost: dict[str, float] = {}
-        self._owed: dict[str, int] = {}  # adopted and not replayed in full yet → the revision from before
         forks.begin(self)
 
     def begin_again(self) -> None:
@@ -204,7 +203,6 @@ class Guard:
                     )
                     return False
                 logger.error("the store went on without what it knew of organization %s; replaying", org)
-                rev = self._owed[org] = min(rev, self._owed.get(org, rev))
                 self.adopted(org)
                 self._replay_changes(org, rev)
                 self._replay_steps(org)
@@ -214,7 +212,6 @@ class Guard:
                 logger.exception("what the store lost of organization %s could not be replayed yet", org)
                 return False
             self._lost.pop(org, None)
-            self._owed.pop(org, None)
         self.adopted(org)
         return True
 
@@ -228,14 +225,14 @@ class Guard:
             elif each.change is not None and (
                 each.rev > rev or self._was_replaced(org, each.rev, each.change)
             ):
-                self._commit_anew(each, each.change, rev)
+                self._commit_anew(each, each.change)
 
     def _was_replaced(self, org: str, rev: int, change: Change) -> bool:
         """Whether another's change has its revision: of who had seen nothing newer, and wrote before it was adopted."""
         written = [text for at, text in self.inner.audit(org, rev - 1, 1) if at == rev]
         return change.audit != "" and written != [change.audit]
 
-    def _commit_anew(self, each: _Changed, change: Change, before: int) -> None:
+    def _commit_anew(self, each: _Changed, change: Change) -> None:
         """Makes a change again, where nobody made a later one of the same document, or made that again."""
         org = each.org
         told = json.dumps(json.loads(change.audit or "{}") | {"again": each.first}, separators=(",", ":"))
@@ -245,7 +242,7 @@ class Guard:
             late = {
                 id
                 for id, doc in zip(ids, docs, strict=True)
-                if doc is not None and self._is_later(org, doc, each, before)
+                if doc is not None and self._is_later(org, doc, each)
             }
             anew = Change(
                 current,
@@ -263,14 +260,14 @@ class Guard:
                 return
         logger.error("a change of organization %s that the store lost could not be made again", org)
 
-    def _is_later(self, org: str, doc: Doc, ours: _Changed, before: int) -> bool:
+    def _is_later(self, org: str, doc: Doc, ours: _Changed) -> bool:
         """Whether a document's last change was made, the first time, no earlier than ours."""
-        if doc.rev <= before:
-            return doc.rev >= ours.rev  # ours is lost, so that one was made since
         for rev, text in self.inner.audit(org, doc.rev - 1, 1):
             if rev == doc.rev:
                 return int(json.loads(text).get("again", rev)) >= ours.first
-        return doc.stopped is None  # a threshold stopped it, and nobody changed it
+        return (
+            doc.rev > ours.rev and doc.stopped is None
+        )  # else a threshold stopped it, and nobody changed it
 
     def _replay_steps(self, org: str) -> None:
         since = time.monotonic() - REPLAY_S
