@@ -214,8 +214,10 @@ class Witness:
         older = epoch != known.epoch or seq < known.seq or writes < known.writes
         if lost != (known.epoch != "" and older):
             self.fail("rule 7", f"{process.name} knows {known[:3]} of {org}, meets {met}, lost is {lost}")
-        if lost:
-            self.unmended.add((process, org))
+
+    def heard(self, process: Process, org: str) -> None:
+        """A process was told that something is lost."""
+        self.unmended.add((process, org))
 
     def mended(self, process: Process, org: str, losses: int) -> None:
         """A process has replayed what it knows, as far as those losses took it."""

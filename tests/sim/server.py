@@ -247,6 +247,7 @@ class Client:
             about = _of(reply.value, org)
             if isinstance(about, Lost):
                 self.seen.check(org, *head)
+                world.witness.heard(process, org)
             elif take and about is not None:
                 self.seen.take(org, *head[:2])
             elif not isinstance(about, Exception):
