@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from quotaware import Quota, admission, ids, outage, quota, turns
+from quotaware.alerts import once, sender
+from quotaware.alerts.service import Alerting
 from quotaware.core.steps import Answer, Op, Settle
 from quotaware.core.usage import Usage
 from quotaware.errors import StoreError
@@ -288,14 +290,18 @@ def simulated(world: World) -> Iterator[None]:
     """Time, randomness, identities and store threads are the world's while it lasts."""
     time, dice = _Time(world), _Dice(world.scheduler.random.random())
     stands: list[tuple[ModuleType, str, object]] = [
-        *((module, "time", time) for module in (admission, guard, lanes, thread, writes)),
+        *((module, "time", time) for module in (admission, guard, lanes, sender, thread, writes)),
         (admission, "_random", dice),
         (outage, "_random", dice),
+        (sender, "_random", dice),
         (writes, "secrets", dice),
+        (once, "secrets", dice),
         (turns, "secrets", dice),
         (quota, "Housekeeper", partial(Housekeeper, timer=time.monotonic)),
         (ids, "os", SimpleNamespace(urandom=dice.randbytes)),
         (lanes, "StoreThread", SimThread),
+        (quota, "StoreThread", SimThread),
+        (quota, "Alerting", partial(Alerting, timer=time.monotonic)),
         (lanes, "steady", lambda clock: clock.__self__.timer),
         (quota, "PriceBook", Flat),
     ]
