@@ -141,7 +141,7 @@ class _InteractionAnswer:
         self.model = name_in(told) or self.model
         self.usage = interaction_usage(member(told, "usage")) or self.usage
         self.later = name_in(told, "id") or self.later
-        over = event.get("event_type") in {"interaction.completed", "interaction.complete"}
+        over = event.get("event_type") in ("interaction.completed", "interaction.complete")
         self.done = self.done or (over and member(told, "status") not in _UNDER_WAY)
 
 

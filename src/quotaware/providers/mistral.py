@@ -299,7 +299,7 @@ class _SoundAnswer:
         """See `sse.Answer.take`; no event is ours."""
         if b'.done"' in event:
             told = message(event)
-            if told.get("type") in {"transcription.done", "speech.audio.done"}:
+            if told.get("type") in ("transcription.done", "speech.audio.done"):
                 self.model = name_in(told)
                 self.usage = _heard(told.get("usage")) or self.usage
                 self.done = True

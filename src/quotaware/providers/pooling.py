@@ -74,7 +74,7 @@ def _add(tally: Tally, value: object) -> None:
             else:
                 waiting.extend(value)
         elif isinstance(value, dict):
-            tally.opaque = tally.opaque or member(value, "type") not in {None, "text"}
+            tally.opaque = tally.opaque or member(value, "type") not in (None, "text")
             waiting.extend(value.values())
         elif value is not None:
             tally.parts += 1
