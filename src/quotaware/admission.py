@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from .context import NOBODY, Binding, Caller
 from .core.bounds import BATCHES, Call
 from .core.charges import Charge, Outcome, charge
-from .core.money import MAX_AMOUNT
 from .core.prices import Price
 from .core.steps import COST, NOTHING, Amounts, Answer, Over, Peek, Plan, Reserve, Result, Settle
 from .core.usage import Usage
@@ -29,7 +28,7 @@ from .stores.thread import Lease
 from .stores.tickets import Steps
 from .tenancy.nodes import Path
 from .tenancy.plans import Policy
-from .tenancy.stops import closes
+from .tenancy.stops import PROBE, closes
 from .waiting import Waiter
 
 if TYPE_CHECKING:
@@ -44,8 +43,6 @@ POLL_S = (0.005, 0.025)
 POLL_ALONE_S = 0.1
 NOWHERE = Path("", 0, ())
 """Where a caller is of whom nothing is known."""
-PROBE = MAX_AMOUNT // 2
-"""What is asked for to hear of the cap of a counter: more than is ever left of one."""
 
 
 @dataclass(frozen=True, slots=True)

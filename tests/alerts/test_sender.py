@@ -361,6 +361,28 @@ def test_an_event_that_cannot_be_read_is_left_to_who_can(here: House) -> None:
     assert [event.id for event in here.store.outbox(ORG)] == ["d|broken"]
 
 
+def test_an_event_that_cannot_be_told_keeps_no_other_from_being_sent(
+    here: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    here.cross("email:500000", "email:800000")
+    real = sending.notice_of
+
+    def fails(event: Event, due: Due, *more: Any) -> Notice:
+        if due.level == "500000":
+            raise LookupError("a fault of ours")
+        return real(event, due, *more)
+
+    monkeypatch.setattr(sending, "notice_of", fails)
+    sender = here.sender()
+    sender.turn(ORG)
+    assert here.told == ["80 %"]
+    assert len(here.store.outbox(ORG)) == 1
+    assert "cannot be told" in caplog.text
+    here.clock.advance(GIVE_UP_MS)
+    sender.turn(ORG)
+    assert here.store.outbox(ORG) == []
+
+
 def test_a_flood_is_bounded_and_told_in_the_log(here: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "WAITING", 10)
     here.answer = lambda address, notice: FAILS

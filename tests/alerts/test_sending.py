@@ -179,6 +179,14 @@ def test_a_name_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert send("https://nowhere.example.com/").why == "its name was not found"
 
 
+def test_a_fault_of_ours_is_a_failure_too(caplog: pytest.LogCaptureFixture) -> None:
+    def fails() -> Outcome:
+        raise LookupError("a fault of ours")
+
+    assert within(5, fails, lambda: None) == Outcome(False, "a fault (LookupError)")
+    assert "could not be sent" in caplog.text
+
+
 def test_where_no_thread_can_be_had_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_thread(self: Any) -> None:
         raise RuntimeError("can't start new thread")

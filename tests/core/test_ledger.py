@@ -1005,6 +1005,57 @@ def test_a_period_that_was_never_moved_leaves_what_it_is_said_to(books):
     assert books.reserve(books.new(), now, 17).verdict == "done"
 
 
+def carried(cap: int, left: int, *marks: Mark, rev: int = 0) -> Plan:
+    return plan(
+        (Counter("cost@1", cap, marks=marks, carry="cost@0", idle=left), COST), rev=rev, deps=("node",)
+    )
+
+
+def test_thresholds_move_by_their_share_of_what_was_carried_over(alerts):
+    limit = carried(
+        100, 51, Mark("80%", 80, None, 800_000), Mark("$90", 90), Mark("all", 100, None, 1_000_000)
+    )
+    alerts.spend(limit, 89)
+    assert alerts.fired() == []
+    alerts.spend(limit, 1)
+    assert alerts.fired() == ["$90"]
+    alerts.spend(limit, 29)
+    assert alerts.fired() == []  # 119 of 80 + 40
+    alerts.spend(limit, 1)
+    assert alerts.fired() == ["80%"]
+    alerts.spend(limit, 30)
+    assert alerts.fired() == []
+    alerts.spend(limit, 1)
+    assert [(event.mark, event.cap, event.used) for event in alerts.view.fired] == [("all", 151, 151)]
+
+
+def test_what_is_carried_over_becomes_less_and_a_threshold_is_crossed_by_the_next_use(alerts):
+    """A call of the period before settles late, above what it held."""
+    before = plan((Counter("cost@0", 100), COST))
+    late = alerts.new()
+    alerts.do(Reserve(late, before, (0, 50, 0), NOTHING, 10**6, ""))
+    limit = carried(100, 0, Mark("80%", 80, None, 800_000))
+    alerts.spend(limit, 110)  # of 80 + 40
+    assert alerts.fired() == []
+    alerts.do(Settle(late, before, (0, 75, 0), ""))
+    alerts.spend(limit, 1)  # of 80 + 20
+    assert alerts.fired() == ["80%"]
+    alerts.spend(limit, 1)
+    assert alerts.fired() == []
+
+
+def test_a_raise_arms_a_threshold_anew_where_something_was_carried_over(alerts):
+    mark = Mark("80%", 80, None, 800_000)
+    alerts.spend(carried(100, 50, mark), 120)
+    assert alerts.fired() == ["80%"]
+    alerts.spend(carried(101, 50, mark._replace(at=81), rev=1), 0)
+    assert alerts.fired() == []
+    alerts.spend(carried(101, 50, mark._replace(at=81), rev=1), 1)
+    assert alerts.fired() == ["80%"]  # again, of another cap
+    alerts.spend(carried(90, 50, mark._replace(at=72), rev=2), 1)
+    assert alerts.fired() == []  # lower, and passed already
+
+
 def test_what_went_over_is_not_taken_from_the_next_period(books):
     first = books.new()
     books.reserve(first, monthly(10, 0), 10)

@@ -232,8 +232,10 @@ def _lines(doc: Doc, now: int) -> list[tuple[Counter, int]]:
     size = int(doc.body)
     start = now // WEEK * WEEK
     fixed: dict[str, int] = {"since": start, "until": start + WEEK, "keep": start + 3 * WEEK}
-    marks = (Mark("half", 10 * size), Mark("all", 20 * size, doc.id if doc.id.startswith("key") else None))
     carry = f"{doc.id}/week@{start - WEEK}" if doc.id == "team" else None
+    share = 666_667 if carry else 0
+    stop = doc.id if doc.id.startswith("key") else None
+    marks = (Mark("half", 10 * size), Mark("all", 20 * size, stop, share))
     idle = 5 * size if carry else 0
     return [
         (Counter(f"{doc.id}/week@{start}", 30 * size, marks=marks, carry=carry, idle=idle, **fixed), COST),

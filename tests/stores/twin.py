@@ -94,7 +94,7 @@ class _World:
             carry = f"period@{start - PERIOD}" if chance.random() < 0.6 else None
             idle = chance.choice((0, cap // 2)) if carry else 0
             hard = chance.random() < 0.8
-            marks = self._marks(cap)
+            marks = self._marks(cap, share=700_000)
             lines.append(
                 (Counter(f"period@{start}", cap, hard, marks=marks, carry=carry, idle=idle, **window), COST)
             )
@@ -116,11 +116,15 @@ class _World:
         rev = max(0, self.rev - chance.choice([0] * 8 + [1, 2]))
         return Plan(ORG, rev, deps, tuple(lines))
 
-    def _marks(self, cap: int, stop: str | None = None) -> tuple[Mark, ...]:
+    def _marks(self, cap: int, stop: str | None = None, share: int = 0) -> tuple[Mark, ...]:
         if self.chance.random() < 0.5:
             return ()
         stop = stop if self.chance.random() < 0.1 else None
-        marks = [Mark("half", cap // 2), Mark("most", cap * 4 // 5), Mark("all", cap, stop)]
+        marks = [
+            Mark("half", cap // 2),
+            Mark("most", cap * 4 // 5, None, share),
+            Mark("all", cap, stop, share),
+        ]
         return tuple(self.chance.sample(marks, self.chance.randint(1, 3)))
 
     def op(self) -> Op:

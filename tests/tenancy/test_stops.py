@@ -109,14 +109,19 @@ def test_a_disable_ends_with_a_raise_where_something_was_carried_over(house, cal
     house.host.update(ORG, PROJECT, limits=["$100/month carryover"], alerts=["80% disable"])
     calls.spend(50)
     clock.advance(31 * 86_400_000)
-    calls.spend(79)
+    calls.spend(119)  # of $150
     assert not stopped(house)
     calls.spend(1)
     assert stopped(house)
+    house.host.update(ORG, PROJECT, limits=["$99/month carryover"])
+    assert stopped(house)
+    house.host.update(ORG, PROJECT, limits=["$101/month carryover"])
+    assert not stopped(house)
     house.host.update(ORG, PROJECT, limits=["$200/month carryover"])
+    calls.spend(79)  # of $250
     assert not stopped(house)
-    calls.spend(79)
-    assert not stopped(house)
+    calls.spend(1)
+    assert stopped(house)
 
 
 @pytest.mark.parametrize("action", ["disable", "close"])

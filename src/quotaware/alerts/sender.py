@@ -21,7 +21,7 @@ from itertools import groupby
 from typing import Any
 
 from ..core.steps import Event
-from ..errors import NotFound
+from ..errors import NotFound, StoreError
 from ..stores.protocol import Clock, Store
 from ..tenancy.directory import Directory
 from ..tenancy.nodes import Path
@@ -151,9 +151,9 @@ class Sender:
         )
         left: list[Event] | None = None
         for event, due in known:
-            if due is None and self._clock() - event.at < GIVE_UP_MS:
-                continue  # of a newer version: its own sender knows it
-            deliveries = self._deliveries(org, event, due) if due is not None else []
+            deliveries = self._understood(org, event, due)
+            if deliveries is None:
+                continue
             if deliveries and waiting + len(deliveries) > WAITING:
                 self._tell(org, deliveries[0], "dropped", f"{WAITING} deliveries wait already")
                 deliveries = []
@@ -161,11 +161,24 @@ class Sender:
             left = self._store.outbox(org, put=[each.event() for each in deliveries], done=[event.id])
         return self._store.outbox(org) if left is None else left
 
+    def _understood(self, org: str, event: Event, due: Due | None) -> list[Delivery] | None:
+        """What is to be sent of an event; None where it is left for who knows it better: a newer version."""
+        fresh = self._clock() - event.at < GIVE_UP_MS
+        if due is None:
+            return None if fresh else []
+        try:
+            return self._deliveries(org, event, due)
+        except StoreError:
+            raise
+        except Exception:  # it keeps no other from being sent
+            logger.exception("an alert of %s cannot be told: %s", org, event.id)
+            return None if fresh else []
+
     def _deliveries(self, org: str, event: Event, due: Due) -> list[Delivery]:
         """What is to be sent of an event; what cannot be is logged."""
         path = self._path(org, due.node)
-        if due.kind == "stopped" and path is not None:
-            self._audit(org, path.nodes[0].id, event)
+        if due.kind == "stopped" and path is not None and path.nodes[0].id == due.node:
+            self._audit(org, due.node, event)
         if not self._is_first(org, due, event):
             return []
         notice = notice_of(event, due, org, path, path.zone if path is not None else "UTC")

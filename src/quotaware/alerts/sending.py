@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import logging
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from .addresses import Allowed, Refused, Target, resolve
 
-T = TypeVar("T")
+logger = logging.getLogger("quotaware")
 
 TOTAL_S = 5.0
 """Seconds that one POST may take, from looking up the name to the end of the answer."""
@@ -100,6 +101,9 @@ def _careful(work: Callable[[], Outcome]) -> Outcome:
         return Outcome(False, "no answer in time")
     except (OSError, http.client.HTTPException, ValueError) as error:
         return Outcome(False, f"no answer ({type(error).__name__})")
+    except Exception as error:
+        logger.exception("an alert could not be sent")
+        return Outcome(False, f"a fault ({type(error).__name__})")
 
 
 def _post(

@@ -132,16 +132,20 @@ class Alert:
             return limit.shape == self.limit and (self.amount is None or money) and not (money and self.count)
         return limit.metric == "cost" and limit.models is None and limit.per is None
 
-    def at(self, amount: int) -> int:
-        """What has to be used of a limit of this amount, so that it is due."""
+    def at(self, amount: int, carried: int = 0) -> int:
+        """What has to be used of a limit of this amount, and what was carried over to it, so that it is due."""
         given = self.count if self.amount is None else self.amount
-        return given if given is not None else -(-amount * (self.share or 0) // SHARE)
+        if given is not None:
+            return given
+        share = self.share or 0
+        return -(-amount * share // SHARE) + carried * share // SHARE
 
     def mark(self, node: str, limit: Limit, amount: int, until: int) -> Mark:
         """The ledger's threshold for it, where the limit is `amount` and its period ends at `until` ms (0: never)."""
         stops = self.action in STOPS
         id = f"{self.action}:{self.level}" + (f":{until}:{limit.shape}" if stops else "")
-        return Mark(id, self.at(amount), node if stops else None)
+        share = (self.share or 0) if limit.carryover else 0
+        return Mark(id, self.at(amount), node if stops else None, share)
 
     @property
     def level(self) -> str:

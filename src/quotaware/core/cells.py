@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .steps import Counter, Over
+from .money import MAX_AMOUNT
+from .steps import Counter, Mark, Over
 
 BUCKETS = 50
 """A rolling window is cut into this many parts; entries of one part leave together with its youngest."""
+MILLION = 1_000_000
 CLAIM_MS = 250
 """How long the oldest waiter's claim stands in a counter without being renewed."""
 
@@ -43,21 +45,34 @@ class Cell:
         """Whether nothing is used, held or claimed here."""
         return self.used == self.held == 0 and (self.claim is None or self.claim.until <= now)
 
-    def install(self, counter: Counter, rev: int) -> None:
-        """The newest policy's cap and thresholds: one that is passed already stays fired, another is armed again."""
-        if rev > self.rev:
-            self.rev = rev
-            self.counter = counter
-            self.cap = counter.cap
-            if counter.marks or self.next is not None or self.fired:
-                self.fired = tuple(m.id for m in counter.marks if m.id in self.fired and m.at <= self.used)
-                self.next = min((m.at for m in counter.marks if m.id not in self.fired), default=None)
-
-    def renew(self, counter: Counter, rev: int) -> None:
-        """As `install`; one that is not live knows of no policy before."""
+    def renew(self, counter: Counter, rev: int, left: int | None) -> None:
+        """The newest policy's cap and thresholds: one that is passed already stays fired, another is armed again.
+        `left`: what was left of the period before, None where nothing is carried over. A cell that is not live knows of
+        no policy before.
+        """
         if not self.live:
             self.rev, self.next, self.fired, self.claim = -1, None, (), None
-        self.install(counter, rev)
+        newer, cap = rev > self.rev, self.cap
+        if newer:
+            self.rev, self.counter, self.cap = rev, counter, counter.cap
+        if left is not None:
+            self.cap = min(MAX_AMOUNT, self.counter.cap + left)
+        if newer and (counter.marks or self.next is not None or self.fired):
+            self.fired = tuple(m.id for m in counter.marks if m.id in self.fired and self.due(m) <= self.used)
+            self.arm()
+        elif cap != self.cap and self.counter.marks:
+            self.arm()
+
+    def due(self, mark: Mark) -> int:
+        """What has to be used so that a threshold is crossed."""
+        carried = self.cap - self.counter.cap
+        if not mark.share or carried <= 0:
+            return mark.at
+        return min(MAX_AMOUNT, mark.at + carried * mark.share // MILLION)
+
+    def arm(self) -> None:
+        """Notes where the next threshold is crossed that was not yet."""
+        self.next = min((self.due(m) for m in self.counter.marks if m.id not in self.fired), default=None)
 
     def claimed(self, id: str, now: int) -> int:
         """What an older waiter claims of it."""
@@ -113,7 +128,7 @@ class Cell:
             del self.ring[:gone]
             if not self.ring:  # an empty window forgets: its thresholds fire again
                 self.fired = ()
-                self.next = min((m.at for m in self.counter.marks), default=None)
+                self.arm()
 
     def _fits_at(self, counter: Counter, cap: int, amount: int) -> int | None:
         if amount > cap:

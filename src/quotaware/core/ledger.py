@@ -368,11 +368,11 @@ def _look(view: View, plan: Plan) -> Looked:
 
 def _renew(view: View, counter: Counter, cell: Cell, rev: int) -> None:
     """The newest policy's cap and thresholds, and what was left of the period before."""
-    cell.renew(counter, rev)
+    left = None
     if counter.carry is not None:
         before = view.cells.get(counter.carry)
         left = max(0, before.cap - before.used - before.held) if before else counter.idle
-        cell.cap = min(MAX_AMOUNT, cell.counter.cap + left)
+    cell.renew(counter, rev, left)
 
 
 def _put(view: View, cell: Cell) -> None:
@@ -439,12 +439,12 @@ def _charge(
 def _fire(view: View, counter: Counter, cell: Cell) -> None:
     if cell.next is None or cell.used < cell.next:
         return
-    for mark in sorted(cell.counter.marks, key=lambda m: m.at):
-        if mark.at <= cell.used and mark.id not in cell.fired:
+    for mark in sorted(cell.counter.marks, key=cell.due):
+        if cell.due(mark) <= cell.used and mark.id not in cell.fired:
             cell.fired = (*cell.fired, mark.id)
             view.fired.append(Fired(counter.key, mark.id, cell.cap, cell.used, view.now))
             if mark.stop is not None:
                 view.stops[mark.stop] = mark.id
                 view.rev += 1
                 view.revs[mark.stop] = view.rev
-    cell.next = min((m.at for m in cell.counter.marks if m.id not in cell.fired), default=None)
+    cell.arm()

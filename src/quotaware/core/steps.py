@@ -19,11 +19,14 @@ REV_STEP = 1 << 20
 
 
 class Mark(NamedTuple):
-    """A threshold of a counter: fires once when `used` reaches `at`; `stop` names a node that it disables."""
+    """A threshold of a counter: fires once when `used` reaches `at`, and `share` millionths of what was carried over on
+    top; `stop` names a node that it disables.
+    """
 
     id: str
     at: int
     stop: str | None = None
+    share: int = 0
 
 
 class Counter(NamedTuple):

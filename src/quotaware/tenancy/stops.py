@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping
 
 from ..core.alerts import STOPS, Stop
 from ..core.limits import Limit
-from ..core.steps import COST, Answer, Counter, Peek, Plan
+from ..core.money import MAX_AMOUNT
+from ..core.steps import COST, NOTHING, Answer, Counter, Op, Peek, Plan, Reserve
 from ..errors import Conflict, StoreError
 from ..stores.protocol import Change, Clock, Store
 from .directory import Directory
@@ -14,6 +16,8 @@ from .nodes import Node, Path
 from .plans import alerts_on, closes_whole, counter_of, in_force
 
 TRIES = 100
+PROBE = MAX_AMOUNT // 2
+"""What is asked for to hear of the cap of a counter: more than is ever left of one."""
 
 
 def runs_again(store: Store, path: Path, new: Node, changes: Mapping[str, object], now: int) -> bool:
@@ -29,7 +33,8 @@ def runs_again(store: Store, path: Path, new: Node, changes: Mapping[str, object
     if stop.action != "disable" or not changes.keys() & {"limits", "alerts", "overrides"}:
         return False
     changed = Path(path.org, path.rev, (new, *path.nodes[1:]), path.people)
-    return stop.over(now) or not _reached(store, changed, stop.limit, now)
+    carried = _carried(store, path, stop.limit, now)
+    return stop.over(now) or not _reached(store, changed, stop.limit, now, carried)
 
 
 def closes(limit: Limit, node: Node) -> bool:
@@ -56,7 +61,10 @@ def rearmed(store: Store, directory: Directory, org: str, id: str, clock: Clock)
             continue
         path = directory.load(org, id)
         node = path.nodes[0]
-        if node.stopped is None or _reached(store, path, Stop.read(node.stopped).limit, now):
+        if node.stopped is None:
+            return True
+        shape = Stop.read(node.stopped).limit
+        if _reached(store, path, shape, now, _carried(store, path, shape, now)):
             return True
         try:
             store.commit(org, Change(path.rev, resume=(id,), audit=""))
@@ -67,7 +75,19 @@ def rearmed(store: Store, directory: Directory, org: str, id: str, clock: Clock)
     return False
 
 
-def _reached(store: Store, path: Path, shape: str, now: int) -> bool:
+def _carried(store: Store, path: Path, shape: str, now: int) -> int:
+    """What was carried over to the limit of this shape on the first node, as the store has it."""
+    for limits, counter in _counters(path, now):
+        if limits[0].shape == shape and counter.carry is not None:
+            plan = Plan(path.org, 0, (), ((counter, COST),))
+            id = f"{now:012x}{secrets.token_hex(10)}"
+            answer = _ask(store, path.org, Reserve(id, plan, (0, PROBE, 0), NOTHING, 0, "", dry=True))
+            over = answer.results[0].over
+            return max(0, over[0].cap - counter.cap) if over else 0
+    return 0
+
+
+def _reached(store: Store, path: Path, shape: str, now: int, carried: int) -> bool:
     """Whether so much is used of the limit of this shape, on the first node, that it is to be stopped."""
     for limits, counter in _counters(path, now):
         if limits[0].shape != shape:
@@ -75,7 +95,7 @@ def _reached(store: Store, path: Path, shape: str, now: int) -> bool:
         used, _ = _peek(store, Plan(path.org, 0, (), ((counter, COST),))).totals.get(counter.key, (0, 0))
         node = path.nodes[0]
         stops = (alert for alert in alerts_on(path, node, limits[0]) if alert.action in STOPS)
-        return any(used >= stop.mark(node.id, limits[0], limits[0].amount, 0).at for stop in stops)
+        return any(used >= stop.at(limits[0].amount, carried) for stop in stops)
     return False
 
 
@@ -88,7 +108,11 @@ def _counters(path: Path, now: int) -> Iterator[tuple[list[Limit], Counter]]:
 
 
 def _peek(store: Store, plan: Plan) -> Answer:
-    found = store.apply({plan.org: [Peek(plan)]}, store.deadline)[plan.org]
+    return _ask(store, plan.org, Peek(plan))
+
+
+def _ask(store: Store, org: str, op: Op) -> Answer:
+    found = store.apply({org: [op]}, store.deadline)[org]
     if isinstance(found, StoreError):
         raise found
     return found

@@ -20,7 +20,7 @@ from ...core.steps import Answer, Counter, Extend, Op, Over, Peek, Plan, Reserve
 from ..seen import Known
 from . import msgpack
 from .keys import Names, decode, encode, window_name
-from .values import HOWS, digest_of, pack_plan, unpack_plan
+from .values import HOWS, digest_of, flat_marks, pack_plan, unpack_plan
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ def _special(line: int, counter: Counter, carry: int) -> bytes:
     """What only some lines have."""
     if not (counter.watch or counter.marks or carry):
         return _SPAN + msgpack.number(line) + _SPAN_MS + msgpack.number(counter.span)
-    marks = [value for mark in counter.marks for value in (mark.id, mark.at, mark.stop or False)]
+    marks = flat_marks(counter)
     parts = {
         "span": counter.span,
         "watch": list(counter.watch),

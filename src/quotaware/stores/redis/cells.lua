@@ -43,12 +43,20 @@ local function load_more(c, value, at)
     end
 end
 
+-- What has to be used so that a threshold is crossed: with its share of what was carried over.
+local function due(c, m)
+    local at, share = marks[c][m + 1], marks[c][m + 3]
+    local carried = base[c] and cap[c] - base[c] or 0
+    if share == 0 or carried <= 0 then return at end
+    return math.min(MAX_AMOUNT, at + floor(carried / 1e6) * share + floor(carried % 1e6 * share / 1e6))
+end
+
 local function lowest_unfired(c)
     local all, gone, lowest = marks[c], fired[c], nil
-    for m = 1, all and #all or 0, 3 do
+    for m = 1, all and #all or 0, 4 do
         local is_gone = false
         for _, id in pairs(gone or {}) do is_gone = is_gone or id == all[m] end
-        if not is_gone and (not lowest or all[m + 1] < lowest) then lowest = all[m + 1] end
+        if not is_gone and (not lowest or due(c, m) < lowest) then lowest = due(c, m) end
     end
     return lowest
 end
@@ -108,15 +116,19 @@ local function pack_rolling(c, span)
     return head .. pack_more(c)
 end
 
--- The newest policy's cap and thresholds: one that is passed already stays fired, another is armed again.
+-- The newest policy's cap and thresholds.
 local function install(c, plan_rev, limit, more)
     open_up(c)
     revs[c], cap[c], base[c], dirty[c] = plan_rev, limit, nil, true
     marks[c] = more and more.marks
+end
+
+-- Of the newest thresholds one that is passed already stays fired, another is armed again.
+local function rearm(c)
     local before, kept = fired[c], {}
-    for m = 1, before and marks[c] and #marks[c] or 0, 3 do
+    for m = 1, before and marks[c] and #marks[c] or 0, 4 do
         for _, id in pairs(before) do
-            if id == marks[c][m] and marks[c][m + 1] <= used[c] then kept[#kept + 1] = id end
+            if id == marks[c][m] and due(c, m) <= used[c] then kept[#kept + 1] = id end
         end
     end
     fired[c] = #kept > 0 and kept or nil
@@ -129,20 +141,25 @@ local function carry_over(c, before, idle)
     local left = live[before] and math.max(0, cap[before] - used[before] - held[before]) or idle or 0
     base[c] = base[c] or cap[c]
     local limit = math.min(MAX_AMOUNT, base[c] + left)
-    if cap[c] ~= limit then cap[c], dirty[c] = limit, true end
+    if cap[c] ~= limit then
+        cap[c], dirty[c] = limit, true
+        next_at[c] = lowest_unfired(c)
+    end
 end
 
 -- The counter as the newest policy has it. One that is not there is made, but only in the view once it moves.
 local function look(c, plan_rev, limit, more)
+    local newer = not live[c] or plan_rev > revs[c]
     if not live[c] then
         local was_dirty = dirty[c]                -- one that emptied in this batch
         used[c], held[c], raw[c], fired[c], claims[c], ring[c] = 0, 0, nil, nil, nil, more and more.span and {}
         install(c, plan_rev, limit, more)
         dirty[c] = was_dirty
-    elseif plan_rev > revs[c] then
+    elseif newer then
         install(c, plan_rev, limit, more)
     end
     if more and more.carry then carry_over(c, more.carry, more.idle) end
+    if newer then rearm(c) end
 end
 
 local function part_of(at, span)
@@ -200,14 +217,15 @@ local function fire(c)
     if not next_at[c] or used[c] < next_at[c] then return end
     open_up(c)
     local all, gone, order = marks[c], fired[c] or {}, {}
-    for m = 1, #all, 3 do
+    for m = 1, #all, 4 do
         local known = false
         for _, id in pairs(gone) do known = known or id == all[m] end
-        if not known and all[m + 1] <= used[c] then order[#order + 1] = m end
+        if not known and due(c, m) <= used[c] then order[#order + 1] = m end
     end
     table.sort(order, function(a, b)
-        if all[a + 1] == all[b + 1] then return a < b end
-        return all[a + 1] < all[b + 1]
+        local first, second = due(c, a), due(c, b)
+        if first == second then return a < b end
+        return first < second
     end)
     for _, m in ipairs(order) do
         gone[#gone + 1] = all[m]

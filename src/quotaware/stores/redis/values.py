@@ -143,9 +143,14 @@ def pack_cell(cell: Cell) -> bytes:
     return head + pack(f"<{len(parts)}d", *parts) + _pack_more(cell)
 
 
+def flat_marks(counter: Counter) -> list[Any]:
+    """The thresholds of a counter one after the other, as the script has them: id, at, stop, share."""
+    return [value for mark in counter.marks for value in (mark.id, mark.at, mark.stop or False, mark.share)]
+
+
 def _pack_more(cell: Cell) -> bytes:
     base = cell.counter.cap if cell.counter.cap != cell.cap else False
-    marks = [value for mark in cell.counter.marks for value in (mark.id, mark.at, mark.stop or False)]
+    marks = flat_marks(cell.counter)
     if base is False and not marks and not cell.fired:
         return b""
     next_mark = _NEVER if cell.next is None else cell.next
@@ -183,7 +188,9 @@ def _unpack_more(counter: Counter, figures: tuple[float, ...], value: bytes, beh
         next_mark, _ = _MORE.unpack_from(value, behind)
         more = msgpack.unpack(value[behind + _MORE.size :])
     flat = iter(more[1] or ())
-    marks = tuple(Mark(id, at, stop or None) for id, at, stop in zip(flat, flat, flat, strict=True))
+    marks = tuple(
+        Mark(id, at, stop or None, share) for id, at, stop, share in zip(flat, flat, flat, flat, strict=True)
+    )
     cell = Cell(counter._replace(cap=cap if more[0] is False else more[0], marks=marks))
     cell.used, cell.held, cell.cap, cell.rev = used, held, cap, rev
     cell.next = None if next_mark >= _NEVER else int(next_mark)
