@@ -186,7 +186,7 @@ def test_claude_writes_no_cache_that_is_not_asked_for() -> None:
 @pytest.mark.parametrize(
     ("block", "media", "opaque"),
     [
-        ({"image": {"format": "png", "source": {"bytes": "AAAA"}}}, 4_800, False),
+        ({"image": {"format": "png", "source": {"bytes": "AAAA"}}}, 1_600, False),
         ({"image": {"format": "png", "source": {"s3Location": {"uri": "s3://a"}}}}, 0, True),
         ({"document": {"name": "d", "source": {"bytes": "A" * 40_000}}}, 30_000, False),
         ({"document": {"name": "d", "source": {"text": "abc"}}}, 0, False),

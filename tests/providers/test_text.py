@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quotaware.providers.text import Tally, decoded_size, delta_size, member, seen_tokens, total
+from quotaware.providers.media import decoded_size
+from quotaware.providers.text import Tally, delta_size, member, seen_tokens, total
 
 
 def tally_of(value: object) -> Tally:

@@ -50,7 +50,8 @@ class Call:
     kinds         how many of them are of each of `counting.KINDS`; empty where nobody counted
     parts         messages and other separators that cost a few tokens each
     tools         tools that the call describes: providers add instructions of their own for them
-    media         upper bound in tokens of images, audio and documents whose size the body shows
+    media         tokens of images, audio and documents, by the sizes that the body shows
+    doubt         by how many tokens these may be more where a file is not what it says: strict adds them
     opaque        input that the body does not show at all (ids of files, server-held history, URLs of images,
                   what a tool that the provider runs itself brings in)
     cache_write   whether the provider may bill a write to its cache: False where it writes only when asked,
@@ -85,6 +86,7 @@ class Call:
     parts: int = 0
     tools: int = 0
     media: int = 0
+    doubt: int = 0
     opaque: bool = False
     cache_write: bool = True
     audio: bool = False
@@ -204,7 +206,7 @@ def _strict(call: Call) -> int:
     added = _reader(call).added
     always = 2 * added.always + _ROOM
     tools = 2 * added.tools + _ROOM + call.tools * (max(0, added.tool) + _TOOL) if call.tools else 0
-    return call.text + call.parts * _PART + call.media + always + tools
+    return call.text + call.parts * _PART + call.media + call.doubt + always + tools
 
 
 def _calibrated(call: Call) -> int:

@@ -145,13 +145,16 @@ _VOYAGE = (28, (36, 42, 110, 100, 38, 100, 52, 34, 56, 58, 60, 26, 34, 30, 60))
 _OTHERS = (29, (36, 63, 110, 100, 36, 100, 54, 47, 106, 100, 77, 31, 53, 42, 106))
 """Of any other: the most of all whose vocabulary is known, so that no new one is far above it."""
 
+OLD_CLAUDE = (
+    r"claude-(?:[23]|v[12]|instant|(?:haiku|sonnet|opus)-4"
+    r"(?:[.-](?:[0-6](?![0-9])|20[0-9]{2})|[@:]|-v[0-9]|$))"
+)
+"""Claude up to 4.6: from 4.7 on it has another vocabulary, and sees finer."""
+
 _EMBEDDED = Added(0, 0, 0, 0)
 
 _READERS: tuple[tuple[str, Reader], ...] = (
-    (
-        r"claude-(?:2|3|haiku-4|sonnet-4|opus-4(?:[.-][0156](?![0-9])|-2|@|$|-v))",
-        Reader(*_CLAUDE, Added(32, 4, 480, 60)),
-    ),
+    (OLD_CLAUDE, Reader(*_CLAUDE, Added(32, 4, 480, 60))),
     (r"claude", Reader(*_NEW_CLAUDE, Added(12, 4, 320, 60))),
     (r"^google/.*gemini-3", Reader(*_GEMINI, Added(2, 1, 0, -22))),  # leaves out how tools are written
     (r"gemini|gemma", Reader(*_GEMINI, Added(2, 1, 2, 4))),

@@ -10,28 +10,13 @@ from typing import Any
 from ..core.bounds import Call
 from ..core.usage import Usage, count
 from ..errors import ApiError
-from . import jsontext
+from . import jsontext, media
 from .base import Report, StreamReader
 from .served import most_uses, speed
 from .sse import EventReader, message
-from .text import Tally, decoded_size, delta_size, member, name_in, seen_tokens, total
+from .text import Tally, delta_size, member, name_in, seen_tokens, total
 
-# The most tokens of one image (Anthropic's "Vision": about width × height / 750, scaled down before that to
-# 1,568 tokens; from Opus 4.7 on to 4,784), each with some room for its padding. Older models by their names.
-_IMAGE_TOKENS = 4_800
-_OLD_IMAGE_TOKENS = 1_600
-_OLD_MODELS = (
-    "claude-2",
-    "claude-3",
-    "claude-haiku-4",
-    "claude-sonnet-4",
-    "claude-opus-4-0",
-    "claude-opus-4-1",
-    "claude-opus-4-2",
-    "claude-opus-4-5",
-    "claude-opus-4-6",
-)
-_DOCUMENT_LEAST = 8_000  # a page of a PDF: up to 3,000 tokens of text ("PDF support") and its image
+_PAGE = 8_000  # a page of a PDF: up to 3,000 tokens of text ("PDF support") and its image
 
 # Tools that the app runs and Anthropic describes: their schemas are not in the body, up to 1,500 tokens each
 # with the system prompt that they bring ("Tool use": at most computer use, 735 + 499). Any other typed
@@ -71,6 +56,7 @@ class AnthropicMessages:
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
+            doubt=tally.doubt,
             opaque=tally.opaque,
             cache_write=provider != "anthropic" or tally.cache_write or body.get("cache_control") is not None,
             tools=tally.tools,
@@ -214,12 +200,11 @@ class MessageAnswer:
 
 def _tally(body: Mapping[str, Any], model: str) -> Tally:
     tally = Tally()
-    image = _OLD_IMAGE_TOKENS if model.rpartition("/")[2].startswith(_OLD_MODELS) else _IMAGE_TOKENS
-    _add_content(tally, body.get("system"), image)
+    _add_content(tally, body.get("system"), model)
     for entry in jsontext.items(body, "messages"):
         tally.parts += 1
         tally.add_strings(member(entry, "role"))
-        _add_content(tally, member(entry, "content"), image)
+        _add_content(tally, member(entry, "content"), model)
     tools = body.get("tools")
     tally.add_tools(tools)
     for tool in tools if isinstance(tools, list) else ():
@@ -239,7 +224,7 @@ def _tally(body: Mapping[str, Any], model: str) -> Tally:
     return tally
 
 
-def _add_content(tally: Tally, content: object, image: int) -> None:
+def _add_content(tally: Tally, content: object, model: str) -> None:
     """Adds a text, or a list of blocks, which may hold such lists themselves."""
     waiting = [content]
     while waiting:
@@ -252,7 +237,7 @@ def _add_content(tally: Tally, content: object, image: int) -> None:
             tally.cache_write = tally.cache_write or "cache_control" in block
             tally.opaque = tally.opaque or kind == "container_upload"
             if kind in ("image", "document") and isinstance(source, dict):
-                _add_source(tally, source, image if kind == "image" else None)
+                _add_source(tally, source, model if kind == "image" else None)
                 waiting.append(source.get("content"))
                 block = {name: value for name, value in block.items() if name != "source"}
             waiting.append(block.get("content"))
@@ -263,11 +248,13 @@ def _add_content(tally: Tally, content: object, image: int) -> None:
             tally.add_strings(block)
 
 
-def _add_source(tally: Tally, source: Mapping[str, Any], image: int | None) -> None:
-    """Adds what an image (of at most so many tokens) or a document is made from, save for nested content."""
+def _add_source(tally: Tally, source: Mapping[str, Any], model: str | None) -> None:
+    """Adds what an image for a model, or a document (None), is made from, save for nested content."""
     kind, data = source.get("type"), source.get("data")
     if kind == "base64" and isinstance(data, str):
-        tally.media += max(decoded_size(data), _DOCUMENT_LEAST) if image is None else image
+        tally.add_media(
+            media.document(data, _PAGE, _PAGE) if model is None else media.claude_image(model, data)
+        )
     elif kind == "text":
         tally.add_strings(data)
     elif kind != "content":

@@ -9,16 +9,15 @@ from typing import Any
 from ..core.bounds import Call
 from ..core.usage import Usage, count
 from ..errors import ApiError
-from . import jsontext
+from . import jsontext, media
 from .anthropic_messages import fitting_thinking, least_cap
 from .base import Report, StreamReader, Unreadable
 from .eventstream import FrameReader
 from .sse import message
-from .text import Tally, decoded_size, delta_size, member, seen_tokens, string_size, total
+from .text import Tally, delta_size, member, seen_tokens, string_size, total
 
-_IMAGE_TOKENS = 4_800
-"""The most tokens of one image: Claude's, the hungriest of those that have a known bound."""
-_DOCUMENT_LEAST = 8_000
+_PAGE = 8_000
+"""The most tokens of a page of a document: Claude's, the hungriest of those that have a known bound."""
 
 CAPS = frozenset(
     {
@@ -75,6 +74,7 @@ class BedrockConverse:
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
+            doubt=tally.doubt,
             tools=tally.tools,
             opaque=tally.opaque,
             cache_write=tally.cache_write or "claude" not in model.lower(),
@@ -165,7 +165,7 @@ def inference(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def converse_tally(body: Mapping[str, Any]) -> Tally:
     """Everything in a body that the model reads."""
-    tally = Tally()
+    tally = Tally(model=str(body.get("model", "")))
     _add_blocks(tally, body.get("system"))
     for entry in jsontext.items(body, "messages"):
         tally.parts += 1
@@ -229,7 +229,9 @@ def _add_media(tally: Tally, kind: str, block: object) -> object:
     elif kind in {"audio", "video"} or not isinstance(data, str):
         tally.opaque = True
     else:
-        tally.media += _IMAGE_TOKENS if kind == "image" else max(decoded_size(data), _DOCUMENT_LEAST)
+        tally.add_media(
+            media.claude_image(tally.model, data) if kind == "image" else media.document(data, _PAGE, _PAGE)
+        )
     return None
 
 

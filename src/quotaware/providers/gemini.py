@@ -69,6 +69,7 @@ class GeminiGenerate:
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
+            doubt=tally.doubt,
             tools=tally.tools,
             opaque=tally.opaque,
             cache_write=False,
@@ -233,6 +234,7 @@ class GeminiCache(_Gemini):
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
+            doubt=tally.doubt,
             tools=tally.tools,
             opaque=tally.opaque,
             audio=tally.audio,
@@ -310,6 +312,7 @@ def _embeddings(provider: str | None, body: Mapping[str, Any], tally: Tally) -> 
         kinds=tally.kinds,
         parts=tally.parts,
         media=tally.media,
+        doubt=tally.doubt,
         opaque=tally.opaque,
         audio=tally.audio,
         cache_write=False,
@@ -319,7 +322,11 @@ def _embeddings(provider: str | None, body: Mapping[str, Any], tally: Tally) -> 
 
 def _tally(body: Mapping[str, Any]) -> Tally:
     """Everything in a body that the model reads."""
-    tally = Tally()
+    model, resolution = body.get("model"), either(config(body), "mediaResolution")
+    tally = Tally(
+        model=model if isinstance(model, str) else "",
+        resolution=resolution if isinstance(resolution, str) else "",
+    )
     add_contents(tally, body.get("contents"))
     add_contents(tally, either(body, "systemInstruction"))
     add_tools(tally, body.get("tools"))

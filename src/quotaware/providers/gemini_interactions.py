@@ -52,6 +52,7 @@ class GeminiInteractions:
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
+            doubt=tally.doubt,
             tools=tally.tools,
             opaque=tally.opaque or held,
             audio=tally.audio or "audio" in each(body.get("response_modalities")),

@@ -10,12 +10,11 @@ from ..core.usage import Usage, count
 from ..errors import ApiError
 from . import jsontext
 from .base import Unreadable
-from .text import Tally, audio_tokens, decoded_size, member, total
+from .media import by_resolution, decoded_size, document, gemini_image, sound
+from .text import Tally, member, total
 
-# The most tokens of one image: tiles of 258 tokens, as many as an image takes that is five times as long as wide
-# ("Understand and count tokens", ai.google.dev/gemini-api/docs/tokens); Gemini 3's finest resolution takes 2,240.
-_IMAGE_TOKENS = 16 * 258
-_DOCUMENT_LEAST = 5_000  # a page of a PDF: up to 1,120 tokens for its picture, and its text
+_PAGE, _PAGE_BY_RESOLUTION, _DOCUMENT_LEAST = 300, 2_300, 5_000
+"""The most tokens of a page of a PDF ("Document understanding": 258, or its resolution's), and of one of one page."""
 
 _STATUSES = {
     400: "INVALID_ARGUMENT",
@@ -161,9 +160,10 @@ def _add_part(tally: Tally, part: object) -> list[Any]:
         tally.add_strings(part)
         return []
     rest = dict(part)
+    level = member(rest.pop(spelled(rest, "mediaResolution"), None), "level")
     data = rest.pop(spelled(rest, "inlineData"), None)
     if data is not None:
-        add_data(tally, data)
+        add_data(tally, data, level if isinstance(level, str) else "")
     if rest.pop(spelled(rest, "fileData"), None) is not None:
         tally.opaque = True
     call = rest.pop(spelled(rest, "functionCall"), None)
@@ -180,22 +180,27 @@ def _add_part(tally: Tally, part: object) -> list[Any]:
     return held
 
 
-def add_data(tally: Tally, blob: object) -> None:
-    """Adds what is given as it is, in base64; a body does not show what it only names."""
+def add_data(tally: Tally, blob: object, resolution: str = "") -> None:
+    """Adds what is given as it is, in base64; a body does not show what it only names. `resolution`: its own, where it
+    has one.
+    """
     data, kind = member(blob, "data"), either(blob, "mimeType")
     if not isinstance(data, str) or not isinstance(kind, str):
         tally.opaque = True
         return
     family, _, container = kind.lower().partition(";")[0].strip().partition("/")
     if family == "image":
-        tally.media += _IMAGE_TOKENS
+        tally.add_media(gemini_image(tally.model, data, resolution or tally.resolution))
     elif family == "audio":
         tally.audio = True
-        tally.media += audio_tokens(data, container)
+        tally.add_media(sound(data, container))
     elif family == "video":  # how long it is, its size does not say
         tally.audio = tally.opaque = True
+    elif family == "text":
+        tally.media += decoded_size(data)
     else:
-        tally.media += max(decoded_size(data), 0 if family == "text" else _DOCUMENT_LEAST)
+        old = tally.model and not by_resolution(tally.model)
+        tally.add_media(document(data, _PAGE if old else _PAGE_BY_RESOLUTION, _DOCUMENT_LEAST))
 
 
 def config(body: Mapping[str, Any]) -> Mapping[str, Any]:

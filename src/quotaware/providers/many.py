@@ -32,6 +32,7 @@ def together(calls: Sequence[Call]) -> Call:
         kinds=kinds_of_all(*(call.kinds for call in calls)),
         parts=sum(call.parts for call in calls),
         media=sum(call.media for call in calls),
+        doubt=sum(call.doubt for call in calls),
         tools=sum(call.tools for call in calls),
         opaque=any(call.opaque for call in calls),
         cache_write=any(call.cache_write for call in calls),

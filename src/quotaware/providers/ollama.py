@@ -49,6 +49,7 @@ class OllamaChat:
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
+            doubt=tally.doubt,
             tools=tally.tools,
             opaque=tally.opaque,
             cache_write=False,

@@ -11,19 +11,20 @@ from ..core.bounds import Call
 from ..core.prices import Service
 from ..core.usage import Usage, count
 from ..errors import ApiError
-from . import jsontext
+from . import jsontext, media
 from .anthropic_messages import fitting_thinking, least_cap
 from .base import Report, StreamReader
 from .reported_cost import reported_cost
 from .served import tier
 from .sse import EventReader, message, payload
-from .text import Tally, audio_tokens, decoded_size, delta_size, member, name_in, seen_tokens
+from .text import Tally, delta_size, member, name_in, seen_tokens
 
 _CAPS = ("max_completion_tokens", "max_tokens")
 _THINKING = (("thinking", "budget_tokens"), ("reasoning", "max_tokens"))
 """Requests for thinking with a budget, which must stay below the cap: Claude's, in its own words and OpenRouter's."""
 _OUTSIDE = ("web_search_options", "search_parameters", "plugins")  # bring in what the body does not show
 _OWN_TOOLS = (None, "function", "custom")  # run by the app; any other kind runs on the provider's side
+_OPENAIS = re.compile(r"(?:^|[/:])(?:gpt|o[1-9])")
 _SEARCHES = re.compile(
     r"(?:^|/)(?:compound|sonar)(?![a-z0-9])|-search-(?:preview|api)|deep-research|:online(?![a-z0-9])"
 )
@@ -33,27 +34,8 @@ _NAMES_NEW_CAP = frozenset({"openai", "azure"})
 _NEW_CAP_ONLY = re.compile(r"(?:^|/)(?:gpt-[5-9]|o[1-9](?:-|$))")
 """Models that refuse the older name of the cap, wherever they are served."""
 
-# The most tokens of one image, (detail "low", any other), by the beginning of the model's name. From OpenAI's
-# guide "Images and vision": a base and up to eight tiles, or up to 1,536 patches times a factor. Where the
-# name says nothing, 16,384: no model known to us takes more for one image.
-_IMAGE_TOKENS: tuple[tuple[str, tuple[int, int]], ...] = (
-    ("gpt-4o-mini", (2_833, 2_833 + 8 * 5_667)),
-    ("gpt-4o", (85, 85 + 8 * 170)),
-    ("chatgpt-4o", (85, 85 + 8 * 170)),
-    ("gpt-4-turbo", (85, 85 + 8 * 170)),
-    ("gpt-4.1-mini", (2_489, 2_489)),
-    ("gpt-4.1-nano", (3_779, 3_779)),
-    ("gpt-4.1", (85, 85 + 8 * 170)),
-    ("gpt-5-mini", (2_489, 2_489)),
-    ("gpt-5-nano", (3_779, 3_779)),
-    ("o4-mini", (2_642, 2_642)),
-    ("o1", (75, 75 + 8 * 150)),
-    ("o3", (75, 75 + 8 * 150)),
-    ("", (16_384, 16_384)),
-)
-
-DOCUMENT_LEAST = 5_000
-"""The most tokens of a document of one page, text and picture; a longer one counts by its bytes."""
+PAGE = 5_000
+"""The most tokens of a page of a document, text and picture."""
 
 
 class OpenAIChat:
@@ -97,6 +79,7 @@ class OpenAIChat:
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
+            doubt=tally.doubt,
             opaque=tally.opaque
             or searches(model)
             or any(body.get(name) for name in _OUTSIDE)
@@ -325,25 +308,24 @@ def add_image(tally: Tally, image: object, model: str) -> None:
     if not isinstance(url, str) or not url.startswith("data:"):
         tally.opaque = True
         return
-    name = model.rpartition("/")[2].removeprefix("ft:")
-    low, high = next(most for beginning, most in _IMAGE_TOKENS if name.startswith(beginning))
-    tally.media += low if member(image, "detail") == "low" else high
+    tally.add_media(media.image(model, url, member(image, "detail")))
 
 
-def add_audio(tally: Tally, audio: object, _: str) -> None:
+def add_audio(tally: Tally, audio: object, model: str) -> None:
     data, container = member(audio, "data"), member(audio, "format")
     tally.audio = True
     if not isinstance(data, str) or not isinstance(container, str):
         tally.opaque = True
         return
-    tally.media += audio_tokens(data, container)
+    second = media.OPENAI_SECOND if _OPENAIS.search(model) else media.GEMINI_SECOND
+    tally.add_media(media.sound(data, container, second))
 
 
 def add_file(tally: Tally, file: object, _: str) -> None:
     data = member(file, "file_data")
     tally.add_strings(member(file, "filename"))
     if isinstance(data, str) and not data.startswith(("http:", "https:")):
-        tally.media += max(decoded_size(data), DOCUMENT_LEAST)
+        tally.add_media(media.document(data, PAGE, PAGE))
     else:
         tally.opaque = True
 

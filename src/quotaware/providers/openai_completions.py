@@ -49,6 +49,7 @@ class OpenAICompletions(OpenAIChat):
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
+            doubt=tally.doubt,
             service=tier(body.get("service_tier")),
         )
 

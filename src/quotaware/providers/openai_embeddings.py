@@ -44,6 +44,7 @@ class OpenAIEmbeddings:
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
+            doubt=tally.doubt,
             opaque=tally.opaque,
             cache_write=False,
             generates=False,

@@ -108,6 +108,7 @@ class OpenAIImages:
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
+            doubt=tally.doubt,
             opaque=tally.opaque,
             cache_write=False,
         )

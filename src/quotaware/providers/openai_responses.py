@@ -64,6 +64,7 @@ class OpenAIResponses:
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
+            doubt=tally.doubt,
             opaque=tally.opaque,
             audio=tally.audio,
             tools=tally.tools,

@@ -46,6 +46,7 @@ class Pooling(Plain):
             kinds=kinds_of_all(tally.kinds, repeated(first.kinds, pairs)),
             parts=tally.parts + first.parts * pairs,
             media=tally.media + first.media * pairs,
+            doubt=tally.doubt + first.doubt * pairs,
             opaque=tally.opaque or first.opaque,
             cache_write=False,
             generates=False,

@@ -12,6 +12,7 @@ from typing import Any
 from ..core.counting import Kinds, kinds_of
 from ..core.usage import Usage
 from .base import Unreadable
+from .media import Tokens
 
 TAIL = 65_536
 """Bytes at the end of an event too long to be read whole in which its usage is looked for."""
@@ -28,12 +29,15 @@ class Tally:
     wide: int = 0
     parts: int = 0
     media: int = 0
+    doubt: int = 0
     tools: int = 0
     opaque: bool = False
     audio: bool = False
     cache_write: bool = False
     json: int = 0
     said: list[bytes] = field(default_factory=list)
+    model: str = ""
+    resolution: str = ""
 
     def add(self, text: str) -> None:
         """Adds one piece of text."""
@@ -76,29 +80,17 @@ class Tally:
         else:
             self.add(written)
 
+    def add_media(self, file: Tokens) -> None:
+        """Adds an image, a sound or a document."""
+        self.media += file.counted
+        self.doubt += file.most - file.counted
+
     def add_tools(self, tools: object) -> None:
         """Adds the definitions of tools."""
         if isinstance(tools, list):
             self.tools += len(tools)
             self.parts += len(tools)
             self.add_json(tools)
-
-
-def decoded_size(encoded: str) -> int:
-    """Bytes that a base64 text, with or without a `data:` head, stands for; rounded up."""
-    return (len(encoded) - encoded.find(",") - 1) * 3 // 4 + 1
-
-
-# Bytes of sound that make a token at the most: 32 tokens a second (OpenAI counts 10, Gemini 32) at the lowest
-# rate of the container: 8-bit sound at 8 kHz, MP3 at 8 kbit/s, and Opus at 4 kbit/s for all others.
-_AUDIO_BYTES_PER_TOKEN = {"wav": 250, "x-wav": 250, "mp3": 31, "mpeg": 31}
-_OTHER_AUDIO_BYTES_PER_TOKEN = 16
-
-
-def audio_tokens(encoded: str, container: str) -> int:
-    """The most tokens that a sound takes, given in base64."""
-    rate = _AUDIO_BYTES_PER_TOKEN.get(container, _OTHER_AUDIO_BYTES_PER_TOKEN)
-    return decoded_size(encoded) // rate + 1
 
 
 # A JSON string as far as it was seen: an escape in it that is cut does not count yet.

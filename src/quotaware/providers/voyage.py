@@ -51,6 +51,7 @@ class VoyageInputs(Plain):
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
+            doubt=tally.doubt,
             opaque=tally.opaque,
             cache_write=False,
             generates=False,
