@@ -54,3 +54,23 @@ def test_threads_that_push_each_others_entries_out_meet_no_error() -> None:
         sys.setswitchinterval(interval)
     assert errors == []
     assert len(cache) == 16
+
+
+def test_a_change_is_of_what_is_kept_and_no_other_comes_between() -> None:
+    cache: SharedCache[str, int] = SharedCache(3)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+
+        def count() -> None:
+            for _ in range(2000):
+                cache.change("n", lambda kept: (kept or 0) + 1)
+
+        threads = [threading.Thread(target=count) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert cache.get("n") == 8000

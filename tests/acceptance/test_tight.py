@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import anthropic
 import anyio
 import openai
 import pytest
@@ -116,3 +117,48 @@ def test_a_call_whose_own_cap_does_not_fit_any_more_is_denied_and_not_cut(
             client.chat.completions.create(model=MODEL, messages=MESSAGES, max_completion_tokens=9000)
     assert denied.value.type == "quota_exceeded"
     assert provider.requests == 0
+
+
+def test_a_clamped_call_that_thinks_stays_one_that_the_provider_takes(audited: Audited) -> None:
+    """Its budget for thinking is lowered with its cap, as far as may be; then it is denied, and told how far."""
+    provider = FakeProvider(output=2_000)
+    quota, store = audited("$0.1/day", tight="clamp")
+    thinking: Any = {"type": "enabled", "budget_tokens": 6_000}
+    with (
+        provider.serve() as url,
+        anthropic.Anthropic(
+            api_key="none", base_url=url, http_client=anthropic.DefaultHttpxClient(verify=False)
+        ) as client,
+    ):
+        quota.metered(client)
+        denied: Any = None
+        while denied is None:
+            try:
+                client.messages.create(
+                    model="claude-sonnet-4-6", messages=MESSAGES, max_tokens=8_000, thinking=thinking
+                )
+            except anthropic.RateLimitError as error:
+                denied = error.body
+    assert denied["error"]["least_cap"] == 1_025
+    sent = [(seen.cap, seen.body["thinking"]["budget_tokens"]) for seen in provider.calls]
+    assert len(sent) >= 2
+    assert all(cap is not None and 1_024 <= budget < cap <= 8_000 for cap, budget in sent)
+    assert [seen.status for seen in provider.calls] == [200] * len(sent)
+    assert max(store.peaks.values()) <= NANO // 10
+
+
+def test_the_fake_provider_refuses_thinking_that_does_not_fit(provider: FakeProvider) -> None:
+    with (
+        provider.serve() as url,
+        anthropic.Anthropic(
+            api_key="none", base_url=url, http_client=anthropic.DefaultHttpxClient(verify=False)
+        ) as client,
+    ):
+        for cap, budget in ((1_024, 1_024), (5_000, 1_023)):
+            with pytest.raises(anthropic.BadRequestError):
+                client.messages.create(
+                    model="claude-sonnet-4-6",
+                    messages=MESSAGES,
+                    max_tokens=cap,
+                    thinking={"type": "enabled", "budget_tokens": budget},
+                )

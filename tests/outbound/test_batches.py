@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from quotaware import Quota
+from quotaware.core.bounds import input_bound
 from quotaware.providers.base import Report
 from quotaware.providers.openai_batches import OpenAIBatches
 from tests.outbound.wire import Way, records
@@ -129,3 +130,11 @@ def test_one_that_failed_has_used_nothing() -> None:
     assert usage is not None
     assert usage.total == 0
     assert OpenAIBatches().answer(batch("failed", output_file_id="file-2")).usage is None
+
+
+def test_what_its_file_may_ask_to_be_read_is_bounded_by_the_largest_that_is_taken() -> None:
+    """A token a byte of 200 MB; what it costs has no bound, since any model may stand in it."""
+    call = OpenAIBatches().read("openai", ASKED)
+    assert 200_000_000 <= input_bound(call, "strict") < 200_001_000
+    assert call.opaque
+    assert call.unknown

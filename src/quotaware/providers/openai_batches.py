@@ -12,11 +12,16 @@ from .openai_embeddings import OpenAIEmbeddings
 from .openai_responses import responses_usage
 from .text import member, name_in
 
+FILE_MOST = 200_000_000
+"""The most tokens that a file of a batch asks to be read: a token a byte of the largest that OpenAI takes, 200 MB."""
 _ENDED = ("completed", "failed", "expired", "cancelled")
 
 
 class OpenAIBatches(OpenAIEmbeddings):
-    """`openai.batches`: POST …/batches, and what is told of one later. The body names no model, and has no bound."""
+    """`openai.batches`: POST …/batches, and what is told of one later.
+
+    The body names no model, so that what it costs has no bound; what it reads is bounded by the largest file.
+    """
 
     name = "openai.batches"
     operation = BATCHES
@@ -27,6 +32,7 @@ class OpenAIBatches(OpenAIEmbeddings):
             provider=provider,
             operation=self.operation,
             model=None,
+            doubt=FILE_MOST,
             opaque=True,
             generates=False,
             background=True,

@@ -68,6 +68,18 @@ class Completion:
 # Reading requests
 
 
+def check_thinking(body: dict[str, Any], cap: int) -> None:
+    """Refuses a request for thinking as Anthropic does: its budget is at least 1,024 tokens, and below the cap."""
+    thinking = body.get("thinking")
+    if not isinstance(thinking, dict) or thinking.get("type") != "enabled":
+        return
+    budget = whole(thinking, "budget_tokens")
+    if budget is None or budget < 1_024:
+        raise Refused(400, "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")
+    if budget >= cap:
+        raise Refused(400, "`max_tokens` must be greater than `thinking.budget_tokens`")
+
+
 def whole(body: Mapping[str, Any], name: str, highest: int | None = None) -> int | None:
     """A member that must be a whole number from 1 on; None where it is missing or null. Raises `Refused`."""
     value = body.get(name)

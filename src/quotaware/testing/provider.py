@@ -302,6 +302,7 @@ class FakeProvider:
         seen.cap = answers.whole(seen.body, "max_tokens")
         if seen.cap is None:
             raise Refused(400, "max_tokens: Field required")
+        answers.check_thinking(seen.body, seen.cap)
         done = self._completion(seen)
         return answers.message_stream(done) if seen.stream else answers.message(done)
 
