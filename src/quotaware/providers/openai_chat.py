@@ -82,7 +82,7 @@ class OpenAIChat:
             doubt=tally.doubt,
             opaque=tally.opaque
             or searches(model)
-            or any(body.get(name) for name in _OUTSIDE)
+            or any(body.get(name) not in (None, []) for name in _OUTSIDE)
             or _runs_tools(body.get("tools")),
             audio=tally.audio or body.get("audio") is not None,
             tools=tally.tools,
