@@ -255,7 +255,7 @@ def test_a_default_cap_is_as_long_as_the_body_needs_and_the_model_can(store: Aud
 
 def test_a_cap_leaves_room_for_the_input_in_the_context_window(store: AuditedStore) -> None:
     """Many servers refuse a cap that, with the input, is longer than the window of the model."""
-    call = replace(UNCAPPED, provider="openai", model=BLACK, text=12_000)
+    call = replace(UNCAPPED, provider="openai", model=BLACK, text=5_000)
     input = input_bound(call, "calibrated")
     for quota in (on_black(store, "$20/day"), on_black(store, "5 requests/day", default_output=8_000)):
         assert let_go(ask(quota, call)).cap == 8_192 - input

@@ -16,6 +16,7 @@ from quotaware.core.bounds import (
     output_bound,
     worst_cost,
 )
+from quotaware.core.counting import kinds_of, kinds_of_all
 from quotaware.core.prices import Price, PriceBook, Rates
 from quotaware.core.usage import Usage
 from tests.corpus import exchanges, needs_corpus
@@ -38,7 +39,7 @@ def calls(draw: st.DrawFn) -> Call:
         cap=draw(st.none() | sizes),
         choices=draw(st.integers(1, 8)),
         text=text,
-        wide=draw(st.integers(0, text)),
+        kinds=draw(st.sampled_from([(), kinds_of(b"Aa1! " * (text // 5))])),
         parts=draw(st.integers(0, 50)),
         tools=draw(st.integers(0, 5)),
         media=draw(sizes),
@@ -58,7 +59,9 @@ def test_estimate_calibrated_and_strict_ascend(call):
 def test_the_input_bound_grows_with_all_that_a_body_holds(call, more, mode):
     bound = input_bound(call, mode)
     assert bound <= input_bound(replace(call, text=call.text + more), mode)
-    assert bound <= input_bound(replace(call, text=call.text + more, wide=call.wide + more), mode)
+    if call.kinds:
+        hangul = kinds_of_all(call.kinds, kinds_of("한".encode() * more))
+        assert bound <= input_bound(replace(call, text=call.text + 3 * more, kinds=hangul), mode)
     assert bound <= input_bound(replace(call, parts=call.parts + more), mode)
     assert bound <= input_bound(replace(call, tools=call.tools + more), mode)
     assert bound + more == input_bound(replace(call, media=call.media + more), mode)
@@ -68,14 +71,11 @@ def test_the_input_bound_grows_with_all_that_a_body_holds(call, more, mode):
 def test_strict_takes_a_token_a_byte_whatever_the_script(call):
     empty = input_bound(call, "strict")
     assert input_bound(replace(call, text=900), "strict") == empty + 900
-    assert input_bound(replace(call, text=900, wide=900), "strict") == empty + 900
+    assert input_bound(replace(call, text=900, kinds=kinds_of("한".encode() * 300)), "strict") == empty + 900
 
 
-def test_text_of_which_nobody_counted_the_kinds_is_bounded_without_them():
-    """Two tokens for five bytes of ASCII, one for each byte of any other script."""
-    empty, ascii_only, chinese = CHAT, replace(CHAT, text=900), replace(CHAT, text=900, wide=900)
-    assert input_bound(ascii_only, "calibrated") - input_bound(empty, "calibrated") == 360
-    assert input_bound(chinese, "calibrated") - input_bound(empty, "calibrated") == 900
+def test_text_of_which_nobody_counted_the_kinds_is_a_token_a_byte():
+    assert input_bound(replace(CHAT, text=900), "calibrated") == input_bound(CHAT, "calibrated") + 900
 
 
 def test_what_a_batch_holds_is_bounded_line_by_line():

@@ -25,16 +25,14 @@ ANYTHING = st.text(st.characters() | st.sampled_from("한글中カПμ😀é“�
 def call_of(text: str, provider: str | None = None, model: str | None = None) -> Call:
     tally = Tally(parts=1)
     tally.add(text)
-    return Call(
-        provider, "chat", model, text=tally.text, wide=tally.wide, kinds=tally.kinds, parts=tally.parts
-    )
+    return Call(provider, "chat", model, text=tally.text, kinds=tally.kinds, parts=tally.parts)
 
 
 def tokens_of_text(text: str, provider: str | None, model: str | None) -> int:
     """The bound of the text alone, with nothing that a provider adds."""
     read = reader(provider, model, True)
     call = call_of(text, provider, model)
-    return -(-read.text(call.text, call.wide, call.kinds) // 100)
+    return -(-read.text(call.text, call.kinds) // 100)
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -93,7 +93,7 @@ def test_all_that_the_model_reads_is_counted() -> None:
     compact = sum(len(json.dumps(value, separators=(",", ":"))) for value in (tools, schema))
     words = "textsysusertextassistanttool_uset1fusertool_resulttextout" + '{"a":"bc"}'
     assert call.text == len(words) + 2 + compact
-    assert (call.wide, call.tools, call.opaque) == (2, 1, False)
+    assert (sum(call.kinds[5:]), call.tools, call.opaque) == (2, 1, False)
     assert call.parts == 3 + 1 + 1 + 1 + 1 + 1 + 1
 
 

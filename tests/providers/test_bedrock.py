@@ -174,7 +174,13 @@ def test_a_conversation_is_read() -> None:
             "inferenceConfig": {"maxTokens": 50},
         }
     )
-    assert (call.cap, call.tools, call.opaque, call.cache_write, call.wide) == (50, 1, False, True, 2)
+    assert (call.cap, call.tools, call.opaque, call.cache_write, sum(call.kinds[5:])) == (
+        50,
+        1,
+        False,
+        True,
+        2,
+    )
     assert call.text > len('be kindhéllo{"a":1}{"b":2}ok')
 
 

@@ -70,7 +70,7 @@ def test_a_chat_is_read() -> None:
             "stream": True,
         }
     )
-    assert (call.cap, call.stream, call.tools, call.opaque, call.wide) == (50, True, 1, False, 2)
+    assert (call.cap, call.stream, call.tools, call.opaque, sum(call.kinds[5:])) == (50, True, 1, False, 2)
     assert call.text > len("userhéllo") + len('{"type":"json_object"}') + len("a fact")
 
 
@@ -196,7 +196,7 @@ def test_any_host_may_rerank(path: str) -> None:
 
 def test_the_query_counts_with_each_document() -> None:
     call = read({"query": "whó?", "documents": ["a", {"text": "bc"}]}, Rerank())
-    assert (call.text, call.wide, call.generates) == (3 + 2 * 5, 4, False)
+    assert (call.text, sum(call.kinds[5:]), call.generates) == (3 + 2 * 5, 4, False)
 
 
 def test_a_search_is_a_hundred_documents_or_parts_of_them() -> None:

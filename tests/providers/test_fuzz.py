@@ -269,7 +269,7 @@ def test_a_request_is_read_or_unreadable(form: Format, body: dict[str, Any]) -> 
     except Unreadable:
         return
     assert isinstance(call, Call)
-    assert min(call.text, call.wide, call.parts, call.media, call.tools) >= 0
+    assert min(call.text, *call.kinds, call.parts, call.media, call.tools) >= 0
     assert call.choices >= 1
     changed = {**body, **form.cap("openai", body, 300), **form.ask_usage(body)}
     again = form.read("openai", changed)

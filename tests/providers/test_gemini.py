@@ -193,7 +193,7 @@ def test_a_request_is_read() -> None:
         }
     )
     assert (call.cap, call.choices, call.tools, call.stream, call.opaque) == (50, 3, 2, False, False)
-    assert call.wide == 2
+    assert sum(call.kinds[5:]) == 2
     assert call.text >= len("systemhéllo") + 1 + len('{"name":"f","args":{}}') + len('{"type":"STRING"}')
 
 

@@ -41,7 +41,13 @@ def test_a_plain_request_is_read_whole() -> None:
     call = CHAT.read("openai", body(stream=True, n=2, max_completion_tokens=50))
     assert (call.provider, call.operation, call.model) == ("openai", "chat", "gpt-4o")
     assert (call.stream, call.choices, call.cap, call.generates, call.free) == (True, 2, 50, True, False)
-    assert (call.text, call.wide, call.parts, call.media, call.opaque) == (len("userhi"), 0, 1, 0, False)
+    assert (call.text, sum(call.kinds[5:]), call.parts, call.media, call.opaque) == (
+        len("userhi"),
+        0,
+        1,
+        0,
+        False,
+    )
 
 
 def test_what_is_not_said_has_its_default() -> None:
@@ -102,7 +108,7 @@ def test_all_that_the_model_reads_is_counted() -> None:
     compact = sum(len(json.dumps(value, separators=(",", ":"))) for value in (tools, schema))
     words = "systembotassistantf{}usertexttwotextthreeseen"
     assert call.text == len(words) + 2 + compact
-    assert (call.wide, call.parts, call.tools, call.opaque) == (2, 3 + 2 + 1, 1, False)
+    assert (sum(call.kinds[5:]), call.parts, call.tools, call.opaque) == (2, 3 + 2 + 1, 1, False)
 
 
 def with_part(part: Any, model: str = "gpt-4o") -> Any:

@@ -46,8 +46,7 @@ class Call:
     least_cap     the smallest cap with which its body stays valid, as where it asks for thinking
     choices       answers asked for (`n`), at least 1
     text          UTF-8 bytes of everything in the body that the model reads as text, tools included
-    wide          how many of these bytes belong to non-ASCII characters
-    kinds         how many of them are of each of `counting.KINDS`; empty where nobody counted
+    kinds         how many of these bytes are of each of `counting.KINDS`; empty where nobody counted
     parts         messages and other separators that cost a few tokens each
     tools         tools that the call describes: providers add instructions of their own for them
     media         tokens of images, audio and documents, by the sizes that the body shows
@@ -81,7 +80,6 @@ class Call:
     least_cap: int = 1
     choices: int = 1
     text: int = 0
-    wide: int = 0
     kinds: Kinds = ()
     parts: int = 0
     tools: int = 0
@@ -221,7 +219,7 @@ def _counted(call: Call, share: int) -> int:
     """Tokens by the ratios of whose model reads it; `share`: how much of its text's, in hundredths."""
     read = _reader(call)
     added = read.added
-    text = -(-read.text(call.text, call.wide, call.kinds) * share // 10_000)
+    text = -(-read.text(call.text, call.kinds) * share // 10_000)
     tools = added.tools + call.tools * added.tool if call.tools else 0
     return text + call.media + added.always + call.parts * added.part + tools
 

@@ -121,16 +121,14 @@ class Reader(NamedTuple):
     kinds: tuple[int, ...]
     added: Added
 
-    def text(self, size: int, wide: int, kinds: Kinds) -> int:
-        """Tokens of so many bytes, `wide` of them of characters beyond ASCII, in hundredths."""
+    def text(self, size: int, kinds: Kinds) -> int:
+        """Tokens of so many bytes in hundredths; one for each where nobody counted their kinds."""
         if not kinds:
-            return _UNKNOWN_PLAIN * (size - wide) + 100 * wide
+            return 100 * size
         plain = size - sum(kinds) + kinds[4]
         weighed: int = sum(map(mul, self.kinds, kinds))
         return self.plain * plain + weighed
 
-
-_UNKNOWN_PLAIN = 40
 
 _O200K = (23, (25, 36, 62, 97, 35, 82, 26, 23, 25, 22, 40, 25, 35, 25, 57))
 _CL100K = (29, (25, 36, 62, 100, 38, 100, 54, 47, 106, 72, 50, 31, 53, 42, 100))

@@ -52,7 +52,6 @@ class AnthropicMessages:
             cap=jsontext.whole(body, "max_tokens"),
             least_cap=least_cap(body.get("thinking")),
             text=tally.text,
-            wide=tally.wide,
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,

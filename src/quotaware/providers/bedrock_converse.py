@@ -70,7 +70,6 @@ class BedrockConverse:
             cap=jsontext.whole(inference(body), "maxTokens"),
             least_cap=max(least_cap(member(extra, name)) for name in THINKING),
             text=tally.text,
-            wide=tally.wide,
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,

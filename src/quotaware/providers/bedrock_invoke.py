@@ -176,7 +176,6 @@ def _texts(provider: str | None, body: Mapping[str, Any]) -> Call:
         operation="embeddings" if "embed" in bare else "unknown" if makes_none else "completions",
         model=model,
         text=tally.text,
-        wide=tally.wide,
         kinds=tally.kinds,
         parts=1,
         opaque=makes_none and "embed" not in bare,

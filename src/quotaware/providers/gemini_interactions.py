@@ -48,7 +48,6 @@ class GeminiInteractions:
             stream=jsontext.flag(body, "stream"),
             cap=jsontext.whole(_config(body), "max_output_tokens"),
             text=tally.text,
-            wide=tally.wide,
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,

@@ -28,7 +28,6 @@ def together(calls: Sequence[Call]) -> Call:
         least_cap=max(call.least_cap for call in calls),
         choices=sum(call.choices for call in calls),
         text=sum(call.text for call in calls),
-        wide=sum(call.wide for call in calls),
         kinds=kinds_of_all(*(call.kinds for call in calls)),
         parts=sum(call.parts for call in calls),
         media=sum(call.media for call in calls),

@@ -45,7 +45,6 @@ class OllamaChat:
             stream=body.get("stream") is not False,
             cap=cap if cap is not None and cap >= 0 else None,  # -1 and -2: as long as it likes
             text=tally.text,
-            wide=tally.wide,
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,

@@ -47,7 +47,7 @@ class OpenAISpeech:
         tally.parts = 1
         tally.add(said)
         tally.add_strings(body.get("instructions"))
-        wide = sum(not character.isascii() for character in said) if tally.wide else 0
+        wide = 0 if said.isascii() else sum(not character.isascii() for character in said)
         return Call(
             provider=provider,
             operation=self.operation,
@@ -58,7 +58,6 @@ class OpenAISpeech:
             guess=round((len(said) - wide) * _SPOKEN + wide * _SPOKEN_WIDE),
             characters=len(said),
             text=tally.text,
-            wide=tally.wide,
             kinds=tally.kinds,
             parts=tally.parts,
             cache_write=False,
@@ -111,7 +110,6 @@ class OpenAITranscription(OpenAISpeech):
             audio_ms=-(-size * 1000 // least),
             likely_ms=-(-size * 1000 // likely),
             text=tally.text,
-            wide=tally.wide,
             kinds=tally.kinds,
             parts=tally.parts,
             media=-(-size * _TOKENS_PER_SECOND // least),

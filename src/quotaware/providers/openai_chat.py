@@ -75,7 +75,6 @@ class OpenAIChat:
             least_cap=max(least_cap(body.get(name), budget) for name, budget in _THINKING),
             choices=max(jsontext.whole(body, name, least=1) or 1 for name in ("n", "best_of")),
             text=tally.text,
-            wide=tally.wide,
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,

@@ -45,7 +45,6 @@ class OpenAICompletions(OpenAIChat):
             cap=jsontext.whole(body, "max_tokens"),
             choices=each * max(len(prompts), 1),
             text=tally.text,
-            wide=tally.wide,
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,

@@ -40,7 +40,6 @@ class OpenAIEmbeddings:
             operation=self.operation,
             model=model,
             text=tally.text,
-            wide=tally.wide,
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,

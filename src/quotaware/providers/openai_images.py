@@ -104,7 +104,6 @@ class OpenAIImages:
             choices=made,
             images=made,
             text=tally.text,
-            wide=tally.wide,
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,

@@ -34,7 +34,6 @@ class OpenAIModerations(OpenAIEmbeddings):
             operation=self.operation,
             model=model,
             text=tally.text,
-            wide=tally.wide,
             kinds=tally.kinds,
             parts=tally.parts,
             opaque=isinstance(body.get("input"), list) and any(isinstance(e, dict) for e in body["input"]),

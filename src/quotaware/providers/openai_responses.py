@@ -60,7 +60,6 @@ class OpenAIResponses:
             cap=jsontext.whole(body, "max_output_tokens"),
             least_cap=_LEAST_CAP,
             text=tally.text,
-            wide=tally.wide,
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,

@@ -42,7 +42,6 @@ class Pooling(Plain):
             operation=self.operation,
             model=jsontext.model_name(body),
             text=tally.text + first.text * pairs,
-            wide=tally.wide + first.wide * pairs,
             kinds=kinds_of_all(tally.kinds, repeated(first.kinds, pairs)),
             parts=tally.parts + first.parts * pairs,
             media=tally.media + first.media * pairs,

@@ -44,7 +44,6 @@ class Rerank(Plain):
             operation=self.operation,
             model=jsontext.model_name(body),
             text=tally.text + query.text * times,
-            wide=tally.wide + query.wide * times,
             kinds=kinds_of_all(tally.kinds, repeated(query.kinds, times)),
             parts=len(documents) + 1,
             rerank_searches=-(-(len(documents) + tally.text // _CHUNK) // _DOCUMENTS),

@@ -26,7 +26,6 @@ class Tally:
     """What a request carries for the model, added up while its body is walked; the fields are `Call`'s."""
 
     text: int = 0
-    wide: int = 0
     parts: int = 0
     media: int = 0
     doubt: int = 0
@@ -43,8 +42,6 @@ class Tally:
         """Adds one piece of text."""
         data = text.encode("utf-8", "surrogatepass")
         self.text += len(data)
-        if len(data) != len(text):
-            self.wide += len(data) - len(text.encode("ascii", "ignore"))
         self.said.append(data)
 
     @property

@@ -47,7 +47,6 @@ class VoyageInputs(Plain):
             operation=self.operation,
             model=jsontext.model_name(body),
             text=tally.text,
-            wide=tally.wide,
             kinds=tally.kinds,
             parts=tally.parts,
             media=tally.media,
