@@ -182,3 +182,12 @@ def test_asking_for_one_is_a_look_up(method: str, end: str) -> None:
 
 def test_it_is_refused_as_google_does() -> None:
     assert FORM.refusal(QuotaExceeded("spent"))["error"]["status"] == "RESOURCE_EXHAUSTED"
+
+
+def test_what_was_seen_of_an_event_stays_seen_when_it_is_whole() -> None:
+    """Whatever else it says."""
+    reader = GeminiInteractions().stream(hide=False)
+    reader.feed(b'data: {"delta":{"content":"some words')
+    seen = reader.report().seen
+    reader.feed(b'"},"interaction":null}\n\n')
+    assert reader.report().seen >= seen > 0

@@ -16,6 +16,8 @@ charged. estimated: a good answer that reported nothing. unsettled: its process 
 
 SUSPECT_FOLD = 100
 """A report of more than this many times the bound is no usage."""
+SUSPECT_LEAST = 64
+"""A bound of fewer input tokens counts as so many here: servers add instructions of their own to a short question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,6 @@ def suspect(usage: Usage, input_bound: int, output_bound: int) -> bool:
     """
     return (
         min(getattr(usage, name) for name in usage.__slots__) < 0
-        or usage.input > SUSPECT_FOLD * input_bound
+        or usage.input > SUSPECT_FOLD * max(input_bound, SUSPECT_LEAST)
         or usage.output > SUSPECT_FOLD * output_bound
     )

@@ -126,7 +126,7 @@ class _InteractionAnswer:
         """
         if b'"interaction"' in event:
             self._take_interaction(message(event))
-        elif size := delta_size(event):
+        if size := delta_size(event):  # also then: it counted while the event was not whole yet
             self.deltas += 1
             self.size += size
         return False
