@@ -11,7 +11,7 @@ from .core.bounds import Call
 
 SEED = 16_384
 """Tokens allowed for input that a body does not show, until calls of the project and model have told. Of recorded calls
-whose provider searched, ran code or looked into files for them, 99 in 100 brought less.
+that do not show all, nine in ten brought less.
 """
 LEAST, MOST = 1_024, 2_097_152
 """Tokens that are allowed at least, and at most: no model reads more at once."""

@@ -251,6 +251,8 @@ def input_bound(call: Call, mode: BoundMode) -> int:
     What is `opaque` is not in it: whether such a call may go is the caller's to decide.
     """
     bound = _MODES[mode]
+    if not (call.also or call.lines):
+        return bound(call)
     return max(sum(map(bound, each.lines or (each,))) for each in call.readings)
 
 
