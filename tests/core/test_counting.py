@@ -169,3 +169,17 @@ def test_a_decomposed_text_is_bounded_too() -> None:
 def test_a_model_is_read_as_its_family(provider: str, model: str, like: str) -> None:
     assert reader(provider, model, True) == reader(None, like, True)
     assert reader(provider, model.upper(), True) == reader(None, like, True)
+
+
+@pytest.mark.parametrize("model", ["gemini-3-flash-preview", "gemini-2.5-pro", "gpt-4.1", "claude-opus-5"])
+@pytest.mark.parametrize("schema", [{}, {"type": "object", "properties": {"city": {"type": "string"}}}])
+def test_every_tool_adds_to_the_bound(model: str, schema: dict[str, object]) -> None:
+    """Also where a provider leaves out most of how it is written."""
+    before = 0
+    for number in (0, 1, 2, 50):
+        tally = Tally(parts=1)
+        tally.add("What is the weather?")
+        tally.add_tools([{"name": "f", **schema}] * number)
+        call = Call("google", "chat", model, text=tally.text, kinds=tally.kinds, parts=1, tools=tally.tools)
+        assert input_bound(call, "strict") >= input_bound(call, "calibrated") > before
+        before = input_bound(call, "calibrated")

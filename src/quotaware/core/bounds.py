@@ -220,7 +220,7 @@ def _counted(call: Call, share: int) -> int:
     read = _reader(call)
     added = read.added
     text = -(-read.text(call.text, call.kinds) * share // 10_000)
-    tools = added.tools + call.tools * added.tool if call.tools else 0
+    tools = read.tools(call.tools, call.kinds)
     return text + call.media + added.always + call.parts * added.part + tools
 
 

@@ -69,6 +69,11 @@ _SPACE, _CAPITALS, _DIGITS = (
 )
 
 
+_CAPITAL, _DIGIT, _SIGN, _UNBROKEN = (
+    KINDS.index(kind) for kind in ("capitals", "digits", "signs", "unbroken")
+)
+
+
 def kinds_of(text: bytes, json: int = 0) -> Kinds:
     """How many bytes of a text in UTF-8 are of each kind; `json`: ASCII of tools and schemas, which is not in it."""
     counts = [json] + [0] * (len(KINDS) - 1)
@@ -76,10 +81,10 @@ def kinds_of(text: bytes, json: int = 0) -> Kinds:
     rest = text.translate(None, _PLAIN)  # each pass is over what the one before has left
     closed = rest.translate(None, _SPACE)
     spaces = len(rest) - len(closed)
-    for kind, members in ((1, _CAPITALS), (2, _DIGITS)):
+    for kind, members in ((_CAPITAL, _CAPITALS), (_DIGIT, _DIGITS)):
         rest, closed = closed, closed.translate(None, members)
         counts[kind] = len(rest) - len(closed)
-    counts[3] = len(closed)
+    counts[_SIGN] = len(closed)
     if not text.isascii():
         leads = text.translate(None, _ASCII)
         narrow -= len(leads)
@@ -89,7 +94,7 @@ def kinds_of(text: bytes, json: int = 0) -> Kinds:
                 break
             before, leads = len(leads), leads.translate(None, members)
             counts[kind] = length * (before - len(leads))
-    counts[4] = max(0, min(narrow - spaces, len(text) - _WORD * (spaces + 1)))
+    counts[_UNBROKEN] = max(0, min(narrow - spaces, len(text) - _WORD * (spaces + 1)))
     return tuple(counts)
 
 
@@ -125,11 +130,19 @@ class Reader(NamedTuple):
         """Tokens of so many bytes in hundredths; one for each where nobody counted their kinds."""
         if not kinds:
             return 100 * size
-        plain = size - sum(kinds) + kinds[4]
+        plain = size - sum(kinds) + kinds[_UNBROKEN]
         weighed: int = sum(map(mul, self.kinds, kinds))
         return self.plain * plain + weighed
 
+    def tools(self, tools: int, kinds: Kinds) -> int:
+        """Tokens that so many tools take beside their text; below 0 where much of how they are written is left out."""
+        if not tools:
+            return 0
+        added = self.added.tools + tools * self.added.tool
+        return added if added >= 0 else max(added, -(self.kinds[0] * kinds[0] // 150) if kinds else 0)
 
+
+# small letters and spaces, then: json cap dig sig unb lat grk cyr sem sou sym kan han hgl emo
 _O200K = (23, (25, 36, 62, 97, 35, 82, 26, 23, 25, 22, 40, 25, 35, 25, 57))
 _CL100K = (29, (25, 36, 62, 100, 38, 100, 54, 47, 106, 72, 50, 31, 53, 42, 100))
 _CLAUDE = (29, (40, 100, 66, 91, 26, 86, 40, 39, 49, 42, 50, 27, 43, 47, 98))

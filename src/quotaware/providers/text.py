@@ -23,7 +23,12 @@ BYTES_PER_TOKEN = 4
 
 @dataclass(slots=True)
 class Tally:
-    """What a request carries for the model, added up while its body is walked; the fields are `Call`'s."""
+    """What a request carries for the model, added up while its body is walked; the fields are `Call`'s, but for these.
+
+    json        bytes of tools and schemas in ASCII, which are part of `text`
+    said        all other text
+    model, resolution   whose images are looked at how finely, where that decides what they take
+    """
 
     text: int = 0
     parts: int = 0
