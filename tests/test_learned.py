@@ -173,6 +173,27 @@ def test_only_what_providers_report_teaches(store: AuditedStore, clock: FakeCloc
     assert let_go(ask(quota, OPAQUE, p)).bound.allowance == SEED
 
 
+def test_what_is_told_later_teaches_too(store: AuditedStore, clock: FakeClock) -> None:
+    """As of a response that was made in the background; what a batch used together teaches nothing of one call."""
+    quota = two_projects(store, clock)
+    p = Identity(project="p", organization="o")
+    late = Outcome(200, usage=Usage(input=40_000, output=5))
+    for operation, name in (("message_batches", "batch_1"), ("responses", "resp_1")):
+        call = a_call(opaque=True, background=True, operation=operation)
+        let_go(ask(quota, call, p)).settle(Outcome(200, later=name))
+        assert quota.flush()
+        assert let_go(ask(quota, OPAQUE, p)).bound.allowance == SEED
+        shown = let_go(ask(quota, call, p)).bound.input - SEED
+        quota.engine.deferred.settle("o", name, late, MODEL)
+        assert quota.flush()
+    assert let_go(ask(quota, OPAQUE, p)).bound.allowance == (40_000 - shown) * 5 // 4
+
+
+def test_each_line_of_a_batch_that_does_not_show_all_is_allowed_for() -> None:
+    batch = a_call(opaque=True, lines=(OPAQUE, a_call(), OPAQUE))
+    assert taught().allowance(ORG, PROJECT, batch) == 2 * SEED
+
+
 def test_explain_tells_it(store: AuditedStore, clock: FakeClock) -> None:
     quota = two_projects(store, clock)
     asked: dict[str, Any] = {"model": MODEL, "project": "p", "organization": "o", "max_output": 10}

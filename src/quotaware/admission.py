@@ -500,7 +500,10 @@ class Admission:
         self.binding.settled(self.id, cost)
         charged = Charge(Usage(), "unsettled", cost)
         text = told(outcome, charged, model, ms=self._ms(), would_deny=self.would_deny or None)
-        note = Deferred(self.id, plan, self.call, self.price, bound.input, bound.output)
+        project = self.policy.project
+        note = Deferred(
+            self.id, plan, self.call, self.price, bound.input, bound.output, project, bound.allowance
+        )
         self.engine.lanes.post(plan.org, Settle(self.id, plan, NOTHING, text, "expired", force=True))
         self.engine.deferred.keep(outcome.later, note)
 

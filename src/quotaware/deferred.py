@@ -14,11 +14,13 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from .caches import SharedCache
-from .core.bounds import BATCHES, Call
+from .core.bounds import BATCHES, MESSAGE_BATCHES, Call
 from .core.charges import Charge, Outcome, charge
 from .core.money import MAX_AMOUNT
 from .core.prices import Dearest, Price, service
 from .core.steps import REMEMBER_MS, Amounts, Plan, Settle, id_time
+from .core.usage import Usage
+from .learned import Learned
 from .stores.items import pack_plan, unpack_plan
 from .stores.lanes import Lanes
 
@@ -37,7 +39,10 @@ _CALL = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """What it takes to settle a call later: its reservation, what it asked for, and what it was let go with."""
+    """What it takes to settle a call later: its reservation, what it asked for, and what it was let go with.
+
+    `allowance`: how much of `input` was allowed for what its body does not show, which its `project` is taught.
+    """
 
     id: str
     plan: Plan
@@ -45,6 +50,8 @@ class Deferred:
     price: Price | None
     input: int
     output: int
+    project: str = ""
+    allowance: int = 0
 
     def pack(self) -> str:
         """The note as text."""
@@ -56,7 +63,7 @@ class Deferred:
                 "call": _packed(self.call),
                 "price": price and price.version,
                 "of": [(name, one.version) for name, one in price.of] if isinstance(price, Dearest) else [],
-                "bound": [self.input, self.output],
+                "bound": [self.input, self.output, self.project, self.allowance],
             }
         )
 
@@ -90,6 +97,12 @@ class Deferred:
         charged = charge(self.call, price, *most, outcome)
         return Settle(self.id, self.plan, amounts(charged), told(outcome, charged, model, unpriced=unpriced))
 
+    def teach(self, learned: Learned, usage: Usage) -> None:
+        """Has what it used learned, as that of any other call; what many calls used together teaches nothing of one."""
+        if self.call.operation not in (BATCHES, MESSAGE_BATCHES):
+            shown = self.input - self.allowance
+            learned.take(self.plan.org, self.project, self.call, shown, usage.input, usage.output)
+
 
 def _packed(call: Call) -> dict[str, Any]:
     said = {name: getattr(call, name) for name in _CALL}
@@ -98,9 +111,10 @@ def _packed(call: Call) -> dict[str, Any]:
 
 def _unpacked(said: dict[str, Any]) -> Call:
     besides = tuple(map(_unpacked, said.get("besides", ())))
+    known = {name: value for name, value in said.items() if name in _CALL}
     return Call(
         **{
-            **said,
+            **known,
             "besides": besides,
             "service": service(**dict(said.get("service", ()))),
             "kinds": tuple(said.get("kinds", ())),
@@ -111,8 +125,9 @@ def _unpacked(said: dict[str, Any]) -> Call:
 class DeferredCalls:
     """The notes of such calls, by the name under which their providers know them. Neither method waits or raises."""
 
-    def __init__(self, lanes: Lanes, batch_price: BatchPrice) -> None:
+    def __init__(self, lanes: Lanes, batch_price: BatchPrice, learned: Learned) -> None:
         self._lanes = lanes
+        self._learned = learned
         self._batch_price = batch_price
         self._own: SharedCache[str, str] = SharedCache(NOTES)  # "" once it is settled
 
@@ -135,9 +150,12 @@ class DeferredCalls:
         store, name = self._lanes.store, _name(answer)
         text = text or store.once(org, name, "", 1)
         if text:
-            self._lanes.post(org, Deferred.unpack(text).settle(outcome, model, self._batch_price))
+            deferred = Deferred.unpack(text)
+            self._lanes.post(org, deferred.settle(outcome, model, self._batch_price))
             self._own[answer] = ""
             store.once(org, name, "", 1, expect=text)
+            if outcome.usage is not None and outcome.status < 300:
+                deferred.teach(self._learned, outcome.usage)
 
     def _do(self, org: str, work: Any) -> None:
         def quietly() -> None:

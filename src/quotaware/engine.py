@@ -98,7 +98,7 @@ class Engine(Callers):
         self._carried: SharedCache[tuple[str, int], int] = SharedCache(TOTALS)
         self.learned = Learned()
         self.denied = DenialCounter(lanes, self.ids, lambda: self.count("denied_uncounted"))
-        self.deferred = DeferredCalls(lanes, self._batch_price)
+        self.deferred = DeferredCalls(lanes, self._batch_price, self.learned)
         self.outage = Outage(self)
         lanes.renamed = self.outage.renamed
         forks.begin(self)

@@ -35,8 +35,13 @@ class Learned:
         return None if usual is None else round(usual)
 
     def allowance(self, org: str, project: str, call: Call) -> int:
-        """Input tokens to allow for what the body of a call does not show; 0 where it shows all."""
-        return self._allowances.get((org, project, call.model)) or SEED if call.opaque else 0
+        """Input tokens to allow for what the body of a call, or of each line of a batch, does not show; 0 where it
+        shows all.
+        """
+        if not call.opaque:
+            return 0
+        each = self._allowances.get((org, project, call.model)) or SEED
+        return each * (sum(line.opaque for line in call.lines) or 1)
 
     def take(self, org: str, project: str, call: Call, shown: int, input: int, output: int) -> None:
         """A call was settled: it used so many tokens, and its body showed at most `shown` of the input.
