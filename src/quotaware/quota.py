@@ -266,8 +266,8 @@ class Quota:
     # seeing calls
 
     def instrument(self) -> None:
-        """Meters every client of httpx, httpx2, aiohttp and botocore in this process, whenever it was made; the library
-        may be imported later. A WebSocket to a provider, over websockets too, is a call of unknown cost.
+        """Meters every client of httpx, httpx2, aiohttp, requests and botocore in this process, whenever it was made;
+        the library may be imported later. A WebSocket to a provider, over websockets too, is a call of unknown cost.
         """
         hook.add(self.meter)
 
@@ -285,7 +285,7 @@ class Quota:
 
     def metered(self, client: Any) -> Any:
         """Makes an existing client metered and answers it: one of httpx or httpx2, an SDK's that carries one, a session
-        of aiohttp, a client of boto3. Raises `ConfigurationError` for anything else.
+        of aiohttp or requests, a client of boto3. Raises `ConfigurationError` for anything else.
         """
         return metered(self.meter, client)
 

@@ -91,8 +91,11 @@ class Bedrock:
 def answer(path: str) -> dict[str, Any]:
     """A whole answer, as `converse` or as the model itself gives it."""
     if path.endswith("/invoke"):
-        return {"content": [{"type": "text", "text": "hi"}], "usage": {"input_tokens": 7, "output_tokens": 5}}
-    message = {"role": "assistant", "content": [{"text": "hi"}]}
+        return {
+            "content": [{"type": "text", "text": "tok " * 5}],
+            "usage": {"input_tokens": 7, "output_tokens": 5},
+        }
+    message = {"role": "assistant", "content": [{"text": "tok " * 5}]}
     return {
         "output": {"message": message},
         "stopReason": "end_turn",

@@ -144,7 +144,7 @@ def test_a_method_that_an_app_has_put_in_front_stays(bedrock: Bedrock, quota: Qu
 
 @pytest.mark.parametrize("other", [object(), None, "client", type("Carries", (), {"_endpoint": object()})()])
 def test_anything_else_is_refused_with_what_there_is_to_do(quota: Quota, other: object) -> None:
-    with pytest.raises(ConfigurationError, match=r"a session of aiohttp or a client of boto3.*instrument"):
+    with pytest.raises(ConfigurationError, match=r"a session of aiohttp or requests.*instrument"):
         quota.metered(other)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from inspect import iscoroutinefunction
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from ..errors import BodyTooLarge
 from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large
 from .patching import Patch, Serving
 from .tap import Tap
+from .urllib3_streams import Raw
 
 NEVER_SENT = frozenset({"ConnectTimeoutError", "EndpointConnectionError", "ProxyConnectionError", "SSLError"})
 """Errors (by name) after which no whole request can have reached the provider."""
@@ -184,97 +185,8 @@ def _tapped(response: Any, tap: Tap) -> Any:
     tap.answered(response.status_code, headers.get("content-type", ""), encoding, headers)
     tap.rewrites = False  # AWS's streams tell their usage unasked
     if response._content is None:
-        response.raw = _Raw(response.raw, tap)
+        response.raw = Raw(response.raw, tap)
     else:
         tap.feed(response._content)
         tap.end()
     return response
-
-
-class _Raw(io.IOBase):
-    """The answer as urllib3 gives it, with a tap on it; what is not read of it is as it was."""
-
-    def __init__(self, raw: Any, tap: Tap) -> None:
-        self._raw = raw
-        self._tap = tap
-
-    def read(self, amt: int | None = None, *args: Any, **more: Any) -> bytes:
-        """Reads as urllib3 does, which says by no bytes that there are no more."""
-        try:
-            data: bytes = self._raw.read(amt, *args, **more)
-        except BaseException:
-            self._tap.cut()
-            raise
-        if data:
-            self._tap.feed(data)
-        if amt is None or amt < 0 or (amt > 0 and not data):
-            self._tap.end()
-        return data
-
-    def read1(self, amt: int | None = None, *args: Any, **more: Any) -> bytes:
-        """At most one piece of the wire."""
-        data: bytes = self._raw.read1(amt, *args, **more)
-        if data:
-            self._tap.feed(data)
-        elif amt != 0:
-            self._tap.end()
-        return data
-
-    def readinto(self, b: Any) -> int:
-        """The same, into a buffer."""
-        data = self.read(len(b))
-        b[: len(data)] = data
-        return len(data)
-
-    def stream(self, *args: Any, **more: Any) -> Iterator[bytes]:
-        """The pieces as they come."""
-        tap = self._tap
-        try:
-            for data in self._raw.stream(*args, **more):
-                tap.feed(data)
-                yield data
-            tap.end()
-        except GeneratorExit:  # from the garbage collector, it may be, in the middle of anything
-            tap.abandon()
-            raise
-        finally:
-            tap.cut()
-
-    def __iter__(self) -> Iterator[bytes]:
-        """The lines."""
-        begun = b""
-        for data in self.stream():
-            *lines, begun = (begun + data).split(b"\n")
-            yield from (line + b"\n" for line in lines)
-        if begun:
-            yield begun
-
-    def close(self) -> None:
-        """Nobody reads on."""
-        try:
-            self._raw.close()
-        finally:
-            self._tap.cut()
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is, or was read to its end."""
-        return self._raw.closed  # type: ignore[no-any-return]
-
-    def readable(self) -> bool:
-        """Whether it can be read."""
-        return self._raw.readable()  # type: ignore[no-any-return]
-
-    def tell(self) -> int:
-        """Bytes that were read of it."""
-        return self._raw.tell()  # type: ignore[no-any-return]
-
-    def fileno(self) -> int:
-        """The socket's."""
-        return self._raw.fileno()  # type: ignore[no-any-return]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._raw, name)
-
-    def __del__(self) -> None:
-        self._tap.abandon()

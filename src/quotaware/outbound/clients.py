@@ -1,5 +1,5 @@
-"""One client that is metered, and no class of it patched: of httpx, httpx2, aiohttp or botocore, or an SDK's that
-carries one.
+"""One client that is metered, and no class of it patched: of httpx, httpx2, aiohttp, requests or botocore, or an
+SDK's that carries one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import ConfigurationError
-from . import aiohttp, botocore, httpx
+from . import aiohttp, botocore, httpx, requests
 from .hook import hook
 from .meter import Meter
 from .patching import Patch
@@ -26,13 +26,18 @@ def metered(meter: Meter, client: Any) -> Any:
         return client
     if _is(client, "aiohttp", "ClientSession"):
         return _patched(meter, client, aiohttp.PATCHES, client)
+    if _is(client, "requests", "Session"):
+        for adapter in client.adapters.values():  # those that it has now
+            if _is(adapter, "requests.adapters", "HTTPAdapter"):
+                _patched(meter, adapter, requests.PATCHES, client)
+        return client
     if _is(endpoint := getattr(client, "_endpoint", None), "botocore.endpoint", "Endpoint"):
         own = (patch for patch in botocore.PATCHES if patch.module == "botocore.endpoint")
         return _patched(meter, endpoint, own, client)
     raise ConfigurationError(
         "client",
         f"{type(client).__name__} neither is nor carries a client of httpx or httpx2 (as the openai and anthropic "
-        "clients do), a session of aiohttp or a client of boto3; give it quota.transport(...) or "
+        "clients do), a session of aiohttp or requests, or a client of boto3; give it quota.transport(...) or "
         "quota.sync_transport(...) when you make it, or call quota.instrument()",
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import forks
 from ..context import current
-from . import aiohttp, botocore, executors, httpx, websockets
+from . import aiohttp, botocore, executors, httpx, requests, websockets
 from .meter import Meter
 from .patching import ImportWatcher, Patch
 
@@ -87,4 +87,5 @@ class Hook:
             setattr(owner, patch.name, ours)
 
 
-hook = Hook((*httpx.PATCHES, *aiohttp.PATCHES, *botocore.PATCHES, *websockets.PATCHES, *executors.PATCHES))
+_LIBRARIES = (httpx, aiohttp, requests, botocore, websockets, executors)
+hook = Hook([patch for library in _LIBRARIES for patch in library.PATCHES])

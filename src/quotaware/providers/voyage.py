@@ -66,8 +66,11 @@ class VoyageInputs(Plain):
 
 
 def voyage_refusal(error: ApiError) -> dict[str, Any]:
-    """An error as Voyage's API writes it: a `detail`, and ours beside it."""
-    return {"detail": error.message, **error.body()}
+    """An error as Voyage's API writes it: a `detail`, and what we tell besides. Nothing is named `error`: its own SDK
+    (before 0.5) fails over that.
+    """
+    told: dict[str, Any] = error.body()["error"]
+    return {"detail": error.message, **told}
 
 
 def _add_part(tally: Tally, part: object) -> None:

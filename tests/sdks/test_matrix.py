@@ -1,0 +1,97 @@
+"""Every SDK is metered exactly once, refused in its own words, and left alone afterwards, as the docs' page says."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quotaware import Quota
+from tests.sdks import matrix
+from tests.sdks.page import ENVIRONMENTS, PAGE, found, page, section, sections
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, id=f"bounded_{name}" if name == "newest" else name) for name in ENVIRONMENTS]
+)
+def test_the_sdks_of_an_environment_are_as_the_page_says(name: str, tmp_path: Path) -> None:
+    rows = found(name, tmp_path)
+    trials = [(row, row[trial]) for row in rows for trial in ("whole", "streamed") if trial in row]
+    assert [
+        (row["sdk"], row["client"], row["method"], trial["wrong"]) for row, trial in trials if trial["wrong"]
+    ] == []
+    for row, trial in trials:
+        assert _own(row["sdk"], trial["denied"]), trial["denied"]
+        assert _own(row["sdk"], trial["forbidden"]), trial["forbidden"]
+    assert section(name, rows) in sections(PAGE.read_text())
+
+
+def _own(sdk: str, exception: str) -> bool:
+    """Whether it is one that the SDK's users know."""
+    libraries = {
+        "boto3": "botocore",
+        "aiobotocore": "botocore",
+        "fireworks-ai": "fireworks",
+        "google-genai": "google.genai",
+    }
+    kind = libraries.get(sdk, sdk.partition("-")[0])
+    return exception.startswith(f"{kind}.") or (sdk, exception) in ODD
+
+
+ODD = {
+    ("huggingface_hub", "aiohttp.ClientResponseError"),
+    ("huggingface_hub", "requests.exceptions.HTTPError"),
+}
+"""Hugging Face's older clients let the HTTP library's own errors through, with what was answered in them."""
+
+
+def test_the_page_is_the_scripts_and_has_every_environment() -> None:
+    text = PAGE.read_text()
+    assert text == page(sections(text))
+    titles = [path.read_text().splitlines()[0].removeprefix("# ") for path in ENVIRONMENTS.values()]
+    assert [one.splitlines()[0] for one in sections(text)] == [f"## {title}" for title in titles]
+
+
+@pytest.fixture
+def tried() -> Callable[[], dict[str, Any]]:
+    def rows() -> dict[str, Any]:
+        with warnings.catch_warnings(action="ignore"):
+            (row,) = matrix.rows(["anthropic: Anthropic.messages"])
+        return row
+
+    return rows
+
+
+def test_a_way_that_is_as_it_should_be(tried: Callable[[], dict[str, Any]]) -> None:
+    row = tried()
+    for trial in (row["whole"], row["streamed"]):
+        assert trial == {
+            "over": ["httpx2"],
+            "denied": "anthropic.RateLimitError",
+            "forbidden": "anthropic.PermissionDeniedError",
+            "tries": [1, 1],
+            "wrong": [],
+        }
+
+
+def test_what_is_not_metered_is_noticed(
+    tried: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Quota, "instrument", lambda quota: None)
+    for trial in (tried()["whole"], tried()["streamed"]):
+        assert [wrong.partition(",")[0] for wrong in trial["wrong"]] == ["1 sent", "refused", "refused"]
+
+
+def test_what_stays_on_the_path_is_noticed(
+    tried: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stays = Quota("memory://", limits=["$1000/month"])
+    stays.instrument()
+    try:
+        assert all("uninstrument" in trial["wrong"][-1] for trial in (tried()["whole"], tried()["streamed"]))
+    finally:
+        stays.close()
