@@ -62,6 +62,8 @@ LEAST_S = 0.01
 """The shortest deadline, seconds."""
 KEEP_S, KEEP_TURNS = 0.5, 10
 """How often records are folded and old rows taken away, seconds, and how many turns at once."""
+FIRST = 100
+"""Organizations whose alerts are looked at when a Quota starts."""
 STOP_S = 0.1
 """How long an alert that is being sent is waited for when a Quota closes, seconds: the next process sends it again."""
 SYNC_S = 1.0
@@ -251,6 +253,12 @@ class Quota:
         self._lanes.look(self._keeper.organizations())
         self.engine.outage.recover()
 
+    def _begin(self) -> None:
+        self._prepare()
+        self._lanes.attend()
+        for org in self.store.orgs("", FIRST):  # others are come upon by and by
+            self.alerting.send_soon(org)
+
     def _prepare(self) -> None:
         self._refresh.start()
         self.store.hello()
@@ -371,8 +379,8 @@ class Quota:
         return tenancy.bootstrap(organization, id=id, admin_key=admin_key)
 
     async def start(self) -> None:
-        """Opens the store now instead of at the first use. Raises `StoreError`."""
-        await anyio.to_thread.run_sync(self._prepare)
+        """Opens the store now instead of at the first use, and sends what alerts wait there. Raises `StoreError`."""
+        await anyio.to_thread.run_sync(self._begin)
 
     def flush(self, timeout: float = 1.0) -> bool:
         """Waits (seconds) until all that was settled so far is in the store; whether it is."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import pytest
 from cryptography.fernet import Fernet
 
 from quotaware import Alerts, ConfigurationError, Notice, PermissionDenied, Quota, QuotaExceeded, Webhook
 from quotaware.alerts import sender
 from quotaware.alerts.channels import webhook
+from quotaware.alerts.due import Due
 from quotaware.alerts.log import PAGES, ROWS, DeliveryLog
 from quotaware.errors import NotFound, StoreError
 from quotaware.stores.memory import MemoryStore
@@ -173,6 +176,42 @@ async def test_a_store_that_is_away_has_the_next_denial_told(
     while not told.notices:
         assert not await spend(quota, 200)
     assert len(told.notices) == 1
+
+
+@pytest.mark.anyio
+async def test_what_a_process_left_is_sent_by_the_next_that_starts(make: Make, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/quota.db"
+    first = make(url, limits=["$1/day"])
+    await first.start()
+    first.alerting.stop(1)  # it sends no more
+    due = Due("forecast", "email", SIMPLE_PROJECT, "cost/day", "1000000", 10**9, 2 * 10**9)
+    first.store.outbox(SIMPLE_ORG, put=[due.event("left", 1)])
+    first.close()
+    told = Told()
+    async with make(url, limits=["$1/day"], alerts=Alerts(callback=told)):
+        titles = await anyio.to_thread.run_sync(told.wait, 1)  # and nobody calls
+    assert titles == ["Project 'app' is going to use 100 % of its daily budget"]
+
+
+@pytest.mark.anyio
+async def test_no_call_waits_for_an_alert(make: Make) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def hangs(notice: Notice) -> None:
+        begun.set()
+        go.wait(30)
+
+    quota = make(limits=["$1/day"], alerts=Alerts(rules=["10% email", "20% email"], callback=hangs))
+    try:
+        assert await spend(quota, 100)
+        assert await anyio.to_thread.run_sync(begun.wait, 20)
+        for _ in range(5):
+            assert await spend(quota, 100)
+        assert quota.flush()
+        assert len([record async for record in quota.usage.records()]) == 6
+        assert not go.is_set()
+    finally:
+        go.set()
 
 
 @pytest.mark.anyio
