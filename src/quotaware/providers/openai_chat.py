@@ -136,7 +136,7 @@ def openai_refusal(error: ApiError) -> dict[str, Any]:
 
 def whole_answer(body: object, usage: Callable[[object], Usage | None]) -> Report:
     """What a whole answer in OpenAI's shape says; `usage` reads its `usage` member."""
-    told = member(body, "usage")
+    told = _usage_of(body)
     served = tier(member(body, "service_tier"))
     return Report(name_in(body), usage(told), done=True, cost=reported_cost(told), service=served)
 
@@ -191,13 +191,15 @@ _MODEL = re.compile(rb'"model"\s*:\s*"[^"]')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _COUNTED = rb'"(?:prompt|completion|total)_tokens"\s*:\s*[0-9]++\s*'
 _TOLD = re.compile(rb'"usage"\s*:\s*\{\s*(?=%s,\s*%s[,}])' % (_COUNTED, _COUNTED))
-_NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+_NO_CHOICE = re.compile(rb'"choices"\s*:\s*(?:\[\s*\]|null)')
+_FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 _DONE_MAX = 64  # bytes of an event that can be the last one
 
 
 @dataclass(slots=True)
 class ChatAnswer:
-    """A streamed answer. It is done at `[DONE]`, or at the usage that follows all text.
+    """A streamed answer. It is done at `[DONE]`, at the usage that follows all text, or at that which comes with the
+    reason why it ended.
 
     Some servers tell the usage so far in every chunk: of those the newest is kept as it came, and parsed when it is
     asked for, or the one before it where it cannot be read.
@@ -222,8 +224,9 @@ class ChatAnswer:
         if self.model is None and _MODEL.search(event):
             self.model = name_in(message(event))
         if b'"usage"' in event and _USAGE.search(event):
-            if _TOLD.search(event) and not _NO_CHOICES.search(event):
+            if _TOLD.search(event) and b'"choices"' in event and not _NO_CHOICE.search(event):
                 self.newest, self.before = event, self.newest
+                self.done = self.done or _FINISHED.search(event) is not None
                 return False
             return self._take_usage(message(event))
         if len(event) < _DONE_MAX and b"[DONE]" in event and payload(event).strip() == b"[DONE]":
@@ -256,16 +259,24 @@ class ChatAnswer:
         self.usage = chat_usage(reported) or self.usage
         self.cost = self.cost if (cost := reported_cost(reported)) is None else cost
         self.service = tier(chunk.get("service_tier")) or self.service
-        alone = chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
-        self.done = self.done or (alone and self.usage is not None)
+        last = _last_choice(chunk)
+        alone = last is None and "error" not in chunk and isinstance(chunk.get("usage"), dict)
+        ended = alone or isinstance(member(last, "finish_reason"), str)
+        self.done = self.done or (ended and self.usage is not None)
         return alone
 
 
-def _usage_of(chunk: dict[str, Any]) -> object:
-    """What a chunk reports, wherever its server puts it: in itself, in a member of Groq's, in its last choice."""
-    choices = chunk.get("choices")
-    last = choices[-1] if isinstance(choices, list) and choices else None
-    return chunk.get("usage") or member(chunk.get("x_groq"), "usage") or member(last, "usage")
+def _usage_of(answer: object) -> object:
+    """What an answer or a chunk of it reports, wherever its server puts it: in itself, in a member of Groq's, in its
+    last choice.
+    """
+    within = member(answer, "usage") or member(member(answer, "x_groq"), "usage")
+    return within or member(_last_choice(answer), "usage")
+
+
+def _last_choice(answer: object) -> object:
+    choices = member(answer, "choices")
+    return choices[-1] if isinstance(choices, list) and choices else None
 
 
 def _first(*reported: object) -> int:
