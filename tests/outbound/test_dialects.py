@@ -10,10 +10,11 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import httpx2
 import pytest
 
 from quotaware import Quota
-from tests.outbound.wire import Way, message, records
+from tests.outbound.wire import EVERY, SYNC, Way, message, records
 
 pytestmark = pytest.mark.anyio
 
@@ -273,6 +274,18 @@ async def told(way: Way, url: str, body: dict[str, Any], pieces: list[bytes], ki
 
 def asked(**more: Any) -> dict[str, Any]:
     return {"model": "asked-for", "messages": [{"role": "user", "content": "How far is it?"}], **more}
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(
+            way, id=str(way), marks=[] if way in (SYNC[0], Way(httpx2, "trio")) else [pytest.mark.slow]
+        )
+        for way in EVERY
+    ]
+)
+def way(request: pytest.FixtureRequest) -> Way:
+    return request.param
 
 
 @pytest.fixture

@@ -89,6 +89,7 @@ class _Json:
         self._format = format
         self._reader: StreamReader | None = None
         self._size = 0
+        self._objects = False  # whether there are any at all
 
     @property
     def whole(self) -> bool:
@@ -96,6 +97,7 @@ class _Json:
 
     def feed(self, data: bytes) -> bytes:
         self._size += len(data)
+        self._objects = self._objects or b"{" in data
         if self._reader is None:
             first = data.lstrip()[:1]
             if not first:
@@ -109,7 +111,7 @@ class _Json:
 
     def report(self) -> Report:
         report = self._reader.report() if self._reader is not None else Report()
-        return report if report.usage or report.seen else report._replace(seen=-(-self._size // 4))
+        return report if self._objects else report._replace(seen=-(-self._size // 4))
 
 
 def _ends(head: bytes, tail: bytearray) -> dict[str, Any] | None:
@@ -181,12 +183,7 @@ class Tap:
         self._admission.moved()
         if self._decoder is not None or len(data) > PIECE:
             return self._rewritten(data) if self.rewrites else self._looked(data)
-        seen = data
-        if self._reading and self._reader is not None:  # as in `_through`: most of a call's time with us is spent here
-            try:
-                seen = self._reader.feed(data)
-            except Exception:
-                self._fault("unreadable")
+        seen = self._through(data)
         if not self.rewrites:
             return (data,)
         return (seen,) if seen else ()

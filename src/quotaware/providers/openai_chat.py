@@ -213,6 +213,7 @@ class ChatAnswer:
     cost: int | None = None
     newest: bytes = b""
     before: bytes = b""
+    finished: bool = False
     service: Service = ()
 
     def take(self, event: bytes) -> bool:
@@ -220,13 +221,13 @@ class ChatAnswer:
         if size := self._size(event):
             self.deltas += 1
             self.size += size
-            self.done = False
+            self.done = self.finished = False
         if self.model is None and _MODEL.search(event):
             self.model = name_in(message(event))
         if b'"usage"' in event and _USAGE.search(event):
             if _TOLD.search(event) and b'"choices"' in event and not _NO_CHOICE.search(event):
                 self.newest, self.before = event, self.newest
-                self.done = self.done or _FINISHED.search(event) is not None
+                self.finished = _FINISHED.search(event) is not None
                 return False
             return self._take_usage(message(event))
         if len(event) < _DONE_MAX and b"[DONE]" in event and payload(event).strip() == b"[DONE]":
@@ -235,26 +236,31 @@ class ChatAnswer:
 
     def report(self) -> Report:
         """See `sse.Answer.report`."""
-        usage, cost, served = self._told()
         seen = seen_tokens(self.deltas, self.size)
-        return Report(self.model, usage, seen, self.done, cost=cost, service=served)
+        return self._told()._replace(seen=seen)
 
     def _size(self, event: bytes) -> int:
         return delta_size(event)
 
-    def _told(self) -> tuple[Usage | None, int | None, Service]:
+    def _told(self) -> Report:
+        """All but what was seen."""
         for event in filter(None, (self.newest, self.before)):
             chunk = message(event)
             reported = _usage_of(chunk)
             if (usage := chat_usage(reported)) is not None:
                 cost = reported_cost(reported)
-                served = tier(chunk.get("service_tier")) or self.service
-                return usage, self.cost if cost is None else cost, served
-        return self.usage, self.cost, self.service
+                return Report(
+                    self.model,
+                    usage,
+                    done=self.done or (self.finished and event is self.newest),
+                    cost=self.cost if cost is None else cost,
+                    service=tier(chunk.get("service_tier")) or self.service,
+                )
+        return Report(self.model, self.usage, done=self.done, cost=self.cost, service=self.service)
 
     def _take_usage(self, chunk: dict[str, Any]) -> bool:
-        reported = _usage_of(chunk)
-        self.usage, self.cost, self.service = self._told()
+        reported, told = _usage_of(chunk), self._told()
+        self.usage, self.cost, self.service = told.usage, told.cost, told.service
         self.newest = self.before = b""
         self.usage = chat_usage(reported) or self.usage
         self.cost = self.cost if (cost := reported_cost(reported)) is None else cost

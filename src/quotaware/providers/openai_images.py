@@ -164,14 +164,12 @@ class _ImageAnswer:
     """Images that come as a stream. Each is told of at its end, with its usage, and counts by itself."""
 
     usage: Usage | None = None
-    images: int = 0
     tail: bytes = b""
 
     def take(self, event: bytes) -> bool:
         """See `sse.Answer.take`; no event is ours."""
         self._end()
         if b".completed" in event[:256]:
-            self.images += 1
             read = message(event)
             self._add(images_usage(read.get("usage")))
             self.tail = b"" if read else event
@@ -184,7 +182,7 @@ class _ImageAnswer:
     def report(self) -> Report:
         """See `sse.Answer.report`."""
         found = added(self.usage, usage_in(self.tail, images_usage)) if self.tail else self.usage
-        return Report(None, found, done=self.images > 0)
+        return Report(None, found, done=found is not None)
 
     def _end(self) -> None:
         if self.tail:
