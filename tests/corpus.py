@@ -38,7 +38,9 @@ def wire_body(exchange: dict[str, Any]) -> bytes:
 
 
 def expected_of(exchange: dict[str, Any]) -> tuple[str | None, dict[str, int] | None]:
-    """What the provider reported. For compactions the recordings say 0, which is not what the recorded answers do."""
+    """What the provider reported. For compactions that is what the recorded answers say themselves, and not the 0
+    beside them: see `test_compactions_are_charged_what_their_answers_say`.
+    """
     usage = exchange["expected"]["usage"]
     if urlsplit(exchange["url"]).path.endswith("/responses/compact"):
         told = exchange["body"]["usage"]
