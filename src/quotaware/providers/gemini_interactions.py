@@ -155,7 +155,7 @@ def _add(tally: Tally, value: object) -> None:
             waiting.extend(value)
         elif not isinstance(value, dict):
             tally.add_strings(value)
-        elif value.get("type") in _MEDIA:
+        elif str(value.get("type")) in _MEDIA:
             if "uri" in value:
                 tally.opaque = True
             else:
