@@ -384,7 +384,8 @@ def test_pages_go_on_from_one_organization_to_the_next(clock: FakeClock) -> None
             if cursor is None:
                 break
         assert found == everything
-    assert [each.organization for each in face.forecast()] == ["a", "b", "c", "~unattributed"]
+    assert [each.organization for each in face.forecast()] == ["a", "c", "~unattributed"]
+    assert [each.calls for each in face.forecast(organization="b")] == [0]
     assert len(face.top("project")) == 3
     with pytest.raises(ConfigurationError, match="cursor"):
         face.page(cursor="a/nonsense")

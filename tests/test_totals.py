@@ -604,6 +604,8 @@ def test_a_year_is_answered_from_its_days(store: TrimmedStore, clock: FakeClock,
     (cube,) = (cube for cube in CUBES if cube.name == "calls")
     table = cube.table("day", "UTC")
     put = [Sum(table, day, dims_text(each), body, FOREVER_MS) for day in days for each in dims]
+    projects = [dims_text(each) for each in {each[:2] for each in dims}]
+    put += [Sum("projects.day@UTC", day, each, body, FOREVER_MS) for day in days for each in projects]
     history = Sum("zones", 0, "[]", json.dumps([[f"{first}-0", "UTC"]]), FOREVER_MS)
     assert store.fold(ORG, "", f"{NOON}-0", [*put, history])
     since = moment(NOON - NOON % DAY_MS) - timedelta(days=365)

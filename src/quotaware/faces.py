@@ -159,14 +159,15 @@ class BlockingUsage:
         time_zone: str | None = None,
         **where: Unpack[Narrowed],
     ) -> list[Forecast]:
-        """What the calendar period of now will have cost at its end (organization by organization): see
-        `UsageLog.forecast`.
+        """What the calendar period of now will have cost at its end (organization by organization, without those in
+        which nothing was called): see `UsageLog.forecast`.
         """
         self._quota.flush()
         return [
             each
             for org in self._which(organization, where.get("project"))
             for each in self._log.forecast(org, period=period, by=by, time_zone=time_zone, **where)
+            if organization is not None or each.calls or each.expected
         ]
 
     def totals(

@@ -36,8 +36,10 @@ from .stores.protocol import Store
 from .tenancy.documents import from_doc
 from .turns import Turn
 
-PAGE = 5000
-"""Records folded in one step."""
+PAGE = 1000
+"""Records folded in one step, which touches up to eight sums for each."""
+PICK = 2000
+"""Sums looked up at once."""
 TURN_MS = 30_000
 """How long a folder that stopped in the middle keeps the others from folding."""
 _HISTORY = ("zones", 0, "[]")
@@ -141,15 +143,23 @@ class Folder:
         found = self._store.pick(org, [(*_LAST_USED, key) for key in keys])
         return {key: int(body) for key, body in zip(keys, found, strict=True) if body is not None}
 
+    def _pick(self, org: str, places: Sequence[tuple[str, int, str]]) -> list[str | None]:
+        """What stands at these places, in trips that are short; what changes meanwhile the watermark tells of."""
+        return [
+            body
+            for begin in range(0, len(places), PICK)
+            for body in self._store.pick(org, places[begin : begin + PICK])
+        ]
+
     def _summed(self, org: str, records: list[Told], zone: str) -> list[Sum]:
         """What stands in the store, with what these records add to it, and keys that were used later."""
         names = _Names(zone, records)
-        names.hear(self._store.pick(org, names.places))
+        names.hear(self._pick(org, names.places))
         records = [names.bounded(told) for told in records]
         cells = list(fold(records, zone).items())
         used = last_used(records)
         where = [(b.cube.table(b.period, zone), b.begin, dims_text(values)) for (b, values), _ in cells]
-        standing = self._store.pick(org, [*where, *((*_LAST_USED, key) for key in used)])
+        standing = self._pick(org, [*where, *((*_LAST_USED, key) for key in used)])
         put = names.counts(self.keep)
         for ((bucket, _), cell), place, body in zip(cells, where, standing, strict=False):
             if body is not None:

@@ -13,12 +13,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import takewhile
 
 from .core import rollups
-from .core.rollups import Bucket, Cell, Cube, Measures, Period, Told, Values
-from .core.steps import REMEMBER_MS, Row, position_of
-from .core.totals import FOREVER_MS, Answer, Asked, Label, lead
+from .core.rollups import PROJECTS, Bucket, Cell, Cube, Measures, Period, Told, Values
+from .core.steps import REMEMBER_MS, Row, Sum, position_of
+from .core.totals import FOREVER_MS, Answer, Asked, Label, lead, lead_text
 from .errors import StoreError
 from .rollups import Folder, History, dims_of, pages, zone_of
 from .stores.protocol import Clock, Store
@@ -54,10 +53,13 @@ class _Piece:
             measures == self.cells[values][0] for values, measures in together.items()
         )
 
-    def values(self, told: Told, begins: Values) -> Iterator[Values]:
-        """Where a record stands in its cells: under the name for all others, where its own is not summed apart."""
+    def values(self, told: Told, leads: Sequence[Values]) -> Iterator[Values]:
+        """Where a record stands in its cells, which begin so: under the name for all others, where its own is not
+        summed apart.
+        """
         cube = self.bucket.cube
-        found = (each for each in rollups.points(told, cube.dims) if each[: len(begins)] == begins)
+        places = rollups.points(told, cube.dims)
+        found = [each for each in places if any(each[: len(begin)] == begin for begin in leads)]
         return iter(
             dict.fromkeys(values if values in self.cells else cube.renamed(values) for values in found)
         )
@@ -156,14 +158,15 @@ class Accounts:
         answer = Answer(asked, cube.dims)
         cut: list[_Piece] = []
         period = self._period(look)
+        look.leads = self._leads(look, period)
         for span in look.spans(period):
-            for piece in self._pieces(asked.org, span, look.lead):
+            for piece in self._pieces(asked.org, span, look.leads):
                 if look.summed.whole(piece.bucket):
                     _take(answer, piece)
                     continue
                 if piece.bucket.period != cube.periods[0]:
                     finer = piece.bucket._replace(period=cube.periods[0])
-                    piece.finer = self._pieces(asked.org, finer, look.lead)
+                    piece.finer = self._pieces(asked.org, finer, look.leads)
                 cut.append(piece)
         for page in pages(self._records, asked.org, 0, FOREVER_MS, look.upto, PAGE):
             answer.take_rows(page)
@@ -183,12 +186,30 @@ class Accounts:
         kept = asked.begin is not None and asked.begin > self._clock() - self._folder.keep.of(hours)
         return hours if meets and kept else "day"
 
-    def _pieces(self, org: str, span: Bucket, lead: str) -> list[_Piece]:
+    def _leads(self, look: _Look, period: Period) -> Sequence[Values]:
+        """How the values begin of all sums that it is about: a project's with each team that it was in."""
+        where, cube = look.asked.where, look.cube
+        if "project" not in where or look.leads[0] or cube is PROJECTS or cube.of != "calls":
+            return look.leads
+        teams = {
+            dims_of(each.dims)[0]
+            for span in look.spans(period, PROJECTS)
+            for each in self._sums(look.asked.org, span, ())
+            if dims_of(each.dims)[1] == where["project"]
+        }
+        return [lead(cube, {**where, "team": team}) for team in teams]
+
+    def _sums(self, org: str, span: Bucket, begin: Values) -> Iterator[Sum]:
+        """Sums whose bucket begins in a stretch of time, and whose values so."""
+        table, cube = span.cube.table(span.period, span.zone), span.cube
+        yield from self._store.sums(org, table, span.begin, span.end, lead_text(cube, begin))
+
+    def _pieces(self, org: str, span: Bucket, leads: Sequence[Values]) -> list[_Piece]:
         """All buckets that begin in a stretch of time, with the cells whose values begin so."""
         found: dict[int, dict[Values, tuple[Measures, str]]] = {}
-        table = span.cube.table(span.period, span.zone)
-        for each in self._store.sums(org, table, span.begin, span.end, lead):
-            found.setdefault(each.bucket, {})[dims_of(each.dims)] = rollups.of_body(each.body)
+        for begin in leads:
+            for each in self._sums(org, span, begin):
+                found.setdefault(each.bucket, {})[dims_of(each.dims)] = rollups.of_body(each.body)
         return [
             _Piece(span._replace(begin=begin, end=rollups.bounds(span.period, begin, span.zone)[1]), cells)
             for begin, cells in found.items()
@@ -226,7 +247,7 @@ class Accounts:
                 ours = bucket.begin <= told.at < bucket.end and look.history.zone_at(at) == bucket.zone
                 if ours and told.of == bucket.cube.of and position_of(at) <= position_of(look.upto):
                     steps = dict.fromkeys(told.steps, 1)
-                    for values in piece.values(told, look.begins):
+                    for values in piece.values(told, look.leads):
                         rollups.add(everything.setdefault(values, {}), told.measures)
                         if asked.within(told.at):
                             key = asked.label(told.at), values
@@ -268,7 +289,7 @@ class _Look:
 
     summed  the same question to the sums alone: no call in them was admitted after the last was booked, so where the
             period ends later they are not cut by its end
-    begins  the values with which all cells begin that it is about; lead: the same as a store keeps them
+    leads   how the values of all sums begin that it is about
     """
 
     def __init__(self, asked: Asked, cube: Cube, history: History, upto: str) -> None:
@@ -278,23 +299,24 @@ class _Look:
         self.upto = upto
         self._last = position_of(upto)[0]
         self.summed = asked if asked.end is None or asked.end <= self._last else asked._replace(end=None)
-        self.lead = lead(cube, asked.where)
-        self.begins = tuple(asked.where[dim] for dim in takewhile(asked.where.__contains__, cube.dims))
+        self.leads: Sequence[Values] = [lead(cube, asked.where)]
 
     def widened(self, bucket: Bucket) -> Asked:
         """The question with all of a bucket."""
         wider = self.summed.widened(bucket)
         return wider if wider.end is not None else wider._replace(end=self.asked.end)
 
-    def spans(self, period: Period) -> Iterator[Bucket]:
-        """Stretches of time in which all buckets begin that have something of the period in them."""
+    def spans(self, period: Period, cube: Cube | None = None) -> Iterator[Bucket]:
+        """Stretches of time in which all buckets begin (of this or another cube) that have something of the period in
+        them.
+        """
         asked, first = self.asked, position_of(self.history.first)[0]
         end = self._last + 1 if asked.end is None else min(self._last + 1, asked.end)
         for zone in sorted(self.history.zones):
             begin = 0 if asked.begin is None else rollups.bounds(period, asked.begin, zone)[0]
             stop = max(first, begin + STRIDE_MS)
             while begin < end:
-                yield Bucket(self.cube, period, zone, begin, min(stop, end))
+                yield Bucket(cube or self.cube, period, zone, begin, min(stop, end))
                 begin, stop = stop, stop + STRIDE_MS
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from quotaware import Quota
+from quotaware import Quota, admission
 from quotaware.testing.clocks import FakeClock
+from tests.calls import a_quota
+from tests.management.world import MODELS, World, furnished
 
 ORG = "org_startup"
 
@@ -73,3 +76,11 @@ def quota(clock: FakeClock) -> Iterator[Quota]:
 @pytest.fixture
 def api(quota: Quota, clock: FakeClock) -> Api:
     return Api(quota, clock)
+
+
+@pytest.fixture
+def world(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    quota = a_quota(clock=clock, prices={model: {"input": 0, "output": 1000} for model in MODELS})
+    monkeypatch.setattr(admission, "time", SimpleNamespace(monotonic=lambda: clock() / 1000))
+    yield furnished(Api(quota, clock))
+    quota.close()

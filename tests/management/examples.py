@@ -53,6 +53,7 @@ _ABOVE = {"organizations": "organization", "teams": "organization", "projects": 
 """From where a node is given what it has: a wider limit than before is not its own to take."""
 _LESS = {"organizations": 900, "teams": 150, "projects": 40, "api-keys": 8}
 _CALL = {"model": "gpt-4.1", "input": 10, "max_output": 10}
+_OWN = "analytics:own"
 _RAISED = {"limit": "cost/month", "amount_usd": 60}
 
 
@@ -152,6 +153,17 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         )
     },
     **{f"GET /{noun}/{{id}}/analytics": (Example(),) for noun in ("organizations", "teams", "projects")},
+    **{
+        f"GET /{noun}/{{id}}/usage{what}": examples
+        for noun in ("organizations", "teams", "projects")
+        for what, examples in {
+            "": (Example(), Example(query="by=model&bucket=day&end_user=ann", takes=_OWN)),
+            "/denied": (Example(),),
+            "/records": (Example(),),
+            "/export": (Example(takes=_OWN), Example(query="format=jsonl&of=totals&by=project")),
+            "/forecast": (Example(query="by=model"),),
+        }.items()
+    },
     **{f"GET /{noun}/{{id}}/allocations": (Example(),) for noun in ("organizations", "teams")},
     "POST /organizations/quota/allocate": (
         Example(_shares("{team}", "{bare}"), at="team"),

@@ -3,95 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from quotaware import Quota, admission
 from quotaware.context import Identity
 from quotaware.core.denials import iso
-from quotaware.core.money import to_usd
 from quotaware.tenancy import keys
 from quotaware.tenancy.access import of_key
 from quotaware.testing.clocks import FakeClock
-from tests.calls import CENT, a_call, a_quota, ask, let_go, refused, spend, used
+from tests.calls import a_call, a_quota, ask, refused, spend
 from tests.management.conftest import Api
-
-HOUR = 3_600_000
-DAY = 24 * HOUR
-MODELS = ("small", "middle", "large")
-
-
-@pytest.fixture
-def quota(clock: FakeClock) -> Iterator[Quota]:
-    quota = a_quota(clock=clock, prices={model: {"input": 0, "output": 1000} for model in MODELS})
-    yield quota
-    quota.close()
-
-
-class Made(NamedTuple):
-    """One call, as it is to be told of."""
-
-    at: int
-    ms: int
-    cents: int
-    model: str
-    team: str
-    project: str
-    key: str | None
-
-
-@dataclass
-class World:
-    """Two teams with two projects each, one of them a test, and a key on each; `calls` are all that were made."""
-
-    api: Api
-    calls: list[Made]
-    teams: list[str]
-    projects: list[str]
-    keys: dict[str, list[str]]
-    secrets: dict[str, str]
-    homes: dict[str, str]
-
-    def call(
-        self, project: str, *, key: str | None = None, model: str = MODELS[0], cents: int = 1, ms: int = 0
-    ) -> None:
-        secret = self.secrets.get(key or "")
-        who = Identity(None if secret else project, None, {}, keys.digest(secret) if secret else None)
-        let_through = let_go(ask(self.api.quota, a_call(cents, model=model), who))
-        self.calls.append(Made(self.api.clock(), ms, cents, model, self.homes[project], project, key))
-        self.api.clock.advance(ms)
-        let_through.settle(used(cents))
-
-    def told(self, calls: list[Made]) -> dict[str, Any]:
-        """What analytics say of these calls."""
-        return {
-            "total_requests": len(calls),
-            "total_cost_usd": dollars(sum(call.cents for call in calls)),
-            "avg_latency_ms": sum(call.ms for call in calls) / len(calls) if calls else 0.0,
-            "by_model": grouped(calls, "model"),
-            "by_project": grouped(calls, "project"),
-            "by_key": grouped([call for call in calls if call.key], "key"),
-        }
-
-
-def dollars(cents: int) -> float:
-    return float(to_usd(cents * CENT))
-
-
-def grouped(calls: list[Made], by: str) -> dict[str, Any]:
-    requests: Counter[str] = Counter()
-    cost: Counter[str] = Counter()
-    for call in calls:
-        requests[getattr(call, by)] += 1
-        cost[getattr(call, by)] += call.cents
-    return {each: {"requests": requests[each], "cost": dollars(cost[each])} for each in requests}
+from tests.management.world import DAY, HOUR, MODELS, World
 
 
 def bare(answer: dict[str, Any]) -> dict[str, Any]:
@@ -104,24 +29,6 @@ def bare(answer: dict[str, Any]) -> dict[str, Any]:
             id: {"requests": each["requests"], "cost": each["cost"]} for id, each in answer[name].items()
         }
     return found
-
-
-@pytest.fixture
-def world(api: Api, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(admission, "time", SimpleNamespace(monotonic=lambda: api.clock() / 1000))
-    tenancy, org = api.tenancy, api.org
-    world = World(api, [], [], [], {}, {}, {})
-    for team_name in ("red", "blue"):
-        team = tenancy.create_team(org, team_name).id
-        world.teams.append(team)
-        for name, environment in (("live", "live"), ("trial", "test")):
-            project = tenancy.create_project(team, f"{team_name}-{name}", environment=environment).id
-            world.projects.append(project)
-            world.homes[project] = team
-            made = [tenancy.create_key(project, name=f"{team_name}-{name}-{n}") for n in range(2)]
-            world.keys[project] = [each.node.id for each in made]
-            world.secrets |= {each.node.id: each.secret for each in made}
-    return world
 
 
 @pytest.mark.parametrize(
@@ -146,7 +53,7 @@ def test_sums_are_those_of_the_calls_whatever_is_asked(world: World, seed: int) 
         query, since, until = chance.choice(
             [
                 (f"period={hours}h", now + 1 - hours * HOUR, now + 1),
-                (f"period={1 + hours // 24}d", now + 1 - (1 + hours // 24) * DAY, now + 1),
+                (f"period={1 + hours // 24}d", (now + 1 - (1 + hours // 24) * DAY) // HOUR * HOUR, now + 1),
                 (between(start, start + hours * HOUR), start, start + hours * HOUR),
             ]
         )

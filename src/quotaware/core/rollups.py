@@ -91,9 +91,10 @@ class Cube:
         )
 
 
+PROJECTS = Cube("projects", ("team", "project"), ("hour", "day"))
 MODELS = Cube("models", ("team", "project", "provider", "model"), ("hour", "day"), names="model", most=1000)
 CUBES = (
-    Cube("projects", ("team", "project"), ("hour", "day")),
+    PROJECTS,
     MODELS,
     Cube("calls", DIMENSIONS[:8], ("hour", "day"), names="model"),
     Cube("end_users", ("team", "project", "end_user"), ("day",), names="end_user", most=10_000),

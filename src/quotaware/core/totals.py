@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import takewhile
 from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 from ..errors import ConfigurationError
@@ -391,15 +392,15 @@ def _moment(ms: int | None) -> datetime | None:
     return None if ms is None else _EPOCH + timedelta(milliseconds=ms)
 
 
-def lead(cube: Cube, where: Mapping[str, Value]) -> str:
-    """How the values of all sums begin, as a store keeps them, that a question is about; "" where any may be."""
-    first: list[Value] = []
-    for dim in cube.dims:
-        if dim not in where:
-            break
-        first.append(where[dim])
-    text = dims_text(tuple(first))
-    return text if len(first) == len(cube.dims) else f"{text[:-1]}," if first else ""
+def lead(cube: Cube, where: Mapping[str, Value]) -> Values:
+    """How the values of all sums begin that are about this."""
+    return tuple([where[dim] for dim in takewhile(where.__contains__, cube.dims)])
+
+
+def lead_text(cube: Cube, lead: Values) -> str:
+    """The same as a store keeps it; "" where they may begin in any way."""
+    text = dims_text(lead)
+    return text if len(lead) == len(cube.dims) else f"{text[:-1]}," if lead else ""
 
 
 def dims_text(values: Values) -> str:

@@ -22,9 +22,9 @@ from ..errors import ConfigurationError
 from ..tenancy.keys import Kind
 from ..tenancy.nodes import Node
 from .routes import Ask, Route
+from .sight import AGGREGATE, FULL, OWN, Sight, own_ids
 from .wire import Answer, Body, Dollars, Moment, Time
 
-FULL, OWN, AGGREGATE = "analytics:full", "analytics:own", "analytics:read:aggregate"
 TOP = 10
 LONGEST_DAYS = 400
 """Sums are kept so long."""
@@ -33,7 +33,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HALF_A_DAY = timedelta(hours=12)
 _UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1)}
 
-Seen = Callable[[Total | Denied], bool]
 Nodes = Mapping[str, Node]
 
 
@@ -68,15 +67,25 @@ class Span(Body):
         return self
 
     @property
+    def hours(self) -> bool:
+        """Whether the period is so many hours."""
+        return self.period is not None and self.period.endswith("h")
+
+    @property
     def length(self) -> timedelta:
         """How long the period is."""
         period = self.period or "30d"
         return int(period[:-1]) * _UNITS[period[-1]]
 
     def bounds(self, now: int) -> tuple[datetime, datetime]:
-        """[from, to); what is admitted right now is in it."""
+        """[from, to); what is admitted right now is in it. Days back begin with the hour (of UTC) that they begin in,
+        so that no hour has to be cut.
+        """
         end = _moment(now + 1 if self.until is None else self.until)
-        return (end - self.length if self.since is None else _moment(self.since)), end
+        if self.since is not None:
+            return _moment(self.since), end
+        since = end - self.length
+        return (since if self.hours else since.replace(minute=0, second=0, microsecond=0)), end
 
 
 class Days(Body):
@@ -172,7 +181,7 @@ def key_usage(ask: Ask) -> KeyUsage:
     if not allows(held, FULL):
         if not allows(held, OWN):
             raise ask.actor.lacks(OWN)
-        if not _mine(ask) & {id, tenancy.those(org, [id])[id].creator}:
+        if not own_ids(ask) & {id, tenancy.those(org, [id])[id].creator}:
             raise ask.actor.lacks(FULL)
     until = _moment(ask.parts.engine.now() + 1)
     since = until - timedelta(days=ask.query.days)
@@ -186,27 +195,22 @@ def key_usage(ask: Ask) -> KeyUsage:
 
 
 def _analytics(ask: Ask, kind: Kind) -> Analytics:
-    tenancy, org, span = ask.tenancy, ask.org, ask.query
-    id = tenancy.place(org, ask.params["id"], kind)
-    view = _view(ask, tenancy.held_at(org, id))
+    org, span, sight = ask.org, ask.query, Sight(ask, kind)
     since, until = span.bounds(ask.parts.engine.now())
-    asked = {"organization": org, "since": since, "until": until}
+    asked: dict[str, Any] = {"since": since, "until": until, "only": sight.only(span.environment)}
     if kind != "organization":
-        asked[kind] = id
-    found: list[Total] = ask.parts.usage.totals(by=("project", "key", "model"), bucket="day", **asked)
-    denied: list[Denied] = ask.parts.usage.denied(by=("project", "key", "code"), **asked)
-    told: list[Total | Denied] = [*found, *denied]
-    ids = {each.by[name] for each in told for name in ("project", "key")} - {None}
-    nodes = tenancy.those(org, map(str, ids))
-    seen = _seen(ask, view, nodes, span.environment)
-    found = [total for total in found if seen(total)]
-    summed = _summed(found, filter(seen, denied))
+        asked[kind] = sight.node
+    log = ask.parts.usage.log()
+    found: list[Total] = log.totals(org, by=("project", "key", "model"), bucket="day", **asked)
+    denied: list[Denied] = log.denied(org, by=("code",), **asked)
+    nodes = sight.nodes(total.by[name] for total in found for name in ("project", "key"))
+    summed = _summed(found, denied)
     return Analytics(
-        since=_ms(min([since, *(total.since for total in found if total.since)])),
-        until=_ms(max([until, *(total.until for total in found if total.until)])),
-        view=view,
+        since=to_ms(min([since, *(total.since for total in found if total.since)])),
+        until=to_ms(max([until, *(total.until for total in found if total.until)])),
+        view=sight.view,
         by_project=_named(found, lambda total: total.by["project"], nodes),
-        by_key={} if view == "aggregate" else _by_key(ask, found, nodes),
+        by_key={} if sight.view == "aggregate" else _by_key(ask, found, nodes),
         by_day=[
             Day(date=str(day), requests=requests, cost=cost)
             for day, (requests, cost) in sorted(_grouped(found, _date(ask)).items())
@@ -217,38 +221,6 @@ def _analytics(ask: Ask, kind: Kind) -> Analytics:
         ],
         **summed,
     )
-
-
-def _view(ask: Ask, held: Sequence[str]) -> Literal["full", "own", "aggregate"]:
-    if allows(held, FULL):
-        return "full"
-    if allows(held, OWN):
-        return "own"
-    if allows(held, AGGREGATE):
-        return "aggregate"
-    raise ask.actor.lacks(AGGREGATE)
-
-
-def _seen(ask: Ask, view: str, nodes: Nodes, environment: str | None) -> Seen:
-    """Whether a total is asked for, and may be seen."""
-    mine = _mine(ask) if view == "own" else set()
-    projects = {grant.node for grant in ask.actor.grants if allows(grant.permissions, OWN)}
-
-    def seen(total: Total | Denied) -> bool:
-        project, key = (nodes.get(str(total.by[name])) for name in ("project", "key"))
-        if environment is not None and (project is None or project.environment != environment):
-            return False
-        if view != "own" or total.by["project"] in projects:
-            return True
-        return key is not None and (key.id in mine or key.creator in mine)
-
-    return seen
-
-
-def _mine(ask: Ask) -> set[str]:
-    """Ids of the caller: a key is also those that it took the place of, and that took its."""
-    actor = ask.actor
-    return {each.id for each in ask.tenancy.lineage(ask.org, actor.id)} if actor.kind == "key" else {actor.id}
 
 
 def _summed(totals: Sequence[Total], denied: Iterable[Denied]) -> dict[str, Any]:
@@ -324,7 +296,8 @@ def _moment(ms: int) -> datetime:
     return _EPOCH + ms * _MS
 
 
-def _ms(moment: datetime) -> int:
+def to_ms(moment: datetime) -> int:
+    """A moment as ms since the epoch."""
     return (moment - _EPOCH) // _MS
 
 

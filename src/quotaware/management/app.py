@@ -11,9 +11,10 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import anyio.to_thread
@@ -38,7 +39,7 @@ from ..tenancy.access import Actor
 from . import bodies, repeats, terms
 from .parts import Door, Parts
 from .repeats import Reply
-from .routes import Again, Ask, Route
+from .routes import Again, Ask, Route, Streamed
 from .wire import Body
 
 logger = logging.getLogger("quotaware")
@@ -48,6 +49,8 @@ _WIRE = {"addresses": "allowed_ips", "after": "cursor", "models": "allowed_model
 """Fields of the tree that the wire calls otherwise."""
 _EMPTY = (b"", b"{}")
 """Bodies that say nothing: many clients send one with every request."""
+CHUNK = 65_536
+"""Characters of a streamed answer that are sent at once, at least."""
 _CONTROL = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -62,6 +65,15 @@ class Told:
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     media: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """An answer that goes out as it is made."""
+
+    media: str
+    headers: tuple[tuple[str, str], ...]
+    chunks: Iterator[bytes]
 
 
 Page = Callable[[str], Told]
@@ -103,9 +115,12 @@ class Management:
             return
         except Exception as error:
             told = _refused(_as_api(error, request_id), request_id)
-        await _send(scope, send, told, request_id)
+        if isinstance(told, Telling):
+            await _tell(scope, receive, send, told, request_id)
+        else:
+            await _send(scope, send, told, request_id)
 
-    async def _answer(self, scope: Any, receive: Any) -> Told:
+    async def _answer(self, scope: Any, receive: Any) -> Told | Telling:
         page = self._pages.get(_path(scope))
         if page is not None and scope["method"] in {"GET", "HEAD"}:
             return page(scope.get("root_path", ""))
@@ -144,12 +159,13 @@ class Management:
         headers: Mapping[str, str],
         raw: bytes,
         scope: Any,
-    ) -> Told:
+    ) -> Told | Telling:
         query_string = scope.get("query_string", b"")
         run = partial(self._run, route, params, actor, headers, raw, query_string)
         key = headers.get("idempotency-key")
         if route.method != "POST" or key is None:
-            return _told(run())
+            answer = run()
+            return _telling(answer) if isinstance(answer, Streamed) else _told(answer)
         seen = json.dumps(headers.get("if-match")).encode()
         content = b"\0".join((route.method.encode(), scope["path"].encode(), query_string, seen, raw))
         who = f"{actor.kind}/{actor.id}"
@@ -161,6 +177,9 @@ class Management:
         except BaseException:
             found.drop()
             raise
+        if isinstance(reply, Streamed):  # nothing was done that could be repeated
+            found.drop()
+            return _telling(reply)
         with contextlib.suppress(StoreError):  # it is done; a repeat is told so, or that it is under way
             found.keep(reply, route.secrets)
         return _told(reply)
@@ -173,7 +192,7 @@ class Management:
         headers: Mapping[str, str],
         raw: bytes,
         query: bytes,
-    ) -> Reply:
+    ) -> Reply | Streamed:
         expect = _expected(headers.get("if-match"))
         if expect is not None and route.method != "GET" and not route.guarded:
             raise PreconditionFailed("This changes nothing that has an ETag; send it without If-Match")
@@ -195,6 +214,8 @@ class Management:
             answer = route.run(ask)
         except (InvalidRequest, ConfigurationError) as error:
             raise _worded(error, body) from None
+        if isinstance(answer, Streamed):
+            return answer
         if answer is None:
             return Reply(204, None)
         if isinstance(answer, Again):
@@ -208,6 +229,27 @@ def _told(reply: Reply, *headers: tuple[str, str]) -> Told:
     if "revision" in reply.body:
         headers = (*headers, ("etag", f'"{reply.body["revision"]}"'))
     return Told(reply.status, json.dumps(reply.body, separators=(",", ":")).encode(), headers)
+
+
+def _telling(answer: Streamed) -> Telling:
+    """The first of it is made now: what goes wrong at once is told with its own status."""
+    chunks = _chunks(answer.pieces)
+    first = next(chunks, b"")
+    named = ("content-disposition", f'attachment; filename="{answer.filename}"')
+    return Telling(answer.media, (named,), chain((first,), chunks))
+
+
+def _chunks(pieces: Iterator[str]) -> Iterator[bytes]:
+    """The text in some larger pieces."""
+    some: list[str] = []
+    size = 0
+    for piece in pieces:
+        some.append(piece)
+        size += len(piece)
+        if size >= CHUNK:
+            yield "".join(some).encode()
+            some, size = [], 0
+    yield "".join(some).encode()
 
 
 def _refused(error: ApiError, request_id: str) -> Told:
@@ -285,6 +327,40 @@ async def _send(scope: Any, send: Any, told: Told, request_id: str) -> None:
     await send({"type": "http.response.start", "status": told.status, "headers": headers})
     body = b"" if scope["method"] == "HEAD" else told.body
     await send({"type": "http.response.body", "body": body})
+
+
+async def _tell(scope: Any, receive: Any, send: Any, telling: Telling, request_id: str) -> None:
+    """Sends an answer as it is made, off the event loop, until whoever asked is gone. Where it breaks off in the middle
+    the connection does too, so that nobody takes a part for the whole.
+    """
+    headers = [
+        *_CONTROL,
+        (b"x-request-id", request_id.encode()),
+        *((name.encode(), value.encode()) for name, value in telling.headers),
+        (b"content-type", telling.media.encode()),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    broken: Exception | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(_until_gone, receive, group.cancel_scope)
+        try:
+            while scope["method"] != "HEAD" and (
+                chunk := await anyio.to_thread.run_sync(next, telling.chunks, None)
+            ):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        except Exception as error:
+            logger.exception("an answer broke off in the middle (%s)", request_id)
+            broken = error
+        group.cancel_scope.cancel()
+    if broken is not None:
+        raise broken
+
+
+async def _until_gone(receive: Any, sending: anyio.CancelScope) -> None:
+    """The body was read to its end: nothing else comes then."""
+    if (await receive())["type"] == "http.disconnect":
+        sending.cancel()
 
 
 async def _lifespan(receive: Any, send: Any) -> None:

@@ -163,6 +163,9 @@ def _answered(route: Route, status: int, schemas: _Schemas) -> Json:
         told["content"] = {"application/json": {"schema": schemas.of(route.answer, "serialization")}}
         if "revision" in route.answer.model_fields:
             headers.append("ETag")
+    if route.media:
+        told["content"] = {media: {"schema": {"type": "string"}} for media in route.media}
+        headers.append("Content-Disposition")
     if route.method == "POST":
         headers.append("Idempotent-Replayed")
     return told | {"headers": _headers(headers)}
@@ -255,6 +258,11 @@ _HEADERS = {
         "description": "the revision, in quotes, for `If-Match`",
         "required": True,
         "schema": {"type": "string", "pattern": '^"[0-9]+"$'},
+    },
+    "Content-Disposition": {
+        "description": "`attachment`, with the name of the file",
+        "required": True,
+        "schema": {"type": "string"},
     },
     "Idempotent-Replayed": {
         "description": "`true` where a repeat is answered as the first time",

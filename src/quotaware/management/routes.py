@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -43,6 +43,14 @@ class Ask:
         self.actor.require(permission, [grant.node for grant in self.actor.grants])
 
 
+class Streamed(NamedTuple):
+    """An answer that is text, sent as it is made: of this media type, to be kept as a file of this name."""
+
+    media: str
+    filename: str
+    pieces: Iterator[str]
+
+
 class Again(NamedTuple):
     """The answer of a POST that found what it would have made, and changed that: 200."""
 
@@ -53,8 +61,8 @@ class Again(NamedTuple):
 class Route:
     """One operation.
 
-    run      blocking; answers an `Answer`, `Again` where a POST found what is there already, or None for 204. Raises
-             `ApiError`, `ConfigurationError` (422)
+    run      blocking; answers an `Answer`, `Again` where a POST found what is there already, `Streamed` where it is a
+             file of one of these `media` types, or None for 204. Raises `ApiError`, `ConfigurationError` (422)
     takes    the permission that it takes at the node that it names, as the contract has it; one of several
              that are joined by ` or `; "": every caller may
     errors   what else than 400, 401, 403, 404, 422 and 503 it may answer
@@ -64,7 +72,7 @@ class Route:
 
     method: Method
     path: str
-    run: Callable[[Ask], Answer | Again | None]
+    run: Callable[[Ask], Answer | Again | Streamed | None]
     summary: str
     tag: str
     takes: str = ""
@@ -75,6 +83,7 @@ class Route:
     errors: tuple[type[ApiError], ...] = ()
     secrets: tuple[str, ...] = ()
     again: bool = False
+    media: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

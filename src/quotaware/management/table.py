@@ -20,6 +20,7 @@ from . import (
     quota_requests,
     roles,
     teams,
+    usage,
 )
 from .routes import Route
 
@@ -38,6 +39,7 @@ ROUTES: tuple[Route, ...] = (
     *groups.ROUTES,
     *roles.ROUTES,
     *analytics.ROUTES,
+    *usage.ROUTES,
     *explanations.ROUTES,
     *audit_log.ROUTES,
     *prices.ROUTES,
