@@ -78,11 +78,12 @@ def processes(settings: dict[str, Any], secret: str) -> Iterator[list[subprocess
             process.communicate()
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", "redis", pytest.param("cluster", marks=pytest.mark.slow)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/quota.db"
-    return f"{request.getfixturevalue('valkey_url')}?prefix=t{secrets.token_hex(6)}"
+    server = request.getfixturevalue("valkey_url" if request.param == "redis" else "cluster_url")
+    return f"{server}{'&' if '?' in server else '?'}prefix=t{secrets.token_hex(6)}"
 
 
 @pytest.mark.parametrize("calls", [pytest.param(10_000, marks=pytest.mark.slow), 800])

@@ -93,6 +93,18 @@ def test_a_budget_that_was_raised_is_another(house: House) -> None:
     assert len(house.sweep()) == 1
 
 
+def test_what_was_carried_over_is_there_to_be_used(house: House) -> None:
+    house.tenancy.update(ORG, PROJECT, limits=["$100/day carryover"], alerts=["forecast 100% email"])
+    house.spend(40)
+    house.clock.advance(DAY)
+    house.spend(75)
+    assert house.sweep() == []  # some 147 of 160 will be used
+    house.spend(10)
+    (due,) = house.sweep()
+    assert due.cap == 160 * DOLLAR
+    assert 160 * DOLLAR < due.used < 168 * DOLLAR
+
+
 def test_one_process_sweeps(house: House) -> None:
     first, second = house.sweeper(), house.sweeper()
     assert first.sweep(ORG)

@@ -17,6 +17,7 @@ from ..stores.protocol import Clock, Store
 from ..tenancy.directory import Directory
 from ..tenancy.documents import from_doc
 from ..tenancy.nodes import KINDS, Node
+from ..tenancy.stops import carried_over
 from ..turns import Turn
 from .due import Due
 from .once import Once
@@ -96,9 +97,10 @@ class Sweeper:
     def _forecast(self, org: str, id: str) -> None:
         try:
             node, figures = self._tenancy.figures(org, id)
+            path = self._directory.load(org, id)
         except NotFound:
             return
-        now, zone = self._clock(), self._tenancy.get(org, org).zone
+        now, zone = self._clock(), path.zone
         for found in figures:
             window = found.limit.window
             if not found.used or window is None or window.kind != "calendar":
@@ -107,22 +109,15 @@ class Sweeper:
             will = forecast(found.used, since, now, until)
             if will is None:
                 continue
+            carried = 0
+            if found.limit.carryover:
+                carried = carried_over(self._store, path, found.limit.shape, now)
+            cap = found.amount + carried
             for alert in node.alerts:
-                if (
-                    alert.kind == "forecast"
-                    and alert.bears_on(found.limit)
-                    and will >= alert.at(found.amount)
-                ):
-                    due = Due(
-                        "forecast",
-                        alert.action,
-                        id,
-                        found.limit.shape,
-                        alert.level,
-                        found.amount,
-                        will,
-                        since=since,
-                    )
+                due_at = alert.at(found.amount, carried)
+                if alert.kind == "forecast" and alert.bears_on(found.limit) and will >= due_at:
+                    shape = found.limit.shape
+                    due = Due("forecast", alert.action, id, shape, alert.level, cap, will, since=since)
                     self._put(org, due, f"{since}|{found.amount}", now, until)
 
     def _expiring(self, org: str, key: str, created: int, expires: int, now: int) -> None:

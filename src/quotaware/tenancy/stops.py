@@ -33,7 +33,7 @@ def runs_again(store: Store, path: Path, new: Node, changes: Mapping[str, object
     if stop.action != "disable" or not changes.keys() & {"limits", "alerts", "overrides"}:
         return False
     changed = Path(path.org, path.rev, (new, *path.nodes[1:]), path.people)
-    carried = _carried(store, path, stop.limit, now)
+    carried = carried_over(store, path, stop.limit, now)
     return stop.over(now) or not _reached(store, changed, stop.limit, now, carried)
 
 
@@ -64,7 +64,7 @@ def rearmed(store: Store, directory: Directory, org: str, id: str, clock: Clock)
         if node.stopped is None:
             return True
         shape = Stop.read(node.stopped).limit
-        if _reached(store, path, shape, now, _carried(store, path, shape, now)):
+        if _reached(store, path, shape, now, carried_over(store, path, shape, now)):
             return True
         try:
             store.commit(org, Change(path.rev, resume=(id,), audit=""))
@@ -75,8 +75,10 @@ def rearmed(store: Store, directory: Directory, org: str, id: str, clock: Clock)
     return False
 
 
-def _carried(store: Store, path: Path, shape: str, now: int) -> int:
-    """What was carried over to the limit of this shape on the first node, as the store has it."""
+def carried_over(store: Store, path: Path, shape: str, now: int) -> int:
+    """What was carried over to the limit of this shape on the first node of a path, as the store has it. Raises
+    StoreError.
+    """
     for limits, counter in _counters(path, now):
         if limits[0].shape == shape and counter.carry is not None:
             plan = Plan(path.org, 0, (), ((counter, COST),))
