@@ -21,6 +21,7 @@ HEAVY = [
     "anthropic",
     "boto3",
     "botocore",
+    "cryptography",
     "aiohttp",
     "fastapi",
     "genai_prices",
