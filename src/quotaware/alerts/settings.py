@@ -69,7 +69,8 @@ class Webhook:
     """Where alerts are posted to, signed as Standard Webhooks has it.
 
     url     https, public unless `Alerts(allow=…)` has its host; itself or `env:NAME`
-    secret  `whsec_` and 24 to 64 bytes in base64 (`quotaware.alerts.new_secret()` makes one); itself or `env:NAME`
+    secret  `whsec_` and 24 to 64 bytes in base64, as `quotaware.alerts.channels.webhook.new_secret()` makes one; itself
+            or `env:NAME`
     """
 
     url: str = field(repr=False)
