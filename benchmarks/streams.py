@@ -28,9 +28,9 @@ from quotaware import Quota
 from quotaware.context import Binding
 from quotaware.core.bounds import Call
 from quotaware.outbound.aiohttp_streams import tapped_reader
-from quotaware.outbound.botocore import _Raw
 from quotaware.outbound.httpx_streams import async_stream, sync_stream
 from quotaware.outbound.tap import Tap
+from quotaware.outbound.urllib3_streams import Raw
 from quotaware.providers import registry
 from quotaware.stores.tickets import drive
 
@@ -287,7 +287,7 @@ def through_botocore(taps: Taps, stream: Stream, wrapped: bool) -> float:
 
     raw: Any = urllib3.HTTPResponse(io.BytesIO(stream.chunk * CHUNKS), preload_content=False)
     if wrapped:
-        raw = _Raw(raw, taps.tap(stream))
+        raw = Raw(raw, taps.tap(stream))
     return timed(lambda: deque(raw.stream(len(stream.chunk)), 0))
 
 

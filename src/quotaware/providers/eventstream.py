@@ -91,10 +91,9 @@ class FrameReader:
             elif have - at < size:
                 return at
             else:
-                self._hand_on(bytes(data[at + _PRELUDE.size + headers : at + size - _CHECKSUM]))
+                event = bytes(data[at + _PRELUDE.size + headers : at + size - _CHECKSUM])
+                if self._inside is not None:
+                    event = self._inside(event)
+                if event:
+                    self._answer.take(b"data: " + event.translate(_LINE_ENDS))
                 at += size
-
-    def _hand_on(self, payload: bytes) -> None:
-        event = payload if self._inside is None else self._inside(payload)
-        if event:
-            self._answer.take(b"data: " + event.translate(_LINE_ENDS))

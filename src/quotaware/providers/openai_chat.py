@@ -191,7 +191,7 @@ _MODEL = re.compile(rb'"model"\s*:\s*"[^"]')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _COUNTED = rb'"(?:prompt|completion|total)_tokens"\s*:\s*[0-9]++\s*'
 _TOLD = re.compile(rb'"usage"\s*:\s*\{\s*(?=%s,\s*%s[,}])' % (_COUNTED, _COUNTED))
-_NO_CHOICE = re.compile(rb'"choices"\s*:\s*(?:\[\s*\]|null)')
+_CHOICE = re.compile(rb'"choices"\s*:\s*\[\s*\{')
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 _DONE_MAX = 64  # bytes of an event that can be the last one
 
@@ -224,12 +224,14 @@ class ChatAnswer:
             self.done = self.finished = False
         if self.model is None and _MODEL.search(event):
             self.model = name_in(message(event))
-        if b'"usage"' in event and _USAGE.search(event):
-            if _TOLD.search(event) and b'"choices"' in event and not _NO_CHOICE.search(event):
+        at = event.find(b'"usage"')
+        if at >= 0:
+            if _TOLD.match(event, at) and _CHOICE.search(event):
                 self.newest, self.before = event, self.newest
                 self.finished = _FINISHED.search(event) is not None
                 return False
-            return self._take_usage(message(event))
+            if _USAGE.search(event, at):
+                return self._take_usage(message(event))
         if len(event) < _DONE_MAX and b"[DONE]" in event and payload(event).strip() == b"[DONE]":
             self.done = True
         return False
