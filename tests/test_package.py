@@ -28,6 +28,7 @@ HEAVY = [
     "httpx",
     "httpx2",
     "hypothesis",
+    "jinja2",
     "litestar",
     "multiprocessing",
     "openai",

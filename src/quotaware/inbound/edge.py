@@ -113,7 +113,18 @@ class Edge:
                 "This request comes from another site, with the host's own login. From there, send a quotaware key",
                 code="cross_site",
             )
-        steps = self._member(member) if member is not None else self._key(only_credential(headers), address)
+        if member is not None:
+            return await self._acting(self._member(member), address)
+        return await self._acting(self._key(keys.digest(only_credential(headers)), address), address)
+
+    async def again(self, scope: Scope, digest: str) -> Actor:
+        """The same for a key that was shown before, and of which only the digest was kept: whoever signed in with it is
+        out as soon as the key is.
+        """
+        address = self.address(scope)
+        return await self._acting(self._key(digest, address), address)
+
+    async def _acting(self, steps: Steps[Actor | ApiError], address: str | None) -> Actor:
         try:
             actor = await drive_async(steps)
         except StoreError:
@@ -126,8 +137,8 @@ class Edge:
         identity = await asked(self.identify, scope)
         return identity if identity is not None and identity.member is not None else None
 
-    def _key(self, credential: str, address: str | None) -> Steps[Actor | ApiError]:
-        caller = yield from self.engine.resolve(Identity(key=keys.digest(credential)))
+    def _key(self, digest: str, address: str | None) -> Steps[Actor | ApiError]:
+        caller = yield from self.engine.resolve(Identity(key=digest))
         if isinstance(caller, ApiError):
             return caller
         try:

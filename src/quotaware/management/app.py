@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -76,6 +76,7 @@ class Telling:
     chunks: Iterator[bytes]
 
 
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 Page = Callable[[str], Told]
 """A page that tells of the API itself: takes the path that the API is mounted at."""
 
@@ -85,14 +86,21 @@ class Management:
 
     routes  the table of operations
     pages   what is told of the API itself, by path; open to everybody
+    dashboard  the app that serves `/dashboard` and what is below it
     """
 
     def __init__(
-        self, parts: Parts, door: Door, routes: Iterable[Route], pages: Mapping[str, Page] | None = None
+        self,
+        parts: Parts,
+        door: Door,
+        routes: Iterable[Route],
+        pages: Mapping[str, Page] | None = None,
+        dashboard: Asgi | None = None,
     ) -> None:
         self._parts = parts
         self._door = door
         self._pages = dict(pages or {})
+        self._dashboard = dashboard
         self._table: dict[str, dict[str, Route]] = {}
         for route in routes:
             methods = self._table.setdefault(route.pattern, {})
@@ -108,25 +116,28 @@ class Management:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008, "reason": "the management API speaks HTTP"})
             return
+        if self._dashboard is not None and f"{path_of(scope)}/".startswith("/dashboard/"):
+            await self._dashboard(scope, receive, send)
+            return
         request_id = f"req_{uuid.uuid4().hex}"
         try:
             told = await self._answer(scope, receive)
         except bodies.Gone:
             return
         except Exception as error:
-            told = _refused(_as_api(error, request_id), request_id)
+            told = _refused(as_api(error, request_id), request_id)
         if isinstance(told, Telling):
             await _tell(scope, receive, send, told, request_id)
         else:
             await _send(scope, send, told, request_id)
 
     async def _answer(self, scope: Any, receive: Any) -> Told | Telling:
-        page = self._pages.get(_path(scope))
+        page = self._pages.get(path_of(scope))
         if page is not None and scope["method"] in {"GET", "HEAD"}:
             return page(scope.get("root_path", ""))
         actor = await self._let_in(scope)
         route, params = self._route(scope)
-        headers = _headers(scope)
+        headers = headers_of(scope)
         raw = await bodies.read(receive, headers)
         work = partial(self._work, route, params, actor, headers, raw, scope)
         return await anyio.to_thread.run_sync(work)
@@ -257,7 +268,7 @@ def _refused(error: ApiError, request_id: str) -> Told:
     return Told(error.status, json.dumps(error.body(request_id)).encode(), tuple(headers.items()))
 
 
-def _as_api(error: Exception, request_id: str) -> ApiError:
+def as_api(error: Exception, request_id: str) -> ApiError:
     """Any exception as what the caller is told of it."""
     match error:
         case ApiError() if error.code == "changed_meanwhile":
@@ -299,7 +310,7 @@ def _expected(if_match: str | None) -> int | None:
     return int(found[1])
 
 
-def _headers(scope: Any) -> dict[str, str]:
+def headers_of(scope: Any) -> dict[str, str]:
     """Headers by lower-case name; one that came twice has its values joined, as HTTP has it."""
     found: dict[str, str] = {}
     for name, value in scope.get("headers", ()):
@@ -308,7 +319,7 @@ def _headers(scope: Any) -> dict[str, str]:
     return found
 
 
-def _path(scope: Any) -> str:
+def path_of(scope: Any) -> str:
     """The path below the mount."""
     path: str = scope.get("path", "")
     root: str = scope.get("root_path", "").rstrip("/")

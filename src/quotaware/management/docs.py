@@ -47,3 +47,11 @@ def _described(described: Mapping[str, Any]) -> Page:
 def _file(name: str, media: str) -> Page:
     told = Told(200, (files(__package__) / "site" / name).read_bytes(), _POLICY, media)
     return lambda root: told
+
+
+async def absent(scope: Any, receive: Any, send: Any) -> None:
+    """The ASGI app in the dashboard's place where its extra is not installed."""
+    body = b"The dashboard needs its extra: pip install 'quotaware[dashboard]'\n"
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": 404, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

@@ -19,6 +19,10 @@ class Door(Protocol):
         """The actor, as the store has it now. Raises `ApiError`."""
         ...
 
+    async def again(self, scope: Mapping[str, Any], digest: str) -> Actor:
+        """The same for a key that was shown before, by its digest."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from ..core.limits import Limit
-from ..core.steps import COST, Peek, Plan
+from ..core.steps import COST, Counter, Peek, Plan
 from ..core.terms import amount_of
-from ..errors import StoreError
+from ..errors import NotFound, StoreError
 from .keys import Kind
 from .nodes import Node, Path
 from .plans import counter_of, in_force
@@ -18,6 +20,8 @@ LOOKS = 20
 
 _CHANGING: dict[Kind, str] = {"key": "api_key:create:limited"}
 """What it takes to change the limits of a node, where it is not quota:manage."""
+
+Totals = Mapping[str, tuple[int, int]]
 
 
 class Figures(NamedTuple):
@@ -56,26 +60,69 @@ class Standing(Tree):
         """
         for _ in range(LOOKS):
             path = self._path(org, id)
-            if not self._actor.may(_CHANGING.get(path.nodes[0].kind, "quota:manage"), path.ids):
-                self._seen(path)
+            self._may_look(path)
             found = self._figures(path)
             if found is not None:
                 return path.nodes[0], found
         raise StoreError(f"'{id}' kept changing while it was looked at")
 
+    def figures_of(self, org: str, ids: Iterable[str]) -> dict[str, tuple[Figures, ...]]:
+        """The figures of many nodes, looked at in one step of the store. A node that is gone is not there. Takes of
+        each what `figures` takes.
+        """
+        paths = []
+        for id in ids:
+            with suppress(NotFound):
+                paths.append(self._path(org, id))
+        for path in paths:
+            self._may_look(path)
+        asked = [self._asked(path) for path in paths]
+        found = {}
+        for path, counters, result in zip(paths, asked, self._peek(org, paths, asked), strict=True):
+            told = self._told(path, counters, *result)
+            found[path.nodes[0].id] = self.figures(org, path.nodes[0].id)[1] if told is None else told
+        return found
+
+    def _may_look(self, path: Path) -> None:
+        if not self._actor.may(_CHANGING.get(path.nodes[0].kind, "quota:manage"), path.ids):
+            self._seen(path)
+
     def _figures(self, path: Path) -> tuple[Figures, ...] | None:
         """None where the path has changed meanwhile."""
+        counters = self._asked(path)
+        ((stale, totals),) = self._peek(path.org, [path], [counters])
+        return self._told(path, counters, stale, totals)
+
+    def _asked(self, path: Path) -> dict[str, Counter]:
+        """The counters of a node's limits, by shape."""
         node, now = path.nodes[0], self._clock()
         counters = {}
         for shape in dict.fromkeys(limit.shape for limit in node.limits if limit.per is None):
             same, _ = in_force(node, [limit for limit in node.limits if limit.shape == shape], now)
             counters[shape] = counter_of(path, node, same, None, now)
-        plan = Plan(path.org, path.rev, path.deps, tuple((counter, COST) for counter in counters.values()))
-        answer = self._store.apply({path.org: [Peek(plan)]}, self._store.deadline)[path.org]
+        return counters
+
+    def _peek(
+        self, org: str, paths: Sequence[Path], asked: Sequence[Mapping[str, Counter]]
+    ) -> list[tuple[bool, Totals]]:
+        """Whether each path has changed, and what is used and held of the counters."""
+        plans = [
+            Plan(path.org, path.rev, path.deps, tuple((counter, COST) for counter in counters.values()))
+            for path, counters in zip(paths, asked, strict=True)
+        ]
+        if not plans:
+            return []
+        answer = self._store.apply({org: [Peek(plan) for plan in plans]}, self._store.deadline)[org]
         if isinstance(answer, StoreError):
             raise answer
-        if answer.results[0].verdict == "stale":
+        return [(result.verdict == "stale", answer.totals) for result in answer.results]
+
+    def _told(
+        self, path: Path, counters: Mapping[str, Counter], stale: bool, totals: Totals
+    ) -> tuple[Figures, ...] | None:
+        if stale:
             return None
+        node, now = path.nodes[0], self._clock()
         found = []
         for limit in node.limits:
             amount, _ = amount_of(node.overrides, limit.shape, limit.amount, now)
@@ -83,6 +130,6 @@ class Standing(Tree):
             if counter is None:
                 found.append(Figures(limit, amount, None, None, None))
             else:
-                used, held = answer.totals.get(counter.key, (0, 0))
+                used, held = totals.get(counter.key, (0, 0))
                 found.append(Figures(limit, amount, used, held, counter.until or None))
         return tuple(found)

@@ -1,0 +1,60 @@
+"""The first page: who spends what against which budget, what is coming, and what is blocked and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import spending
+from .charts import days
+from .standings import Row, rows
+from .view import Html, Page, View
+
+
+def overview(view: View) -> Html:
+    """The page."""
+    home = spending.home(view)
+    month = spending.of(view, home, period="30d") if home is not None else None
+    return Html("overview.html", {**_live(view), "chart": None if month is None else days(month.by_day)})
+
+
+def live(view: View) -> Html:
+    """What moves on it."""
+    return Html("overview_live.html", _live(view))
+
+
+def _live(view: View) -> dict[str, Any]:
+    home = spending.home(view)
+    zone = zone_of(view)
+    forecasts = spending.forecasts(view) if home is not None else {}
+    found = rows(view, forecasts)
+    day = spending.of(view, home, period="24h") if home is not None else None
+    ends = [row for row in found if row.runs_out is not None]
+    return {
+        "zone": zone,
+        "home": home,
+        "rows": found,
+        "held": held(found),
+        "forecast": forecasts.get(home.id) if home is not None else None,
+        "chief": spending.chief_of_yesterday(view, home, zone) if home is not None else None,
+        "first_out": min(ends, key=lambda row: row.runs_out or 0, default=None),
+        "blocked": [row for row in found if row.blocked or any(bar.state == "full" for bar in row.bars)],
+        "denied": day.denied if day is not None else None,
+        "recent": spending.recent(view, home) if home is not None else [],
+        "names": {row.node.id: row.node.name for row in found},
+    }
+
+
+def held(found: list[Row]) -> int | None:
+    """What calls under way hold, as far as budgets show it: the most that any sees."""
+    return max((bar.held for row in found for bar in row.bars if bar.metric == "cost"), default=None)
+
+
+def zone_of(view: View) -> str:
+    """The organization's time zone."""
+    return view.ask.tenancy.those(view.org, [view.org])[view.org].zone
+
+
+PAGES = (
+    Page("GET", "/", overview, "nav.overview"),
+    Page("GET", "/live/overview", live),
+)

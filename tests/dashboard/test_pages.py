@@ -1,0 +1,278 @@
+"""What pages show and do, with the viewer's rights."""
+
+from __future__ import annotations
+
+import gzip
+import re
+
+import pytest
+
+from quotaware.context import Identity
+from quotaware.core.permissions import ROLES
+from quotaware.management.dashboard import assets
+from quotaware.management.dashboard.render import count, money, when
+from quotaware.management.dashboard.standings import hundredths
+from quotaware.management.dashboard.table import PAGES
+from quotaware.management.dashboard.texts import TEXTS, language_of
+from quotaware.testing.clocks import FakeClock
+from tests.calls import CENT, a_call, ask, let_go, spend
+from tests.dashboard.conftest import BASE, Browser, House, led_to, text_of
+
+HOUR = 3_600_000
+
+
+def spent(house: House, cents: int, **who: str) -> None:
+    spend(house.quota, cents, by=Identity(project=house.project, **who))
+    assert house.quota.flush()
+
+
+def test_the_overview_says_who_spends_what(house: House, admin: Browser, clock: FakeClock) -> None:
+    spent(house, 500, end_user="u1")
+    page = text_of(admin.page("/"))
+    assert "ranker" in page
+    assert "$5.00" in page
+    assert "$100/month" in page
+    clock.advance(24 * HOUR)
+    admin.sign_in(house.admin)
+    assert "Spent the most yesterday ranker $5.00 · most on tenth ($5.00)" in text_of(admin.page("/"))
+
+
+def test_held_money_is_seen_while_a_call_is_under_way(house: House, admin: Browser) -> None:
+    admission = let_go(ask(house.quota, a_call(300), Identity(project=house.project)))
+    page = text_of(admin.page(f"/projects/{house.project}"))
+    assert "Held $3.00" in page
+    assert "Left $7.00" in page
+    del admission
+
+
+def test_what_is_used_up_is_blocked_and_why(house: House, admin: Browser) -> None:
+    spent(house, 1000)
+    ask(house.quota, a_call(1), Identity(project=house.project))
+    assert house.quota.flush()
+    page = text_of(admin.page("/"))
+    assert "Used up ranker $10/month" in page
+    assert "1 calls were refused in the last 24 hours: " in page
+
+
+def test_a_disabled_project_is_told_and_enabled_again(house: House, admin: Browser) -> None:
+    admin.page(f"/projects/{house.project}")
+    assert led_to(admin.post(f"/projects/{house.project}/disable")).endswith("?told=told.disabled")
+    assert "was disabled and takes no calls" in text_of(admin.page("/"))
+    assert led_to(admin.post(f"/projects/{house.project}/enable")).endswith("?told=told.enabled")
+    assert house.tenancy.get(house.org, house.project).enabled
+
+
+def test_limits_are_added_and_taken_away(house: House, admin: Browser) -> None:
+    path = f"/projects/{house.project}"
+    admin.page(path)
+    assert admin.post(f"{path}/limits", limit="60 requests/minute").status_code == 303
+    assert "60 requests/minute" in admin.page(path)
+    wrong = admin.post(f"{path}/limits", limit="<b>many</b>")
+    assert wrong.status_code == 422
+    assert "<b>many" not in wrong.text
+    admin.page(path)
+    assert admin.post(f"{path}/limits/remove", shape="requests/minute", mode="hard").status_code == 303
+    assert "60 requests/minute" not in admin.page(path)
+
+
+def test_a_key_is_made_shown_once_and_works(house: House, admin: Browser) -> None:
+    admin.page("/keys")
+    made = admin.post(
+        "/keys", place=f"project:{house.project}", use="calls", days="30", name="nightly", limits="$1/day\n"
+    )
+    assert made.status_code == 200, text_of(made.text)
+    secret = re.search(r"qw_live_[0-9A-Za-z]{36}", made.text)
+    assert secret is not None
+    listed = admin.page("/keys")
+    assert "nightly" in listed
+    assert secret[0] not in listed
+    with house.quota.acting_as(key=secret[0]) as by:
+        let_go(ask(house.quota, a_call(1), by))
+    again = admin.post("/keys", place=f"project:{house.project}", use="calls", days="30", name="nightly")
+    assert again.status_code == 409
+
+
+def test_a_bad_form_is_shown_again_with_what_is_wrong(house: House, admin: Browser) -> None:
+    admin.page("/keys")
+    wrong = admin.post(
+        "/keys", place=f"project:{house.project}", use="calls", days="0", limits="lots", name="n1"
+    )
+    assert wrong.status_code == 422
+    assert 'value="n1"' in wrong.text
+    assert admin.post("/keys", place="x:y", use="calls", days="0").status_code == 422
+    assert admin.post("/keys", place="project:nothing", use="calls", days="0").status_code == 404
+
+
+def test_a_key_is_rotated_and_revoked(house: House, admin: Browser) -> None:
+    key = house.tenancy.create_key(house.project, name="app")
+    path = f"/keys/{key.node.id}"
+    admin.page(path)
+    rotated = admin.post(f"{path}/rotate", grace="3600")
+    assert "qw_live_" in rotated.text
+    assert house.tenancy.get(house.org, key.node.id).expires_at is not None
+    admin.page(path)
+    assert led_to(admin.post(f"{path}/revoke")) == "/keys?told=told.revoked"
+    assert house.tenancy.get(house.org, key.node.id).revoked
+
+
+def test_each_role_sees_what_it_may(house: House) -> None:
+    viewer = house.browser(house.key(house.project, *ROLES["viewer"]))
+    page = viewer.page("/")
+    assert "ranker" in page
+    assert "chatbot" not in page
+    assert "Search" not in page
+    assert "/dashboard/keys" not in page
+    assert viewer.get("/keys").status_code == 403
+    assert viewer.get(f"/projects/{house.other}").status_code == 403
+    assert viewer.post(f"/projects/{house.project}/disable").status_code == 403
+    assert "Disable" not in viewer.page(f"/projects/{house.project}")
+    caller = house.browser(house.key(house.project, "chat:create"))
+    assert "ranker" not in caller.page("/")
+
+
+def test_single_calls_are_seen_by_who_may_see_everything(house: House, admin: Browser) -> None:
+    spent(house, 1, end_user="user-17")
+    assert "user-17" in admin.page("/")
+    assert "user-17" in admin.page(f"/projects/{house.project}")
+    viewer = house.browser(house.key(house.org, *ROLES["viewer"]))
+    for path in ("/", f"/projects/{house.project}"):
+        assert "user-17" not in viewer.page(path)
+
+
+ATTACKS = [
+    "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'><svg onload=alert(1)>", "{{7*7}}",
+    "javascript:alert(1)", "</title><script>alert(1)</script>", "<iframe srcdoc='<script>alert(1)</script>'>",
+    "${alert(1)}", '" autofocus onfocus="alert(1)', "&lt;script&gt;alert(1)&lt;/script&gt;",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_name_stays_text(house: House, admin: Browser, name: str) -> None:
+    house.tenancy.update(house.org, house.project, name=name)
+    house.tenancy.update(house.org, house.team, name=name)
+    key = house.tenancy.create_key(house.project, name=name).node.id
+    spent(house, 1, end_user=name)
+    for path in ("/", "/projects", f"/projects/{house.project}", "/keys", f"/keys/{key}", "/live/overview"):
+        page = admin.page(path)
+        assert "49" not in re.findall(r"<h1>(.*?)</h1>", page)
+        assert len(re.findall(r"<script\b", page)) == len(
+            re.findall(r'<script src="/v1/dashboard/static/', page)
+        )
+        tags = re.findall(r"<[a-z][^>]*>", page)
+        assert not [
+            tag for tag in tags if re.search(r"\s(on[a-z]+|style|srcdoc)\s*=", re.sub(r'"[^"]*"', '""', tag))
+        ]
+
+
+def test_pages_need_no_inline_script_style_or_other_host(house: House, admin: Browser) -> None:
+    for path in ("/", "/keys", f"/projects/{house.project}", "/sign-in"):
+        page = admin.page(path)
+        assert not re.search(r"<style|\sstyle=|<script(?! src)|\son[a-z]+=", page)
+        assert set(re.findall(r'(?:src|href|action)="([^"]*)"', page)) <= set(
+            re.findall(r'="(/v1/dashboard[^"]*|#main)"', page)
+        )
+
+
+def test_the_first_page_is_small_over_the_wire(house: House, admin: Browser) -> None:
+    spent(house, 1)
+    headers = {"accept-encoding": "gzip"}
+    page = admin.client.get(f"{BASE}/", headers=headers)
+    assert page.headers["content-encoding"] == "gzip"
+    sizes = [int(page.headers["content-length"])]
+    for url in set(re.findall(r'(?:src|href)="(/v1/dashboard/static/[^"]*)"', page.text)):
+        found = admin.client.get(url, headers=headers)
+        assert found.status_code == 200
+        assert "immutable" in found.headers["cache-control"]
+        sizes.append(int(found.headers["content-length"]))
+    assert len(sizes) == 7
+    assert sum(sizes) < 100_000
+
+
+def test_files_are_served_as_they_are(admin: Browser) -> None:
+    for name in assets.NAMES:
+        found = admin.client.get(f"{BASE}/static/{name}", headers={"accept-encoding": "identity"})
+        asset = assets.asset(name)
+        assert asset is not None
+        assert found.content == asset.plain == gzip.decompress(asset.packed)
+        same = admin.client.get(f"{BASE}/static/{name}", headers={"if-none-match": found.headers["etag"]})
+        assert same.status_code == 304
+    for name in ("nothing.js", "../app.py", "%2e%2e/app.py", "htmx.LICENSE"):
+        assert admin.get(f"/static/{name}").status_code == 404
+
+
+def test_what_is_not_there_is_a_page_too(admin: Browser) -> None:
+    assert admin.get("/nothing").status_code == 404
+    assert admin.get("/projects/nothing").status_code == 404
+    assert admin.get("/keys/nothing/rotate").status_code == 405
+
+
+def test_a_fault_of_ours_says_nothing_of_itself(
+    admin: Browser, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("inside")
+
+    monkeypatch.setattr("quotaware.management.dashboard.spending.home", fail)
+    response = admin.get("/")
+    assert response.status_code == 500
+    assert "inside" not in response.text
+
+
+def test_a_body_that_is_too_large_is_not_read(admin: Browser) -> None:
+    response = admin.client.post(f"{BASE}/keys", content=b"a=" + b"x" * (1 << 20))
+    assert response.status_code == 413
+
+
+def test_the_language_and_theme_are_the_viewers(house: House, admin: Browser) -> None:
+    assert '<html lang="en">' in admin.page("/")
+    korean = admin.get("/", headers={"accept-language": "ko-KR,ko;q=0.9,en;q=0.8"}).text
+    assert '<html lang="ko">' in korean
+    assert "예산 대비 사용" in korean
+    assert led_to(admin.post("/look", language="ko", theme="dark", next="/keys")) == "/keys"
+    chosen = admin.page("/keys")
+    assert '<html lang="ko" data-theme="dark">' in chosen
+    assert led_to(admin.post("/look", language="xx", theme="pink")) == "/"
+    assert '<html lang="en">' in admin.page("/")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("", "en"),
+        ("ko", "ko"),
+        ("de, ko;q=0.5, en;q=0.4", "ko"),
+        ("fr", "en"),
+        ("ko;q=0.1, en", "en"),
+        ("ko;q=x", "ko"),
+    ],
+)
+def test_the_browsers_language_is_taken(accepted: str, language: str) -> None:
+    assert language_of("", accepted) == language
+
+
+def test_every_text_is_there_in_both_languages_with_the_same_values() -> None:
+    for key, (english, korean) in TEXTS.items():
+        assert english.strip(), key
+        assert korean.strip(), key
+        assert sorted(re.findall(r"\{\w*\}", english)) == sorted(re.findall(r"\{\w*\}", korean)), key
+
+
+def test_every_form_and_page_has_a_path_of_its_own() -> None:
+    paths = [(page.method, page.path) for page in PAGES]
+    assert len(set(paths)) == len(paths)
+
+
+@pytest.mark.parametrize(
+    ("nano", "text"),
+    [(0, "$0.00"), (CENT, "$0.01"), (1_234_567_890_000_000, "$1,234,567.89"), (1_500_000, "$0.0015"),
+     (1, "< $0.000001"), (None, "–")],
+)  # fmt: skip
+def test_money_is_written_so_that_it_can_be_seen(nano: int | None, text: str) -> None:
+    assert money(nano) == text
+
+
+def test_figures_are_written_plainly() -> None:
+    assert count(1234567) == "1,234,567"
+    assert when(0, "Asia/Seoul") == "1970-01-01 09:00"
+    assert when(None) == count(None) == "–"
+    assert [hundredths(*of) for of in ((0, 10), (5, 10), (20, 10), (0, 0), (-1, 10))] == [0, 50, 100, 100, 0]
