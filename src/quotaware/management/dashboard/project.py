@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ...core.totals import Total
-from ..analytics import FULL
 from ..api_keys import ApiKeys, list_api_keys
 from ..limits import NewLimit, Which, add_limit, remove_limit
 from ..projects import disable_project, enable_project
+from ..sight import FULL
 from . import spending
 from .charts import days
 from .overview import zone_of

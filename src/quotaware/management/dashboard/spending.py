@@ -13,7 +13,8 @@ from ...core.permissions import allows
 from ...tenancy.nodes import Node
 from ...usage import UsageRecord
 from .. import analytics
-from ..analytics import AGGREGATE, FULL, OWN, Analytics, Span
+from ..analytics import Analytics, Span
+from ..sight import AGGREGATE, FULL, OWN
 from .view import View
 
 RECENT = timedelta(minutes=15)
