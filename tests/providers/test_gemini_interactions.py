@@ -45,7 +45,7 @@ def named(body: dict[str, Any], **deployments: str) -> Call:
 
 
 def interaction(status: str, **more: Any) -> dict[str, Any]:
-    return {"id": "v1_abc", "object": "interaction", "model": MODEL, "status": status, **more}
+    return {"id": "v1_abc", "object": "interaction", "model": MODEL, "status": status} | more
 
 
 def event(kind: str, **more: Any) -> bytes:
@@ -150,6 +150,42 @@ def test_one_that_failed_without_a_word_used_nothing() -> None:
 def test_a_stream() -> None:
     report = feed_all(FORM, [CREATED, SAID, SAID, ENDED, b"event: done\ndata: [DONE]\n\n"])[1]
     assert report == Report(MODEL, USED, 9, done=True)
+
+
+@pytest.mark.parametrize(("model", "billed"), [(MODEL, 3), ("gemini-2.5-flash", 1)])
+def test_searches_are_billed_each_or_once_a_prompt(model: str, billed: int) -> None:
+    """`GroundingToolCount`; Gemini 2 is billed by the prompt."""
+    searched = [{"type": "google_search", "count": 3}, {"type": "google_maps", "count": 5}]
+    told = interaction("completed", usage={**USAGE, "grounding_tool_count": searched}, model=model)
+    usage = FORM.answer(told).usage
+    assert usage is not None
+    assert usage.web_searches == billed
+    streamed = feed_all(FORM, [event("interaction.completed", interaction=told)])[1]
+    assert streamed.usage == usage
+    assert read(input="hi", tools=[{"type": "google_search"}]).web_searches == 10
+    assert read(input="hi").web_searches == 0
+
+
+def test_the_tier_is_asked_for_and_told() -> None:
+    assert read(input="hi", service_tier="flex").service == (("service_tier", "flex"),)
+    told = interaction("completed", usage=USAGE, service_tier="priority")
+    assert FORM.answer(told).service == (("service_tier", "priority"),)
+    streamed = feed_all(FORM, [event("interaction.completed", interaction=told)])[1]
+    assert streamed.service == (("service_tier", "priority"),)
+
+
+@pytest.mark.parametrize(
+    ("more", "sounds"),
+    [
+        ({"response_modalities": ["audio"]}, True),
+        ({"response_format": {"type": "audio"}}, True),
+        ({"response_format": [{"type": "text"}, {"type": "video"}]}, True),
+        ({"response_format": {"type": "text"}}, False),
+        ({}, False),
+    ],
+)
+def test_sound_is_asked_for_in_two_ways(more: dict[str, Any], sounds: bool) -> None:
+    assert read(input="hi", **more).audio is sounds
 
 
 def test_a_cut_stream_counts_what_was_seen() -> None:

@@ -292,7 +292,7 @@ def _said(event: bytes) -> int:
 
 
 def _with_searches(usage: Usage | None, model: str | None, queries: frozenset[str]) -> Usage | None:
-    return replace(usage, web_searches=web_searches(model, queries)) if usage and queries else usage
+    return replace(usage, web_searches=web_searches(model, len(queries))) if usage and queries else usage
 
 
 def _searches(body: Mapping[str, Any]) -> bool:

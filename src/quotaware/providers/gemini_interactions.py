@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.bounds import Call
+from ..core.prices import Service
 from ..core.usage import Usage, count
 from ..errors import ApiError
 from . import jsontext
 from .base import Report, StreamReader, Unreadable
-from .google_shape import add_data, each, google_refusal
+from .google_shape import add_data, each, google_refusal, web_searches
+from .served import most_uses, tier
 from .sse import EventReader, message
 from .text import Tally, delta_size, member, name_in, seen_tokens, total
 
@@ -54,10 +56,12 @@ class GeminiInteractions:
             doubt=tally.doubt,
             tools=tally.tools,
             opaque=tally.opaque or held,
-            audio=tally.audio or "audio" in each(body.get("response_modalities")),
+            audio=tally.audio or _sounds(body),
             cache_write=False,
             sealed=body.get("agent") is not None,
             background=jsontext.flag(body, "background"),
+            service=tier(body.get("service_tier")),
+            web_searches=most_uses(body.get("tools"), "google_search"),
         )
 
     def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
@@ -74,12 +78,14 @@ class GeminiInteractions:
     def answer(self, body: object) -> Report:
         """See `Format.answer`. One that failed without a word of usage has used nothing."""
         status = member(body, "status")
-        usage = interaction_usage(member(body, "usage"))
+        usage = interaction_usage(member(body, "usage"), name_in(body))
         under_way = status in _UNDER_WAY
         if usage is None and status == "failed" and not member(body, "steps"):
             usage = Usage()
         later = name_in(body, "id") if under_way else None
-        return Report(name_in(body), None if under_way else usage, done=True, later=later or "")
+        served = tier(member(body, "service_tier"))
+        known = None if under_way else usage
+        return Report(name_in(body), known, done=True, later=later or "", service=served)
 
     def stream(self, hide: bool) -> StreamReader:
         """See `Format.stream`; no event is ever there for us alone."""
@@ -90,8 +96,10 @@ class GeminiInteractions:
         return google_refusal(error)
 
 
-def interaction_usage(usage: object) -> Usage | None:
-    """The tokens in a `usage` object; None where it tells no input. What tools brought in counts as input."""
+def interaction_usage(usage: object, model: str | None) -> Usage | None:
+    """The tokens in a `usage` object, and Google's searches for an answer of the model; None where it tells no input.
+    What tools brought in counts as input.
+    """
     sent = count(member(usage, "total_input_tokens"))
     if sent is None:
         return None
@@ -106,6 +114,11 @@ def interaction_usage(usage: object) -> Usage | None:
         audio_output=_among(usage, ("output",), "audio"),
         image_input=_among(usage, ("input", "tool_use"), "image"),
         image_output=_among(usage, ("output",), "image"),
+        video_input=_among(usage, ("input", "tool_use"), "video"),
+        video_output=_among(usage, ("output",), "video"),
+        cache_read_audio=_among(usage, ("cached",), "audio"),
+        cache_read_image=_among(usage, ("cached",), "image"),
+        web_searches=web_searches(model, _searched(usage)),
     )
 
 
@@ -119,6 +132,7 @@ class _InteractionAnswer:
     size: int = 0
     done: bool = False
     later: str = ""
+    served: Service = ()
 
     def take(self, event: bytes) -> bool:
         """See `sse.Answer.take`; no event is ours. Text in an event has its quotes escaped, so what stands in plain
@@ -134,12 +148,14 @@ class _InteractionAnswer:
     def report(self) -> Report:
         """See `sse.Answer.report`."""
         seen = seen_tokens(self.deltas, self.size)
-        return Report(self.model, self.usage, seen, self.done, "" if self.done else self.later)
+        later = "" if self.done else self.later
+        return Report(self.model, self.usage, seen, self.done, later, service=self.served)
 
     def _take_interaction(self, event: dict[str, Any]) -> None:
         told = event.get("interaction")
         self.model = name_in(told) or self.model
-        self.usage = interaction_usage(member(told, "usage")) or self.usage
+        self.usage = interaction_usage(member(told, "usage"), self.model) or self.usage
+        self.served = tier(member(told, "service_tier")) or self.served
         self.later = name_in(told, "id") or self.later
         over = event.get("event_type") in ("interaction.completed", "interaction.complete")
         self.done = self.done or (over and member(told, "status") not in _UNDER_WAY)
@@ -178,6 +194,19 @@ def _config(body: Mapping[str, Any]) -> Mapping[str, Any]:
     if found is not None and not isinstance(found, dict):
         raise Unreadable("generation_config: an object is required")
     return found or {}
+
+
+def _sounds(body: Mapping[str, Any]) -> bool:
+    """Whether sound or video is asked for, in the newer member or the older one."""
+    formats = (str(member(one, "type")) for one in each(body.get("response_format")))
+    asked = {*map(str, each(body.get("response_modalities"))), *formats}
+    return not asked.isdisjoint({"audio", "video"})
+
+
+def _searched(usage: object) -> int:
+    """How often Google was searched."""
+    told = each(member(usage, "grounding_tool_count"))
+    return sum(count(member(one, "count")) or 0 for one in told if member(one, "type") == "google_search")
 
 
 def _among(usage: object, sides: tuple[str, ...], modality: str) -> int:

@@ -119,9 +119,9 @@ def grounding(answer: object) -> frozenset[str]:
     return frozenset(query for query in queries if isinstance(query, str) and query)
 
 
-def web_searches(model: str | None, queries: frozenset[str]) -> int:
-    """How many of them are billed: each one, but with older models the prompt once."""
-    return min(len(queries), 1) if _BY_PROMPT.match(model or "") else len(queries)
+def web_searches(model: str | None, queries: int) -> int:
+    """How many of so many queries are billed: each one, but with older models the prompt once."""
+    return min(queries, 1) if _BY_PROMPT.match(model or "") else queries
 
 
 def google_refusal(error: ApiError) -> dict[str, Any]:
