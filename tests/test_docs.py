@@ -17,17 +17,14 @@ from quotaware.testing import FakeProvider
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FRAMEWORKS = ROOT / "docs" / "frameworks.md"
+"""Whose code runs where they are installed: `tests/frameworks`."""
 CODE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_of_a_page_runs(
-    page: Path, fake_provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)  # a page may name a file
-    monkeypatch.setenv("OPENAI_API_KEY", "any")
-    monkeypatch.setenv("OPENAI_BASE_URL", f"{fake_provider.url}/v1")
+def run_page(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs its code, from top to bottom."""
     module = ModuleType(page.stem)
     monkeypatch.setitem(sys.modules, page.stem, module)  # where a framework looks a handler's types up
     names: dict[str, Any] = vars(module)
@@ -47,6 +44,16 @@ def test_the_code_of_a_page_runs(
         for value in list(names.values()):
             if type(value).__name__ == "Quota":
                 value.close()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != FRAMEWORKS], ids=lambda page: page.name)
+def test_the_code_of_a_page_runs(
+    page: Path, fake_provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a page may name a file
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{fake_provider.url}/v1")
+    run_page(page, monkeypatch)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -174,6 +174,22 @@ async def test_wrapped_and_grouped_errors_are_seen_through(
 
 
 @BOTH
+async def test_an_error_that_keeps_the_denials_text_alone_is_seen_through(
+    make: Callable[..., Any], spent: Quota, llm: Llm
+) -> None:
+    """As LiteLLM makes one of Anthropic's: the request id in the text says which denial it was."""
+
+    async def endpoint(request: Request) -> Any:
+        try:
+            return PlainTextResponse(await llm.ask_anthropic())
+        except anthropic.RateLimitError as error:
+            text = error.response.text
+        raise RuntimeError(f"AnthropicException - {text}")
+
+    is_rate_denial(await request(make(spent, endpoint), "/"))
+
+
+@BOTH
 async def test_a_manual_call_escapes_alike(make: Callable[..., Any], spent: Quota) -> None:
     async def endpoint(request: Request) -> Any:
         async with spent.call(provider="local", model="m"):
@@ -459,7 +475,16 @@ def _unrelated() -> list[BaseException]:
         ExceptionGroup("several", [ValueError(), ExceptionGroup("deep", [KeyError()])]),
         looped,
         strange,
+        Wordless(),
+        ValueError("Rate limit of 1 req/min exceeded, request req_0123456789abcdef0123456789abcdef"),
     ]
+
+
+class Wordless(Exception):
+    """One that cannot even be printed."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
 
 
 @pytest.mark.parametrize("error", _unrelated(), ids=lambda error: type(error).__name__)

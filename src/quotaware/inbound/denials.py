@@ -21,10 +21,11 @@ def denial_of(error: BaseException, binding: Binding | None = None) -> ApiError 
     """The denial that an SDK's exception was raised for, or None: it was raised for something else.
 
     For a framework's own error handler: `if denial := denial_of(exc): return JSONResponse(denial.body(),
-    denial.status, denial.headers())`. Follows explicit causes (`raise … from …`) and exception groups.
+    denial.status, denial.headers())`. Follows explicit causes (`raise … from …`) and exception groups; a framework
+    that keeps no more of an error than its text (LiteLLM) is understood by the request id in that.
     """
     binding = binding or current()
-    known = binding.denials if binding is not None else {}
+    known: dict[str, ApiError] = binding.denials if binding is not None else {}
     waiting: list[BaseException] = [error]
     for _ in range(DEPTH):
         if not waiting:
@@ -32,7 +33,7 @@ def denial_of(error: BaseException, binding: Binding | None = None) -> ApiError 
         exception = waiting.pop()
         if isinstance(exception, ApiError):
             return exception
-        found = known.get(_denial_id(exception)) or getattr(exception, _MARK, None)
+        found = known.get(_denial_id(exception)) or getattr(exception, _MARK, None) or _told(exception, known)
         if isinstance(found, ApiError):
             return found
         if isinstance(exception, BaseExceptionGroup):
@@ -77,6 +78,14 @@ def one_line(message: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in message[:LONGEST]
     )
+
+
+def _told(exception: BaseException, known: dict[str, ApiError]) -> ApiError | None:
+    try:
+        text = str(exception) if known else ""
+    except Exception:  # a stranger's class
+        return None
+    return next((known[id] for id in reversed(known) if id in text), None)
 
 
 def _denial_id(exception: BaseException) -> str:
