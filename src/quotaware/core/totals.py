@@ -44,6 +44,11 @@ BUCKETS = 10_000
 """The most buckets of one length that a period is divided into."""
 
 
+def _measure(name: str, says: str) -> int:
+    """A sum of a total, read when it is asked for: of most only a few are."""
+    return property(lambda total: total.measures.get(name, 0), doc=says)  # type: ignore[return-value]
+
+
 @dataclass(frozen=True, slots=True)
 class Total:
     """What some calls came to.
@@ -54,14 +59,7 @@ class Total:
                   gone, or narrower where what was asked for is kept no longer; None: all there is. Of a bucket: what of
                   the period is in it; where it begins or ends within an hour or day that cannot be cut any more, all
                   of that belongs to the earlier one
-    calls         how many; a correction is none
-    usage         tokens by kind
-    cost          nano-dollars; `cost_usd` the same in dollars. reserved: nano-dollars that were held
-    duration_ms   of all `timed` calls together (of a call whose process died none is known)
-    first_ms      until the first token of all `streamed` calls together (those whose answer came in pieces)
-    partial, estimated, unsettled, overrun, suspect, unpriced, degraded, would_deny   how many calls were so
-    corrected     how many of the unsettled ones were told of later, and are charged for what they used
-    measures      all of it as it was summed, by name
+    measures      all of it as it was summed, by name; scale: how long calls took
     """
 
     organization: str
@@ -69,25 +67,34 @@ class Total:
     bucket: datetime | None
     since: datetime | None
     until: datetime | None
-    calls: int
-    usage: Usage
-    cost: int
-    reserved: int
-    duration_ms: int
-    timed: int
-    first_ms: int
-    streamed: int
-    partial: int
-    estimated: int
-    unsettled: int
-    overrun: int
-    suspect: int
-    unpriced: int
-    degraded: int
-    would_deny: int
-    corrected: int
-    measures: Mapping[str, int] = field(repr=False)
+    measures: Mapping[str, int]
     scale: Scale = field(repr=False)
+
+    calls = _measure("calls", "How many calls; a correction is none.")
+    cost = _measure("cost", "Nano-dollars that they cost; `cost_usd` the same in dollars.")
+    reserved = _measure("reserved", "Nano-dollars that were held for them.")
+    duration_ms = _measure("ms", "How long all `timed` calls took together.")
+    timed = _measure("timed", "How many calls have a known duration: those whose process did not die.")
+    first_ms = _measure("first_ms", "How long it was to the first token of all `streamed` calls together.")
+    streamed = _measure("streamed", "How many calls were answered in pieces, and came to a first token.")
+    partial = _measure("partial", "How many were cut short.")
+    estimated = _measure("estimated", "How many reported no usage.")
+    unsettled = _measure("unsettled", "How many were charged by their lease, since their process died.")
+    overrun = _measure("overrun", "How many cost more than was reserved.")
+    suspect = _measure("suspect", "How many reported what could not be true.")
+    unpriced = _measure("unpriced", "How many had no price.")
+    degraded = _measure("degraded", "How many were let through while the store was away.")
+    would_deny = _measure(
+        "would_deny", "How many would have been denied, had their limit not been in shadow."
+    )
+    corrected = _measure(
+        "corrected", "How many of the unsettled ones were told of later, and charged for what they used."
+    )
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens by kind."""
+        return Usage(**{kind: self.measures.get(kind, 0) for kind in rollups.TOKEN_KINDS})
 
     @property
     def cost_usd(self) -> Decimal:
@@ -308,6 +315,7 @@ class Answer:
         self._where = [(dims.index(name), value) for name, value in asked.where.items()]
         self._only = asked.only and [dims.index(name) for name in asked.only.dims]
         self._found: dict[tuple[Label, Values], _Sums] = {}
+        self._when: dict[Label, tuple[datetime | None, datetime | None, datetime | None]] = {}
 
     def take(self, values: Values, measures: Measures, steps: str | Steps, label: Label) -> None:
         """Adds what has these values, if that is asked for."""
@@ -343,48 +351,35 @@ class Answer:
 
     def totals(self) -> list[Total]:
         """By bucket, the largest cost first."""
-        found = [self._total(label, group, *sums) for (label, group), sums in self._found.items()]
+        found = [Total(*self._about(label, group), *sums) for (label, group), sums in self._found.items()]
         return sorted(found, key=lambda total: (total.bucket or _EPOCH, -total.cost, str(total.by)))
 
     def denied(self) -> list[Denied]:
         """By bucket, the most first."""
         found = [
-            Denied(**self._about(label, group), calls=sums.measures["denied"])
+            Denied(*self._about(label, group), sums.measures["denied"])
             for (label, group), sums in self._found.items()
         ]
         return sorted(found, key=lambda total: (total.bucket or _EPOCH, -total.calls, str(total.by)))
 
-    def _about(self, label: Label, group: Values) -> dict[str, Any]:
-        """What a total is of."""
+    def _about(
+        self, label: Label, group: Values
+    ) -> tuple[str, Mapping[str, Value], datetime | None, datetime | None, datetime | None]:
+        """What a total is of: organization, values, bucket, since, until."""
+        when = self._when.get(label)
+        if when is None:
+            when = self._when[label] = self._moments(label)
+        return self.asked.org, dict(zip(self.asked.by, group, strict=True)), *when
+
+    def _moments(self, label: Label) -> tuple[datetime | None, datetime | None, datetime | None]:
         since, until = self.asked.begin, self.asked.end
         if label is not None:
             begin, end = (self.moved.get(edge, edge) for edge in label)
             since = max(begin, since or 0)
             until = end if until is None else min(end, until)
-        return {
-            "organization": self.asked.org,
-            "by": dict(zip(self.asked.by, group, strict=True)),
-            "bucket": None if label is None else _moment(label[0]),
-            "since": _moment(since),
-            "until": _moment(until),
-        }
-
-    def _total(self, label: Label, group: Values, sums: Measures, scale: Scale) -> Total:
-        counts: dict[str, Any] = {name: sums.get(name, 0) for name in _COUNTS}
-        return Total(
-            **self._about(label, group),
-            usage=Usage(**{kind: sums.get(kind, 0) for kind in rollups.TOKEN_KINDS}),
-            duration_ms=sums.get("ms", 0),
-            measures=sums,
-            scale=scale,
-            **counts,
-        )
+        return None if label is None else _moment(label[0]), _moment(since), _moment(until)
 
 
-_COUNTS = (
-    *("calls", "cost", "reserved", "timed", "first_ms", "streamed", "partial", "estimated", "unsettled"),
-    *("overrun", "suspect", "unpriced", "degraded", "would_deny", "corrected"),
-)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

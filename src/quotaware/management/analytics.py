@@ -49,7 +49,9 @@ Period = Annotated[str, AfterValidator(_period), WithJsonSchema({"type": "string
 class Span(Body):
     """Which calls: those of the last N days or hours, or those admitted in [from, to)."""
 
-    period: Period | None = Field(None, description="`Nd` or `Nh`, such as 7d or 24h; 30d by default")
+    period: Period | None = Field(
+        None, description="`Nd` (from the beginning of an hour on) or `Nh`, such as 7d or 24h; 30d by default"
+    )
     since: Time | None = Field(None, alias="from", description="instead of a period: the beginning")
     until: Time | None = Field(None, alias="to", description="the end, which is not in it; now by default")
     environment: str | None = Field(
