@@ -217,3 +217,12 @@ def test_a_search_is_a_hundred_documents_or_parts_of_them() -> None:
 )
 def test_reranking_is_told_in_tokens_or_searches(answer: object, told: Report) -> None:
     assert Rerank().answer(answer) == told
+
+
+def test_more_of_an_event_never_counts_less() -> None:
+    """Whatever stands in it: here both names for what is said."""
+    reader = CohereChat().stream(hide=False)
+    reader.feed(b'data: {"event_type": "text-generation", "text": "four and twenty"')
+    seen = reader.report().seen
+    reader.feed(b', "delta": {"content": "x"}}\n\n')
+    assert reader.report().seen == seen == 4

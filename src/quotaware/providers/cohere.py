@@ -182,9 +182,8 @@ class _CohereAnswer:
             return False
         if b'"message-end"' in event or b'"stream-end"' in event:
             self._take_end(message(event))
-        if size := delta_size(event) or (
-            text_size(event, len(event)) if b'"text-generation"' in event else 0
-        ):
+        text = text_size(event, len(event)) if b'"text-generation"' in event else 0
+        if size := max(text, delta_size(event)):  # the larger, so that more of an event never counts less
             self.deltas += 1
             self.size += size
         return False

@@ -268,7 +268,7 @@ class _ConversationAnswer:
     def take(self, event: bytes) -> bool:
         """See `sse.Answer.take`; no event is ours."""
         if _DELTA.search(event):
-            if size := string_size(event, b"content") or string_size(event, b"arguments"):
+            if size := max(string_size(event, b"content"), string_size(event, b"arguments")):
                 self.deltas += 1
                 self.size += size
         elif b'"conversation.response.done"' in event:
