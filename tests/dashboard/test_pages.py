@@ -212,7 +212,7 @@ def test_a_fault_of_ours_says_nothing_of_itself(
     def fail(*args: object) -> None:
         raise RuntimeError("inside")
 
-    monkeypatch.setattr("quotaware.management.dashboard.spending.home", fail)
+    monkeypatch.setattr("quotaware.management.dashboard.spending.homes", fail)
     response = admin.get("/")
     assert response.status_code == 500
     assert "inside" not in response.text

@@ -124,7 +124,7 @@ class Dashboard:
             if request.path == "/events" and request.method == "GET":
                 _, actor = await self._signed_in(request)
                 watch = partial(self._still, request)
-                await self._events.serve(actor, watch, receive, send, POLICY)
+                await self._events.serve(actor, request.query.get("mark", ""), watch, receive, send, POLICY)
                 return
             response = await self._answer(request)
         except Exception as error:
@@ -261,11 +261,14 @@ class Dashboard:
             request.query,
             request.form,
         )
+        mark = (
+            self._pulse.of(view.org).mark if page.method == "GET" else ""
+        )  # what moves from here on is told
         answer = page.run(view)
         if isinstance(answer, Redirect):
             told = f"?{urlencode({'told': answer.told})}" if answer.told else ""
             return _redirect(request, f"{_inside(answer.path)}{told}")
-        return self._html(request, answer, session.csrf, view)
+        return self._html(request, answer, session.csrf, view, mark)
 
     def _found(self, request: Request) -> tuple[Page, Mapping[str, str]]:
         method = "GET" if request.method == "HEAD" else request.method
@@ -285,9 +288,12 @@ class Dashboard:
         html: Html,
         csrf: str,
         view: View | None = None,
+        mark: str = "",
         headers: tuple[tuple[str, str], ...] = (),
     ) -> Response:
-        shell = Shell(request.root, request.path, request.language, request.theme, csrf, request.query, view)
+        shell = Shell(
+            request.root, request.path, request.language, request.theme, csrf, request.query, view, mark
+        )
         return Response(html.status, rendered(shell, html).encode("utf-8", "replace"), headers)
 
     def _failed(self, request: Request, error: Exception) -> Response:

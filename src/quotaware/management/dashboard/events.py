@@ -32,12 +32,15 @@ class Events:
     async def serve(
         self,
         actor: Actor,
+        mark: str,
         still: Callable[[], Awaitable[bool]],
         receive: Any,
         send: Any,
         policy: Iterable[tuple[str, str]],
     ) -> None:
-        """Tells of each change until the viewer leaves or is `still` signed in no more."""
+        """Tells of each change since `mark`, which the page was made with, until the viewer leaves or is no longer
+        signed in (`still`).
+        """
         if self._open.total() >= MOST or self._open[actor.id] >= MOST_EACH:
             headers = [*_raw(policy), (b"retry-after", b"30"), (b"content-length", b"0")]
             await send({"type": "http.response.start", "status": 503, "headers": headers})
@@ -55,15 +58,14 @@ class Events:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_until_gone, receive, tasks.cancel_scope)
                 with anyio.move_on_after(LAST_S):
-                    await self._tell(actor.org, still, send)
+                    await self._tell(actor.org, mark, still, send)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
                 tasks.cancel_scope.cancel()
         finally:
             self._open[actor.id] -= 1
             self._open += Counter()  # keeps those that are open
 
-    async def _tell(self, org: str, still: Callable[[], Awaitable[bool]], send: Any) -> None:
-        mark = ""
+    async def _tell(self, org: str, mark: str, still: Callable[[], Awaitable[bool]], send: Any) -> None:
         while True:
             if not await still():
                 await _say(send, b"event: end\ndata: signed out\n\n")
@@ -73,7 +75,7 @@ class Events:
             except StoreError:
                 await _say(send, b"event: away\ndata: store\n\n")
             else:
-                moved = mark and mark != standings.mark
+                moved = mark != standings.mark
                 mark = standings.mark
                 await _say(send, f"event: moved\ndata: {mark}\n\n".encode() if moved else b": still\n\n")
             await anyio.sleep(self._every)

@@ -12,7 +12,7 @@ from .view import Html, Page, View
 
 def overview(view: View) -> Html:
     """The page."""
-    home = spending.home(view)
+    home = next(iter(spending.homes(view)), None)
     month = spending.of(view, home, period="30d") if home is not None else None
     return Html("overview.html", {**_live(view), "chart": None if month is None else days(month.by_day)})
 
@@ -23,9 +23,10 @@ def live(view: View) -> Html:
 
 
 def _live(view: View) -> dict[str, Any]:
-    home = spending.home(view)
+    homes = spending.homes(view)
+    home = next(iter(homes), None)
     zone = zone_of(view)
-    forecasts = spending.forecasts(view) if home is not None else {}
+    forecasts = spending.forecasts(view, homes)
     found = rows(view, forecasts)
     day = spending.of(view, home, period="24h") if home is not None else None
     ends = [row for row in found if row.runs_out is not None]

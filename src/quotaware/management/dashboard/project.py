@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ...core.totals import Total
+from ...tenancy.nodes import Node
 from ..api_keys import ApiKeys, list_api_keys
 from ..limits import NewLimit, Which, add_limit, remove_limit
 from ..projects import disable_project, enable_project
-from ..sight import FULL
 from . import spending
 from .charts import days
 from .overview import zone_of
@@ -33,7 +33,7 @@ def project(view: View) -> Html:
         "month": month,
         "chart": None if month is None else days(month.by_day),
         "keys": None if keys is None else keys.data,
-        "end_users": _end_users(view, node.id),
+        "end_users": _end_users(view, node),
         "manages": view.may("quota:manage", node.id),
         "makes_keys": view.may("api_key:create:limited", node.id),
     }
@@ -75,9 +75,7 @@ def _live(view: View) -> dict[str, Any]:
     tenancy = view.ask.tenancy
     seen = tenancy.find(view.org, "project", view.params["id"])
     node, figures = tenancy.figures(view.org, seen.id)
-    forecast = None
-    if spending.sees(view, node.id):
-        (forecast,) = view.parts.usage.forecast(organization=view.org, project=node.id)
+    forecast = spending.forecasts(view, [node]).get(node.id)
     team = tenancy.those(view.org, [node.parent]).get(node.parent) if node.parent != view.org else None
     return {
         "zone": zone_of(view),
@@ -89,11 +87,13 @@ def _live(view: View) -> dict[str, Any]:
     }
 
 
-def _end_users(view: View, id: str) -> list[Total] | None:
-    if not view.may(FULL, id):
+def _end_users(view: View, node: Node) -> list[Total] | None:
+    seen = spending.sight(view, node, single=True)
+    if seen is None:
         return None
     since = datetime.fromtimestamp(view.parts.engine.now() / 1000, UTC) - timedelta(days=30)
-    found = view.parts.usage.totals(organization=view.org, by=("end_user",), project=id, since=since)
+    asked = {"organization": view.org, "project": node.id, "since": since, "only": seen.only()}
+    found = view.parts.usage.totals(by=("end_user",), **asked)
     return [total for total in found if total.by["end_user"] is not None][:MOST_USERS]
 
 

@@ -10,7 +10,7 @@ from .view import Html, Page, View
 
 def projects(view: View) -> Html:
     """The list."""
-    found = rows(view, spending.forecasts(view) if spending.home(view) is not None else {})
+    found = rows(view, spending.forecasts(view, spending.homes(view)))
     teams = {row.node.id: row.node.name for row in found if row.node.kind == "team"}
     return Html(
         "projects.html",

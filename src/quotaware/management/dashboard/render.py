@@ -22,7 +22,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """What stands around every page; `view` is None where nobody is signed in."""
+    """What stands around every page; `view` is None where nobody is signed in. `mark`: how things stood when
+    it was made (`Pulse`).
+    """
 
     root: str
     path: str
@@ -31,6 +33,7 @@ class Shell:
     csrf: str
     query: Mapping[str, str]
     view: View | None = None
+    mark: str = ""
 
 
 def rendered(shell: Shell, html: Html) -> str:

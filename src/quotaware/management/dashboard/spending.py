@@ -1,20 +1,20 @@
-"""What was spent, as pages ask for it: the operations of the API where there is one, else with the rights of these."""
+"""What was spent, as pages ask for it: by the operations of the API, or with the same sight as theirs (`sight.py`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from ...core.denials import iso
 from ...core.forecasts import Forecast
-from ...core.permissions import allows
 from ...tenancy.nodes import Node
 from ...usage import UsageRecord
 from .. import analytics
 from ..analytics import Analytics, Span
-from ..sight import AGGREGATE, FULL, OWN
+from ..bodies import validated
+from ..sight import Sight
 from .view import View
 
 RECENT = timedelta(minutes=15)
@@ -35,27 +35,27 @@ class Chief(NamedTuple):
     model_cost: int
 
 
-def home(view: View) -> Node | None:
-    """The highest node whose spending the viewer may see; None where there is none."""
-    actor = view.ask.actor
-    wanted = [view.org, *(grant.node for grant in actor.grants)]
+def homes(view: View) -> list[Node]:
+    """The highest nodes of whose spending the viewer may see anything: the organization, or where the grants are."""
+    wanted = [view.org, *(grant.node for grant in view.ask.actor.grants)]
     found = view.ask.tenancy.those(view.org, wanted)
-    for id in wanted:
-        if id in found and found[id].kind in _RUNS and sees(view, id):
-            return found[id]
-    return None
+    seen = [found[id] for id in dict.fromkeys(wanted) if id in found and found[id].kind in _RUNS]
+    seen = [node for node in seen if sight(view, node) is not None]
+    return seen[:1] if seen and seen[0].id == view.org else seen
 
 
-def sees(view: View, node: str) -> bool:
-    """Whether the viewer may see all that a node spent; with `analytics:own`, where that is held right there."""
-    if view.may(AGGREGATE, node) or view.may(FULL, node):
-        return True
-    return any(grant.node == node and allows(grant.permissions, OWN) for grant in view.ask.actor.grants)
+def sight(view: View, node: Node, *, single: bool = False) -> Sight | None:
+    """What of a node's calls the viewer sees; None: nothing, or (`single`) no single calls."""
+
+    def look(ask: Any, kind: Any) -> Sight:
+        return Sight(ask, kind, single=single)
+
+    return view.maybe(look, node.kind, id=node.id)
 
 
 def of(view: View, node: Node, **span: str) -> Analytics | None:
     """The analytics of a node; `span` as the query has it. None where the viewer may not."""
-    query = Span.model_validate(span, strict=False)
+    query = validated(Span, span, "query", strict=False)
     return view.maybe(_RUNS[node.kind], query=query, id=node.id)
 
 
@@ -70,9 +70,9 @@ def chief_of_yesterday(view: View, node: Node, zone: str) -> Chief | None:
     project = view.ask.tenancy.those(view.org, [id]).get(id)
     inside = of(view, project, **span) if project is not None else None
     model = inside.top_models[0] if inside is not None and inside.top_models else None
-    return Chief(
-        most.name or id, most.cost, model.model if model is not None else None, model.cost if model else 0
-    )
+    if model is None:
+        return Chief(most.name or id, most.cost, None, 0)
+    return Chief(most.name or id, most.cost, model.model, model.cost)
 
 
 def day_before(now: int, zone: str) -> tuple[int, int]:
@@ -80,28 +80,35 @@ def day_before(now: int, zone: str) -> tuple[int, int]:
     local = datetime.fromtimestamp(now / 1000, UTC).astimezone(ZoneInfo(zone))
     today = local.replace(hour=0, minute=0, second=0, microsecond=0)
     yesterday = (today - timedelta(hours=12)).replace(hour=0)
-    return tuple(round(moment.timestamp() * 1000) for moment in (yesterday, today))  # type: ignore[return-value]
+    return round(yesterday.timestamp() * 1000), round(today.timestamp() * 1000)
 
 
-def forecasts(view: View) -> dict[str, Forecast]:
-    """What this month comes to, by the id of each organization, team and project of which the viewer may see it."""
+def forecasts(view: View, nodes: Iterable[Node]) -> dict[str, Forecast]:
+    """What this month comes to, as far as the viewer sees it, of these nodes and of each team and project below."""
     found: dict[str, Forecast] = {}
-    for dimension in ("team", "project"):
-        for each in view.parts.usage.forecast(organization=view.org, by=(dimension,)):
-            id = each.by[dimension]
-            if isinstance(id, str):
-                found[id] = each
-    (whole,) = view.parts.usage.forecast(organization=view.org)
-    found[view.org] = whole
-    known = view.ask.tenancy.those(view.org, found)
-    return {id: each for id, each in found.items() if id in known and sees(view, id)}
+    for node in nodes:
+        seen = sight(view, node)
+        if seen is None:
+            continue
+        asked = asked_of(node) | {"organization": view.org, "only": seen.only()}
+        for dimension in ("team", "project"):
+            told = view.parts.usage.forecast(by=(dimension,), **asked)
+            found |= {each.by[dimension]: each for each in told if isinstance(each.by[dimension], str)}
+        (found[node.id],) = view.parts.usage.forecast(**asked)
+    return found
 
 
 def recent(view: View, node: Node) -> list[UsageRecord]:
     """The calls that ended last, the newest first; none where the viewer may not see single calls there."""
-    if not view.may(FULL, node.id):
+    seen = sight(view, node, single=True)
+    if seen is None:
         return []
-    where = {} if node.kind == "organization" else {node.kind: node.id}
     since = datetime.fromtimestamp(view.parts.engine.now() / 1000, UTC) - RECENT
-    page = view.parts.usage.page(organization=view.org, since=since, limit=1000, **where)
+    asked = asked_of(node) | {"organization": view.org, "only": seen.only()}
+    page = view.parts.usage.page(since=since, limit=1000, **asked)
     return list(reversed(page.records[-RECENT_MOST:]))
+
+
+def asked_of(node: Node) -> dict[str, Any]:
+    """A node as usage is narrowed to it."""
+    return {} if node.kind == "organization" else {node.kind: node.id}

@@ -1,0 +1,156 @@
+"""The dashboard in a real Chromium: what a person does there, and that nothing else happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any
+
+import pytest
+
+from quotaware.context import Identity
+from quotaware.errors import ApiError
+from quotaware.testing.server import serve
+from tests.calls import a_call, ask, spend
+from tests.dashboard.chromium import Seen, a_browser, found, sign_in, watched
+from tests.dashboard.conftest import BASE, House
+
+pytestmark = pytest.mark.skipif(
+    found() is None, reason="there is no Chromium here (CHROMIUM says where one is)"
+)
+
+SERIOUS = {"serious", "critical"}
+PAYLOADS = [
+    "<script>alert(1)</script>", "<ScRiPt>alert(1)</sCrIpT>", "<img src=x onerror=alert(1)>",
+    "\"><img src=x onerror=alert(1)>", "'><img src=x onerror=alert(1)>", "<svg onload=alert(1)>",
+    "<svg/onload=alert(1)>", "\"><svg/onload=alert(1)>", "<body onload=alert(1)>", "<iframe src=javascript:alert(1)>",
+    "<iframe srcdoc='<script>parent.alert(1)</script>'>", "<a href=javascript:alert(1)>x</a>", "javascript:alert(1)",
+    "\" onmouseover=\"alert(1)", "' onmouseover='alert(1)", "\" autofocus onfocus=alert(1) x=\"",
+    "</title><script>alert(1)</script>", "</textarea><script>alert(1)</script>", "</option><script>alert(1)</script>",
+    "</script><script>alert(1)</script>", "<!--<script>alert(1)</script>-->", "--><script>alert(1)</script>",
+    "<details open ontoggle=alert(1)>", "<video><source onerror=alert(1)>", "<audio src=x onerror=alert(1)>",
+    "<input autofocus onfocus=alert(1)>", "<select autofocus onfocus=alert(1)>", "<marquee onstart=alert(1)>",
+    "<object data=javascript:alert(1)>", "<embed src=javascript:alert(1)>", "<math><mi xlink:href=javascript:alert(1)>",
+    "<form action=javascript:alert(1)><button>x</button>", "<base href=//evil.example/>",
+    "<link rel=stylesheet href=//evil.example/x.css>", "<meta http-equiv=refresh content='0;url=javascript:alert(1)'>",
+    "<style>@import '//evil.example/x.css'</style>", "{{constructor.constructor('alert(1)')()}}", "${alert(1)}",
+    "<div hx-get=//evil.example hx-trigger=load>", "<div data-hx-on:load=alert(1) hx-on::load=alert(1)>",
+]  # fmt: skip
+
+
+@pytest.fixture
+def served(house: House) -> Iterator[str]:
+    with serve(house.app) as url:
+        yield url
+
+
+@pytest.fixture
+def page(served: str) -> Iterator[Any]:
+    with a_browser() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.seen = watched(page, served)
+        yield page
+
+
+def nothing_else(seen: Seen) -> None:
+    assert seen.dialogs == []
+    assert seen.elsewhere == []
+    assert seen.errors == []
+
+
+def violations(page: Any) -> list[str]:
+    """What axe says is seriously wrong for those who do not see the page, or use no mouse."""
+    page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text())
+    told = page.evaluate("axe.run()")
+    return [
+        f"{each['id']}: {[node['html'][:200] for node in each['nodes']]}"
+        for each in told["violations"]
+        if each["impact"] in SERIOUS
+    ]
+
+
+def test_a_day_at_the_dashboard(house: House, served: str, page: Any) -> None:
+    """Sign in, see numbers move, make a key and use it, use up a budget and see it blocked, sign out."""
+    from playwright.sync_api import expect
+
+    who = Identity(project=house.project)
+    spend(house.quota, 100, by=who)
+    sign_in(page, served, house.admin)
+    page.wait_for_selector(".pulse.on")
+    assert page.inner_text("[data-figure=spent]") == "$1.00"
+    spend(house.quota, 150, by=who)
+    assert house.quota.flush()
+    expect(page.locator("[data-figure=spent]")).to_have_text("$2.50", timeout=20_000)
+
+    page.click("nav >> text=Keys")
+    page.click("summary:has-text('New key')")
+    page.fill("input[name=name]", "from the browser")
+    page.select_option("select[name=place]", f"project:{house.project}")
+    page.click("text=Create key")
+    secret = page.inner_text("[data-secret]")
+    with house.quota.acting_as(key=secret) as by:
+        spend(house.quota, 750, by=by)
+        refused = ask(house.quota, a_call(1), by)
+    assert isinstance(refused, ApiError)
+    assert house.quota.flush()
+
+    page.click("nav >> text=Overview")
+    blocked = page.inner_text("section[aria-labelledby=h-blocked]")
+    assert "Used up" in blocked
+    assert "ranker" in blocked
+    page.click("th >> text=ranker")
+    assert "Used up" in page.inner_text("section[aria-labelledby=h-limits]")
+    page.click("text=Sign out")
+    page.wait_for_selector("input[name=key]")
+    page.goto(f"{served}{BASE}/keys")
+    assert page.url.startswith(f"{served}{BASE}/sign-in")
+    nothing_else(page.seen)
+
+
+def test_who_is_revoked_is_led_out_while_looking(house: House, served: str, page: Any) -> None:
+    key = house.tenancy.create_key(house.org, permissions=["org:manage"])
+    sign_in(page, served, key.secret)
+    page.wait_for_selector(".pulse.on")
+    house.tenancy.revoke_key(house.org, key.node.id)
+    page.wait_for_selector("input[name=key]")
+    nothing_else(page.seen)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pages_can_be_used_without_eyes_or_mouse(
+    house: House, served: str, page: Any, theme: str, width: int
+) -> None:
+    spend(house.quota, 900, by=Identity(project=house.project, end_user="u1"))
+    key = house.tenancy.create_key(house.project, name="app").node.id
+    assert house.quota.flush()
+    page.set_viewport_size({"width": width, "height": 800})
+    page.emulate_media(color_scheme=theme)
+    page.goto(f"{served}{BASE}/sign-in")
+    assert violations(page) == []
+    sign_in(page, served, house.admin)
+    for path in ("/", "/projects", f"/projects/{house.project}", "/keys", f"/keys/{key}", "/nothing"):
+        page.goto(f"{served}{BASE}{path}")
+        assert violations(page) == [], path
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    page.seen.errors = [error for error in page.seen.errors if "404" not in error]
+    nothing_else(page.seen)
+
+
+def test_whatever_a_name_says_stays_text(house: House, served: str, page: Any) -> None:
+    assert len(PAYLOADS) == len(set(PAYLOADS)) == 40
+    pages = ["/", "/projects", "/keys"]
+    for number, name in enumerate(PAYLOADS):
+        team = house.tenancy.create_team(house.org, name=name).id
+        project = house.tenancy.create_project(team, name=name).id
+        key = house.tenancy.create_key(project, name=name).node.id
+        spend(house.quota, 1, by=Identity(project=project, end_user=name, tags={"t": name}))
+        pages += [f"/projects/{project}", f"/keys/{key}"] if number % 8 == 0 else []
+    house.tenancy.update(house.org, house.org, name=PAYLOADS[0])
+    assert house.quota.flush()
+    sign_in(page, served, house.admin)
+    for path in pages:
+        page.goto(f"{served}{BASE}{path}")
+    page.goto(f"{served}{BASE}/projects")
+    assert set(PAYLOADS) <= {each.strip() for each in page.locator("tbody th").all_inner_texts()}
+    nothing_else(page.seen)
