@@ -1,4 +1,4 @@
-"""Server time and size of the dashboard's first page with a year of data: `python benchmarks/dashboard.py [records]`."""
+"""Server time and size of the first page with a year of data: `python benchmarks/dashboard.py [N]`, N records."""
 
 from __future__ import annotations
 
