@@ -19,12 +19,15 @@ from .alerts.service import Alerting, AlertService
 from .context import NOBODY
 from .core.explanation import Explanation
 from .core.forecasts import Forecast
+from .core.simulation import Simulation
 from .core.totals import Denied, DeniedWhere, Narrowed, Total, Unit
 from .engine import Engine
+from .errors import ConfigurationError
 from .explaining import explain
 from .exporting import Format
 from .outbound.meter import Meter
 from .rollups import Folder
+from .simulating import Given, Period, Progress, Terms, read_period, read_plan, simulate
 from .stores.protocol import Store
 from .stores.tickets import drive
 from .tenancy.service import Tenancy
@@ -71,10 +74,47 @@ class Blocking:
         self.tenancy = tenancy
         self.usage = BlockingUsage(quota, UsageLog(quota.store, folder, quota.engine.now))
         self.alerts = AlertService(quota.alerting, quota.store, tenancy, quota.engine.now)
+        self._source = (folder or Folder(quota.store)).records
 
     def explain(self, **asked: Unpack[Asked]) -> Explanation:
         """The same as `Quota.explain`, for sync code."""
         return drive(explain(self._quota.engine, self._quota.meter.binding(), **asked))
+
+    def simulate(
+        self,
+        plan: Mapping[str, Given],
+        period: Period = "30d",
+        *,
+        organization: str | None = None,
+        below: str = "",
+        most: int | None = None,
+        progress: Progress | None = None,
+    ) -> Simulation:
+        """The same as `Quota.simulate`, for sync code. `below`: only calls below the node of this id are told of, all
+        of them are decided; `most`: ConfigurationError where there are more records.
+        """
+        engine = self._quota.engine
+        drive(engine.prepared())
+        self._quota.flush()
+        org = organization or (engine.simple and engine.simple.org) or engine.directory.only_organization()
+        if org is None:
+            raise ConfigurationError("organization", "there are several, or none; say of which one")
+        read = read_plan(self.tenancy, org, plan)
+        since, until = read_period(period, engine.now())
+        settings = engine.settings
+        terms = Terms(settings.tight != "deny", round(settings.settle_wait * 1000), settings.max_waiters)
+        return simulate(
+            self._source,
+            engine.directory,
+            org,
+            read,
+            since,
+            until,
+            terms,
+            below=below,
+            most=most,
+            progress=progress,
+        )
 
 
 class BlockingUsage:

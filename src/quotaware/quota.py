@@ -12,6 +12,7 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Literal, Unpack
 
 import anyio.to_thread
@@ -25,6 +26,7 @@ from .core.bounds import BoundMode
 from .core.explanation import Explanation
 from .core.limits import Limit
 from .core.prices import Price, PriceBook, UsdPerMillion
+from .core.simulation import Simulation
 from .core.steps import Answer, Op
 from .core.windows import zone
 from .engine import Engine
@@ -44,6 +46,7 @@ from .outbound.meter import Meter
 from .refreshing import Refresh
 from .rollups import Folder
 from .settings import OnStoreError, Settings, milliseconds
+from .simulating import Given, Period, Progress
 from .stores.guard import Guard, guarded
 from .stores.lanes import Lanes
 from .stores.memory import system_clock
@@ -349,6 +352,30 @@ class Quota:
         where the store does not answer.
         """
         return await drive_async(explain(self.engine, self.meter.binding(), **asked))
+
+    async def simulate(
+        self,
+        plan: Mapping[str, Given],
+        period: Period = "30d",
+        *,
+        organization: str | None = None,
+        progress: Progress | None = None,
+    ) -> Simulation:
+        """What recorded calls would have met under other limits: which of them had been denied, let go with less for
+        their answer, or kept waiting, and which alerts had been due. Decided by the ledger itself, off the event loop;
+        nothing is changed. `quota.blocking.simulate` is the same for sync code.
+
+        plan      by the name or id of a node what it has instead: limits (`{"app": ["$50/month"]}`), or limits and
+                  alerts (`{"app": {"limits": [...], "alerts": ["80% email"]}}`); all else stays as it is now. A
+                  name is that of a project, or else of a team, the organization, a key
+        period    calls of the last days or hours ("30d", "24h"), or (since, until)
+        progress  hears now and then how many records were read, and how many calls were decided, in a thread
+
+        Raises `ConfigurationError` (`LimitSyntaxError`), `NotFound` and `AlreadyExists` (several nodes have the name)
+        for what the plan names, `StoreError`.
+        """
+        run = partial(self.blocking.simulate, plan, period, organization=organization, progress=progress)
+        return await anyio.to_thread.run_sync(run)
 
     # managing
 
