@@ -385,7 +385,12 @@ class Quota:
         from .management.parts import Parts  # noqa: PLC0415
 
         parts = Parts(
-            self.blocking.tenancy, self.blocking.usage, self.blocking.alerts, self.engine, self.store
+            self.blocking.tenancy,
+            self.blocking.usage,
+            self.blocking.alerts,
+            self.engine,
+            self.store,
+            self.blocking.simulate,
         )
         return management(parts, self.edge)
 

@@ -164,6 +164,10 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
             "/forecast": (Example(query="by=model"),),
         }.items()
     },
+    **{
+        f"POST /{noun}/{{id}}/simulate": (Example({"plan": {"{" + node + "}": {"limits": ["$1/day"]}}}),)
+        for noun, node in (("organizations", "organization"), ("teams", "team"), ("projects", "project"))
+    },
     **{f"GET /{noun}/{{id}}/allocations": (Example(),) for noun in ("organizations", "teams")},
     "POST /organizations/quota/allocate": (
         Example(_shares("{team}", "{bare}"), at="team"),
@@ -281,7 +285,7 @@ def _filled(value: Any, ids: Any) -> Any:
     if isinstance(value, str):
         return value.format_map(ids)
     if isinstance(value, dict):
-        return {name: _filled(each, ids) for name, each in value.items()}
+        return {name.format_map(ids): _filled(each, ids) for name, each in value.items()}
     return [_filled(each, ids) for each in value] if isinstance(value, list) else value
 
 

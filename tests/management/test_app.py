@@ -87,7 +87,9 @@ def things(api: Api) -> Api:
     """The same callers before a table of routes made for this."""
     quota = api.quota
     blocking = quota.blocking
-    parts = Parts(blocking.tenancy, blocking.usage, blocking.alerts, quota.engine, quota.store)
+    parts = Parts(
+        blocking.tenancy, blocking.usage, blocking.alerts, quota.engine, quota.store, blocking.simulate
+    )
     app = Management(parts, quota.edge, ROUTES)
     api.client = TestClient(app, raise_server_exceptions=False)
     original = api.client.request
@@ -332,7 +334,9 @@ def test_a_post_that_is_under_way_is_not_done_twice(things: Api) -> None:
 
     quota = things.quota
     blocking = quota.blocking
-    parts = Parts(blocking.tenancy, blocking.usage, blocking.alerts, quota.engine, quota.store)
+    parts = Parts(
+        blocking.tenancy, blocking.usage, blocking.alerts, quota.engine, quota.store, blocking.simulate
+    )
     route = Route("POST", "/slow", slow, "", "t", body=Thing, answer=Made)
     client = TestClient(Management(parts, quota.edge, (route,)))
     headers = {"authorization": f"Bearer {things.admin}", "idempotency-key": "k"}

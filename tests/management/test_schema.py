@@ -270,7 +270,9 @@ def refuses(ask: Ask) -> Made:
 def test_what_is_not_as_it_is_told_is_found(api: Api, run: Any, failure: str) -> None:
     quota = api.quota
     blocking = quota.blocking
-    parts = Parts(blocking.tenancy, blocking.usage, blocking.alerts, quota.engine, quota.store)
+    parts = Parts(
+        blocking.tenancy, blocking.usage, blocking.alerts, quota.engine, quota.store, blocking.simulate
+    )
     routes = (Route("GET", "/thing", run, "", "t", answer=Made),)
     told = schema(Management(parts, quota.edge, routes), document(routes), api.admin)
     with pytest.raises(FailureGroup) as found:

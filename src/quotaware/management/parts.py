@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..core.simulation import Simulation
 from ..engine import Engine
 from ..stores.protocol import Store
 from ..tenancy.access import Actor
@@ -31,6 +32,7 @@ class Parts:
     alerts      what was sent to whom, for sync code
     engine      decides calls; knows the store's time
     store       keeps what idempotency keys were answered
+    simulate    decides recorded calls under other limits, for sync code
     """
 
     tenancy: Tenancy
@@ -38,3 +40,4 @@ class Parts:
     alerts: Any
     engine: Engine
     store: Store
+    simulate: Callable[..., Simulation]

@@ -19,6 +19,7 @@ from . import (
     projects,
     quota_requests,
     roles,
+    simulations,
     teams,
     usage,
 )
@@ -40,6 +41,7 @@ ROUTES: tuple[Route, ...] = (
     *roles.ROUTES,
     *analytics.ROUTES,
     *usage.ROUTES,
+    *simulations.ROUTES,
     *explanations.ROUTES,
     *audit_log.ROUTES,
     *prices.ROUTES,
