@@ -46,6 +46,7 @@ def main(records: int) -> None:
             admission = ask(quota, a_call(1, model=chance.choice(models)), caller)
             admission.settle(used(1))
         quota.flush(30)
+        quota._keep_house()  # as it does by itself every few seconds
         browser = house.browser(house.admin)
         headers = {"accept-encoding": "gzip"}
         first = browser.client.get(f"{BASE}/", headers=headers)

@@ -28,7 +28,6 @@ def _live(view: View) -> dict[str, Any]:
     zone = zone_of(view)
     forecasts = spending.forecasts(view, homes)
     found = rows(view, forecasts)
-    day = spending.of(view, home, period="24h") if home is not None else None
     ends = [row for row in found if row.runs_out is not None]
     return {
         "zone": zone,
@@ -39,7 +38,7 @@ def _live(view: View) -> dict[str, Any]:
         "chief": spending.chief_of_yesterday(view, home, zone) if home is not None else None,
         "first_out": min(ends, key=lambda row: row.runs_out or 0, default=None),
         "blocked": [row for row in found if row.blocked or any(bar.state == "full" for bar in row.bars)],
-        "denied": day.denied if day is not None else None,
+        "denied": spending.denied_of_late(view, home) if home is not None else {},
         "recent": spending.recent(view, home) if home is not None else [],
         "names": {row.node.id: row.node.name for row in found},
     }

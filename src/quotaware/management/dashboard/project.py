@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ...core.totals import Total
-from ...tenancy.nodes import Node
 from ..api_keys import ApiKeys, list_api_keys
 from ..limits import NewLimit, Which, add_limit, remove_limit
 from ..projects import disable_project, enable_project
@@ -29,11 +26,12 @@ def project(view: View) -> Html:
         list_api_keys,
         query=ApiKeys.model_validate({"project_id": node.id, "limit": MOST_KEYS, "revoked": False}),
     )
+    users = spending.end_users(view, node, 30)
     more = {
         "month": month,
         "chart": None if month is None else days(month.by_day),
         "keys": None if keys is None else keys.data,
-        "end_users": _end_users(view, node),
+        "end_users": None if users is None else users[:MOST_USERS],
         "manages": view.may("quota:manage", node.id),
         "makes_keys": view.may("api_key:create:limited", node.id),
     }
@@ -85,16 +83,6 @@ def _live(view: View) -> dict[str, Any]:
         "recent": spending.recent(view, node),
         "names": {node.id: node.name},
     }
-
-
-def _end_users(view: View, node: Node) -> list[Total] | None:
-    seen = spending.sight(view, node, single=True)
-    if seen is None:
-        return None
-    since = datetime.fromtimestamp(view.parts.engine.now() / 1000, UTC) - timedelta(days=30)
-    asked = {"organization": view.org, "project": node.id, "since": since, "only": seen.only()}
-    found = view.parts.usage.totals(by=("end_user",), **asked)
-    return [total for total in found if total.by["end_user"] is not None][:MOST_USERS]
 
 
 _ONE = "/projects/{id}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from ...core.denials import iso
 from ...core.forecasts import Forecast
+from ...core.totals import Total
 from ...tenancy.nodes import Node
 from ...usage import UsageRecord
 from .. import analytics
@@ -31,7 +32,7 @@ class Chief(NamedTuple):
 
     name: str
     cost: int
-    model: str | None
+    model: str
     model_cost: int
 
 
@@ -62,17 +63,31 @@ def of(view: View, node: Node, **span: str) -> Analytics | None:
 def chief_of_yesterday(view: View, node: Node, zone: str) -> Chief | None:
     """The project that spent the most yesterday, as days are in the zone, and its most expensive model."""
     begin, end = day_before(view.parts.engine.now(), zone)
-    span = {"from": iso(begin), "to": iso(end)}
-    found = of(view, node, **span)
-    if found is None or not found.by_project:
+    asked = _asked(view, node)
+    if asked is None:
         return None
-    id, most = next(iter(found.by_project.items()))
+    asked |= {"since": _moment(begin), "until": _moment(end), "by": ("project", "model")}
+    found = [total for total in view.parts.usage.totals(**asked) if total.by["project"] is not None]
+    cost: Counter[str] = Counter()
+    for total in found:
+        cost[str(total.by["project"])] += total.cost
+    if not cost:
+        return None
+    ((id, most),) = cost.most_common(1)
+    model = next(total for total in found if total.by["project"] == id)  # the largest cost comes first
     project = view.ask.tenancy.those(view.org, [id]).get(id)
-    inside = of(view, project, **span) if project is not None else None
-    model = inside.top_models[0] if inside is not None and inside.top_models else None
-    if model is None:
-        return Chief(most.name or id, most.cost, None, 0)
-    return Chief(most.name or id, most.cost, model.model, model.cost)
+    name = project.name if project is not None else None
+    return Chief(name or id, most, str(model.by["model"] or "unknown"), model.cost)
+
+
+def denied_of_late(view: View, node: Node) -> dict[str, int]:
+    """How many calls were denied in the last 24 hours, by the code of their error, the most first."""
+    asked = _asked(view, node)
+    if asked is None:
+        return {}
+    since = _moment(view.parts.engine.now()) - timedelta(days=1)
+    found = view.parts.usage.denied(by=("code",), since=since, **asked)
+    return {str(each.by["code"]): each.calls for each in found}
 
 
 def day_before(now: int, zone: str) -> tuple[int, int]:
@@ -87,11 +102,10 @@ def forecasts(view: View, nodes: Iterable[Node]) -> dict[str, Forecast]:
     """What this month comes to, as far as the viewer sees it, of these nodes and of each team and project below."""
     found: dict[str, Forecast] = {}
     for node in nodes:
-        seen = sight(view, node)
-        if seen is None:
+        asked = _asked(view, node)
+        if asked is None:
             continue
-        asked = asked_of(node) | {"organization": view.org, "only": seen.only()}
-        for dimension in ("team", "project"):
+        for dimension in _BELOW[node.kind]:
             told = view.parts.usage.forecast(by=(dimension,), **asked)
             found |= {each.by[dimension]: each for each in told if isinstance(each.by[dimension], str)}
         (found[node.id],) = view.parts.usage.forecast(**asked)
@@ -100,15 +114,39 @@ def forecasts(view: View, nodes: Iterable[Node]) -> dict[str, Forecast]:
 
 def recent(view: View, node: Node) -> list[UsageRecord]:
     """The calls that ended last, the newest first; none where the viewer may not see single calls there."""
-    seen = sight(view, node, single=True)
-    if seen is None:
+    asked = _asked(view, node, single=True)
+    if asked is None:
         return []
-    since = datetime.fromtimestamp(view.parts.engine.now() / 1000, UTC) - RECENT
-    asked = asked_of(node) | {"organization": view.org, "only": seen.only()}
+    since = _moment(view.parts.engine.now()) - RECENT
     page = view.parts.usage.page(since=since, limit=1000, **asked)
     return list(reversed(page.records[-RECENT_MOST:]))
 
 
-def asked_of(node: Node) -> dict[str, Any]:
-    """A node as usage is narrowed to it."""
-    return {} if node.kind == "organization" else {node.kind: node.id}
+def end_users(view: View, node: Node, days: int) -> list[Total] | None:
+    """What each end user of a node cost in the last days, the most first; None where the viewer may not see that."""
+    asked = _asked(view, node, single=True)
+    if asked is None:
+        return None
+    since = _moment(view.parts.engine.now()) - timedelta(days=days)
+    found = view.parts.usage.totals(by=("end_user",), since=since, **asked)
+    return [total for total in found if total.by["end_user"] is not None]
+
+
+_BELOW: Mapping[str, tuple[str, ...]] = {
+    "organization": ("team", "project"),
+    "team": ("project",),
+    "project": (),
+}
+
+
+def _asked(view: View, node: Node, *, single: bool = False) -> dict[str, Any] | None:
+    """How usage is asked for what the viewer sees of a node; None where that is nothing."""
+    seen = sight(view, node, single=single)
+    if seen is None:
+        return None
+    where: dict[str, Any] = {} if node.kind == "organization" else {node.kind: node.id}
+    return {**where, "organization": view.org, "only": seen.only()}
+
+
+def _moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
