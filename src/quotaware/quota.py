@@ -391,6 +391,7 @@ class Quota:
             self.engine,
             self.store,
             self.blocking.simulate,
+            lambda: self.health,
         )
         return management(parts, self.edge)
 

@@ -88,7 +88,13 @@ def things(api: Api) -> Api:
     quota = api.quota
     blocking = quota.blocking
     parts = Parts(
-        blocking.tenancy, blocking.usage, blocking.alerts, quota.engine, quota.store, blocking.simulate
+        blocking.tenancy,
+        blocking.usage,
+        blocking.alerts,
+        quota.engine,
+        quota.store,
+        blocking.simulate,
+        lambda: quota.health,
     )
     app = Management(parts, quota.edge, ROUTES)
     api.client = TestClient(app, raise_server_exceptions=False)
@@ -335,7 +341,13 @@ def test_a_post_that_is_under_way_is_not_done_twice(things: Api) -> None:
     quota = things.quota
     blocking = quota.blocking
     parts = Parts(
-        blocking.tenancy, blocking.usage, blocking.alerts, quota.engine, quota.store, blocking.simulate
+        blocking.tenancy,
+        blocking.usage,
+        blocking.alerts,
+        quota.engine,
+        quota.store,
+        blocking.simulate,
+        lambda: quota.health,
     )
     route = Route("POST", "/slow", slow, "", "t", body=Thing, answer=Made)
     client = TestClient(Management(parts, quota.edge, (route,)))

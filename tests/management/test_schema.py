@@ -271,7 +271,13 @@ def test_what_is_not_as_it_is_told_is_found(api: Api, run: Any, failure: str) ->
     quota = api.quota
     blocking = quota.blocking
     parts = Parts(
-        blocking.tenancy, blocking.usage, blocking.alerts, quota.engine, quota.store, blocking.simulate
+        blocking.tenancy,
+        blocking.usage,
+        blocking.alerts,
+        quota.engine,
+        quota.store,
+        blocking.simulate,
+        lambda: quota.health,
     )
     routes = (Route("GET", "/thing", run, "", "t", answer=Made),)
     told = schema(Management(parts, quota.edge, routes), document(routes), api.admin)

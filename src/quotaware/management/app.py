@@ -81,6 +81,10 @@ Page = Callable[[str], Told]
 """A page that tells of the API itself: takes the path that the API is mounted at."""
 
 
+_HEALTH = ("store", "away_s", "ahead_ms", "records", "degraded", "dropped")
+"""What of `Quota.health` is told: no organization by its id, and no error's own words."""
+
+
 class Management:
     """The management API as an ASGI app, to be mounted wherever the host wants it.
 
@@ -132,6 +136,8 @@ class Management:
             await _send(scope, send, told, request_id)
 
     async def _answer(self, scope: Any, receive: Any) -> Told | Telling:
+        if path_of(scope) == "/healthz" and scope["method"] in {"GET", "HEAD"}:
+            return await self._healthy(scope)
         page = self._pages.get(path_of(scope))
         if page is not None and scope["method"] in {"GET", "HEAD"}:
             return page(scope.get("root_path", ""))
@@ -141,6 +147,20 @@ class Management:
         raw = await bodies.read(receive, headers)
         work = partial(self._work, route, params, actor, headers, raw, scope)
         return await anyio.to_thread.run_sync(work)
+
+    async def _healthy(self, scope: Any) -> Told:
+        """Whether the store is well: open to everybody; who sends a key that holds `org:manage` hears how it is. A key
+        that cannot be looked up, since the store is away, hears what everybody does.
+        """
+        seen = self._parts.health()
+        well = seen["store"] == "ok" and seen.get("records", "ok") == "ok"
+        told: dict[str, object] = {"status": "ok" if well else "degraded"}
+        if "authorization" in headers_of(scope):
+            with contextlib.suppress(StoreError, StoreUnavailable):
+                actor = await self._let_in(scope)
+                if actor.may("org:manage", (actor.org,)):
+                    told |= {name: seen[name] for name in _HEALTH if name in seen}
+        return _told(Reply(200 if well else 503, told))
 
     async def _let_in(self, scope: Any) -> Actor:
         """Who sends it; nobody, before there is anybody who may manage anything."""

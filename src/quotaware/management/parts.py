@@ -33,6 +33,7 @@ class Parts:
     engine      decides calls; knows the store's time
     store       keeps what idempotency keys were answered
     simulate    decides recorded calls under other limits, for sync code
+    health      how the store is, as `Quota.health` has it
     """
 
     tenancy: Tenancy
@@ -41,3 +42,4 @@ class Parts:
     engine: Engine
     store: Store
     simulate: Callable[..., Simulation]
+    health: Callable[[], Mapping[str, object]]
