@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import keys, overview, project, projects
+from . import keys, members, overview, project, projects, requests
 from .view import Page
 
 PAGES: tuple[Page, ...] = (
@@ -10,6 +10,8 @@ PAGES: tuple[Page, ...] = (
     *projects.PAGES,
     *project.PAGES,
     *keys.PAGES,
+    *members.PAGES,
+    *requests.PAGES,
 )
 
 MENU = tuple(page for page in PAGES if page.nav)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
 from .texts_pages import TEXTS as _PAGES
+from .texts_people import TEXTS as _PEOPLE
 
 Language = Literal["en", "ko"]
 LANGUAGES: Final[Mapping[Language, str]] = {"en": "English", "ko": "한국어"}
@@ -58,6 +59,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "error.503": ("The store does not answer", "저장소가 응답하지 않습니다"),
     "error.back": ("Back to the overview", "개요로 돌아가기"),
     **_PAGES,
+    **_PEOPLE,
 }
 
 
