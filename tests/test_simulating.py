@@ -357,6 +357,13 @@ def test_where_there_are_several_organizations_one_is_named(clock: FakeClock) ->
     quota.close()
 
 
+def test_an_organization_that_is_not_there_is_no_empty_one(quota: Quota) -> None:
+    spend(quota)
+    with pytest.raises(NotFound):
+        quota.blocking.simulate({}, organization="org_nobody")
+    assert quota.blocking.simulate({}, organization="org_app").total.calls == 1
+
+
 def test_too_many_records_are_refused_where_a_bound_is_set(quota: Quota) -> None:
     for _ in range(3):
         spend(quota)

@@ -99,6 +99,7 @@ class Blocking:
         org = organization or (engine.simple and engine.simple.org) or engine.directory.only_organization()
         if org is None:
             raise ConfigurationError("organization", "there are several, or none; say of which one")
+        org = self.tenancy.place(org, org, "organization")  # one that is not there is no empty one
         read = read_plan(self.tenancy, org, plan)
         since, until = read_period(period, engine.now())
         settings = engine.settings
