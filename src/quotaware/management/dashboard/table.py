@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import keys, members, overview, project, projects, requests
+from . import alerts, audit, explain, keys, members, overview, project, projects, requests, settings
 from .view import Page
 
 PAGES: tuple[Page, ...] = (
@@ -12,6 +12,10 @@ PAGES: tuple[Page, ...] = (
     *keys.PAGES,
     *members.PAGES,
     *requests.PAGES,
+    *alerts.PAGES,
+    *explain.PAGES,
+    *audit.PAGES,
+    *settings.PAGES,
 )
 
 MENU = tuple(page for page in PAGES if page.nav)

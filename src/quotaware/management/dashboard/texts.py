@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
+from .texts_looking import TEXTS as _LOOKING
 from .texts_pages import TEXTS as _PAGES
 from .texts_people import TEXTS as _PEOPLE
 
@@ -60,6 +61,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "error.back": ("Back to the overview", "개요로 돌아가기"),
     **_PAGES,
     **_PEOPLE,
+    **_LOOKING,
 }
 
 

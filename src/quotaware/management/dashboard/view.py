@@ -101,7 +101,7 @@ class View:
             return actor.may(permission, [grant.node for grant in actor.grants])
         return actor.may(permission, self.ask.tenancy.above(self.org, node).values())
 
-    def body(self, model: type[B], **given: Any) -> B:
+    def body(self, model: type[B], /, **given: Any) -> B:
         """A body of the API. Raises `InvalidRequest`."""
         return bodies.parsed(model, json.dumps(given).encode(), "application/json")
 

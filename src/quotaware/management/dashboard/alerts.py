@@ -1,0 +1,106 @@
+"""Alerts: where they go, a message to try it, and what was sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...tenancy.nodes import Node
+from ..alert_channels import (
+    Deliveries,
+    NewChannel,
+    add_alert_channel,
+    delete_alert_channel,
+    get_alert_channel,
+    list_alert_channels,
+    list_alert_deliveries,
+    send_test_alert,
+)
+from .forms import WRONG, names, places, shown_again
+from .overview import zone_of
+from .view import Html, Page, Redirect, View
+
+MOST_DELIVERIES = 100
+TYPES = ("email", "slack", "webhook")
+
+
+def alerts(view: View) -> Html:
+    """Those of the node that is chosen, and of all below it."""
+    return _list(view)
+
+
+def deliveries(view: View) -> Html:
+    """The log alone, while something waits to be sent."""
+    return Html("alerts_live.html", _log(view, _node(view)))
+
+
+def add(view: View) -> Html | Redirect:
+    """Adds a channel; a signing secret that was made is shown this once."""
+    node = _node(view)
+    try:
+        type_ = view.said("type")
+        given = {"type": type_, "email" if type_ == "email" else "url": view.said("target")}
+        made = view.call(add_alert_channel, node.kind, body=view.body(NewChannel, **given), id=node.id)
+    except WRONG as error:
+        return _list(view, error)
+    if made.secret is None:
+        return Redirect(f"/alerts/{node.id}", "told.channel_added")
+    return Html("channel_made.html", {"channel": made, "secret": made.secret, "node": node})
+
+
+def remove(view: View) -> Redirect:
+    """Takes a channel away."""
+    channel = view.call(get_alert_channel, id=view.params["id"])
+    view.call(delete_alert_channel, id=channel.id)
+    return Redirect(f"/alerts/{channel.node}", "told.channel_removed")
+
+
+def test(view: View) -> Redirect:
+    """Sends a message to try it."""
+    node = _node(view)
+    view.call(send_test_alert, node.kind, id=node.id)
+    return Redirect(f"/alerts/{node.id}", "told.tested")
+
+
+def _node(view: View) -> Node:
+    """The one in the path, the chosen one, or the highest that the viewer may look at."""
+    id = view.params.get("id") or view.query.get("node")
+    if not id:
+        view.ask.require_anywhere("quota:read")
+        id = next((node.id for node in places(view, "quota:read")), view.org)
+    node: Node = view.ask.tenancy.get(view.org, id)
+    return node
+
+
+def _list(view: View, error: Exception | None = None) -> Html:
+    node = _node(view)
+    channels = view.maybe(list_alert_channels, node.kind, id=node.id)
+    values, status = shown_again(view, error)
+    values |= _log(view, node)
+    values |= {
+        "places": places(view, "quota:read"),
+        "channels": None if channels is None else channels.data,
+        "types": TYPES,
+    }
+    return Html("alerts.html", values, status)
+
+
+def _log(view: View, node: Node) -> dict[str, Any]:
+    query = Deliveries(alert_id=None, limit=MOST_DELIVERIES)
+    found = view.call(list_alert_deliveries, node.kind, query=query, id=node.id).data
+    return {
+        "node": node,
+        "deliveries": found,
+        "waits": any(each.outcome == "waiting" for each in found),
+        "names": names(view, {each.node for each in found}),
+        "zone": zone_of(view),
+    }
+
+
+PAGES = (
+    Page("GET", "/alerts", alerts, "nav.alerts", ("quota:read",)),
+    Page("GET", "/alerts/{id}", alerts),
+    Page("GET", "/live/alerts/{id}", deliveries),
+    Page("POST", "/alerts/{id}/channels", add),
+    Page("POST", "/alerts/{id}/test", test),
+    Page("POST", "/channels/{id}/remove", remove),
+)
