@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -300,6 +301,42 @@ def test_a_stream_of_any_bytes_is_passed_on_and_never_counts_backwards(
     once = form.stream(hide)
     assert once.feed(b"".join(chunks)) + once.flush() == passed
     assert once.report() == reader.report()
+
+
+KINDS = [
+    "",
+    "content_block_delta",
+    "conversation.response.done",
+    "citation",
+    "function.call.delta",
+    "message-end",
+    "message.output.delta",
+    "response.audio.delta",
+    "speech.audio.delta",
+    "speech.audio.done",
+    "text-generation",
+    "transcription.done",
+    "transcription.text.delta",
+]
+TEXTS = ("delta", "text", "content", "arguments")
+"""Members that have the text of an event, in some format."""
+
+
+@pytest.mark.parametrize("form", [*STREAMING, *SHORT_STREAMS], ids=lambda form: form.name)
+@pytest.mark.parametrize("text", TEXTS)
+def test_an_event_that_says_its_kind_twice_never_counts_backwards(form: Format, text: str) -> None:
+    """Once before the text and once after it, where it was counted already while it was under way."""
+    for before, after in itertools.product(KINDS, KINDS):
+        reader, seen = form.stream(hide=False), 0
+        for piece in (
+            f'data: {{"type":"{before}",',
+            f'"{text}":"a few",',
+            f'"type":"{after}"}}',
+            "\n\n",
+        ):
+            reader.feed(piece.encode())
+            assert reader.report().seen >= seen, (before, after)
+            seen = reader.report().seen
 
 
 @pytest.mark.parametrize("form", FRAMED, ids=lambda form: form.name)

@@ -301,7 +301,7 @@ class _SoundAnswer:
                 self.model = name_in(told)
                 self.usage = _heard(told.get("usage")) or self.usage
                 self.done = True
-        elif b'"transcription.text.delta"' in event and (size := string_size(event, b"text")):
+        if b'"transcription.text.delta"' in event and (size := string_size(event, b"text")):
             self.deltas += 1
             self.size += size
         return False

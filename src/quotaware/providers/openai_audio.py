@@ -165,7 +165,8 @@ class _SoundAnswer:
 
     def take(self, event: bytes) -> bool:
         """See `sse.Answer.take`; no event is ours."""
-        if event.find(b'"speech.audio.delta"', 0, _HEAD) >= 0:  # of sound, in which nothing is to be read
+        at = event.find(b'"speech.audio.delta"', 0, _HEAD)
+        if at >= 0 and event.find(b'"delta"', 0, at) < 0:  # of sound, in which nothing is to be read
             return False
         if b'.done"' in event:
             read = message(event)
