@@ -19,10 +19,11 @@ from quotaware.testing.store_suite.kit import FOREVER
 from tests import faults
 from tests.faults import CutReply, DropReply, Fault, HalfOpen, Proxy, Refuse, Stall, proxy
 from tests.servers import Server, until
+from tests.stores.trips import SLACK
 from tests.support import books, check_books
 
 DEADLINE = 0.3
-IN_TIME = DEADLINE + 0.5
+IN_TIME = DEADLINE + SLACK
 """50 ms are promised beyond the deadline, the rest is for a machine that is busy with other things."""
 RECOVERS = 2.0
 """A store that is left alone is tried once a second, so it is used again within this, seconds."""
