@@ -1,6 +1,7 @@
 """Screenshots of the dashboard of a small company with a month behind it:
 
     python -m tests.dashboard.shots [directory]
+    python -m tests.dashboard.shots --readme      the two of the README, in docs/images
 
 Needs a Chromium (`CHROMIUM`, or one on the path) and playwright.
 """
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -77,15 +80,59 @@ def _call(quota: Quota, cents: int, model: str, caller: Identity) -> None:
         admission.settle(used(cents))
 
 
-def main(directory: Path) -> None:
-    """Writes them all."""
-    directory.mkdir(parents=True, exist_ok=True)
+def people(quota: Quota, projects: dict[str, str]) -> None:
+    """Members, where alerts go, and requests for more: one that was granted, and one that waits."""
+    tenancy: Any = quota.blocking.tenancy
+    org = "startup"
+    for name, role, node in (
+        ("mina", "org_admin", org), ("jun", "developer", projects["ranker"]), ("sora", "viewer", org),
+    ):  # fmt: skip
+        tenancy.create_member(org, name, email=f"{name}@example.com", roles=[(role, node)])
+    quota.blocking.alerts.add_channel(org, org, "email", email="finance@example.com")
+    tenancy.create_role(org, "auditor", ["quota:read", "analytics:full"])
+    by = {name: tenancy.by(tenancy.acting(org, name)) for name in ("mina", "jun")}
+    night = by["jun"].ask(org, projects["ranker"], "requests/minute", 900, reason="backfill over the weekend")
+    by["mina"].decide(org, night.id, "approved", note="fine until Monday")
+    by["jun"].ask(org, projects["ranker"], "cost/month", 550_000_000_000, reason="the launch is on Friday")
+
+
+@contextmanager
+def shown() -> Iterator[tuple[str, dict[str, str], str]]:
+    """The company's dashboard, served: its address, the pages that are worth seeing, and an admin's key."""
     quota, projects, admin = company()
     app = Starlette()
     app.mount("/v1", quota.management())
+    people(quota, projects)
     held = ask(quota, a_call(900, model=MODELS[0]), Identity(project=projects["ranker"]))
     pages = {"overview": "/", "project": f"/projects/{projects['ranker']}", "keys": "/keys"}
-    with serve(app) as url, a_browser() as browser:
+    pages |= {name: f"/{name}" for name in ("members", "requests", "alerts", "audit", "settings")}
+    pages["explain"] = f"/explain?project={projects['evals']}&model={MODELS[0]}&max_output=1000"
+    with serve(app) as url:
+        yield url, pages, admin
+    del held
+    quota.close()
+
+
+def readme(directory: Path) -> None:
+    """Writes the two of the README: the overview, and a project in the dark."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with shown() as (url, pages, admin), a_browser() as browser:
+        for what, theme in (("overview", "light"), ("project", "dark")):
+            context = browser.new_context(
+                viewport={"width": WIDE[0], "height": WIDE[1]}, color_scheme=theme, locale="en"
+            )
+            page = context.new_page()
+            sign_in(page, url, admin)
+            page.goto(f"{url}{BASE}{pages[what]}")
+            page.wait_for_selector(".pulse.on", state="attached")
+            page.screenshot(path=directory / f"{what}.png")
+            context.close()
+
+
+def main(directory: Path) -> None:
+    """Writes them all."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with shown() as (url, pages, admin), a_browser() as browser:
         for theme, size, language in (
             ("light", WIDE, "en"), ("dark", WIDE, "en"), ("light", PHONE, "en"), ("dark", PHONE, "en"),
             ("light", WIDE, "ko"),
@@ -104,10 +151,11 @@ def main(directory: Path) -> None:
                 page.wait_for_selector(".pulse.on", state="attached")
                 page.screenshot(path=directory / f"{what}-{name}", full_page=True)
             context.close()
-    del held
-    quota.close()
     print(f"written to {directory}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "shots"))
+    if "--readme" in sys.argv:
+        readme(Path(__file__).parents[2] / "docs" / "images")
+    else:
+        main(Path(sys.argv[1] if len(sys.argv) > 1 else "shots"))

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from quotaware.context import Identity
+from quotaware.core.permissions import ROLES
 from quotaware.errors import ApiError
 from quotaware.testing.server import serve
-from tests.calls import a_call, ask, spend
+from tests.calls import a_call, ask, let_go, spend
 from tests.dashboard.chromium import Seen, a_browser, found, sign_in, watched
 from tests.dashboard.conftest import BASE, House
 
@@ -95,15 +97,49 @@ def test_a_day_at_the_dashboard(house: House, served: str, page: Any) -> None:
     assert house.quota.flush()
 
     page.click("nav >> text=Overview")
-    blocked = page.inner_text("section[aria-labelledby=h-blocked]")
-    assert "Used up" in blocked
-    assert "ranker" in blocked
+    blocked = page.locator("section[aria-labelledby=h-blocked]")
+    expect(blocked).to_contain_text("Used up ranker", timeout=20_000)  # one look serves all for a second
     page.click("th >> text=ranker")
     assert "Used up" in page.inner_text("section[aria-labelledby=h-limits]")
     page.click("text=Sign out")
     page.wait_for_selector("input[name=key]")
     page.goto(f"{served}{BASE}/keys")
     assert page.url.startswith(f"{served}{BASE}/sign-in")
+    nothing_else(page.seen)
+
+
+def test_a_request_is_approved_and_the_call_goes_through(house: House, served: str, page: Any) -> None:
+    who = Identity(project=house.project)
+    spend(house.quota, 1000, by=who)
+    assert isinstance(ask(house.quota, a_call(100), who), ApiError)
+    developer = house.key(house.project, *ROLES["developer"], name="dev")
+    sign_in(page, served, developer)
+    page.click("nav >> text=Why was this refused?")
+    page.select_option("select[name=project]", label="ranker")
+    page.fill("input[name=model]", "tenth")
+    page.fill("input[name=max_output]", "100")
+    page.click("button:has-text('Explain')")
+    assert "This call is refused." in page.inner_text("main")
+    page.click("nav >> text=Requests for more")
+    page.click("summary:has-text('Ask for more')")
+    page.fill("input[name=amount]", "20")
+    page.fill("input[name=reason]", "the launch is on Friday")
+    page.click("text=Send request")
+    assert "The request was sent." in page.inner_text("main")
+    assert page.locator("text=Approve").count() == 0
+    page.click("text=Sign out")
+    page.wait_for_selector("input[name=key]")
+
+    sign_in(page, served, house.admin)
+    page.click("nav >> text=Requests for more")
+    assert "the launch is on Friday" in page.inner_text("section[aria-labelledby=h-waiting]")
+    page.fill("input[name=note]", "good luck")
+    page.click("button:has-text('Approve')")
+    assert "holds now" in page.inner_text("main")
+    assert "good luck" in page.inner_text("section[aria-labelledby=h-decided]")
+    let_go(ask(house.quota, a_call(100), who))
+    page.click("nav >> text=Audit log")
+    assert "request.approved" in page.inner_text("main")
     nothing_else(page.seen)
 
 
@@ -129,7 +165,19 @@ def test_pages_can_be_used_without_eyes_or_mouse(
     page.goto(f"{served}{BASE}/sign-in")
     assert violations(page) == []
     sign_in(page, served, house.admin)
-    for path in ("/", "/projects", f"/projects/{house.project}", "/keys", f"/keys/{key}", "/nothing"):
+    member = house.tenancy.create_member(house.org, "mina", roles=[("viewer", house.team)]).id
+    asks = house.browser(house.key(house.project, *ROLES["developer"], name="dev"))
+    asks.page("/requests")
+    asks.post("/requests", limit=f"project:{house.project}:cost/month", amount="20", reason="launch")
+    admin = house.browser(house.admin)
+    admin.page("/settings")
+    admin.post(f"/alerts/{house.org}/channels", type="email", target="ops@example.com")
+    admin.post(f"/alerts/{house.org}/test")
+    for path in (
+        "/", "/projects", f"/projects/{house.project}", "/keys", f"/keys/{key}", "/members", f"/members/{member}",
+        "/requests", "/alerts", "/audit", "/settings", "/explain",
+        f"/explain?project={house.project}&model=tenth&max_output=200", "/nothing",
+    ):  # fmt: skip
         page.goto(f"{served}{BASE}{path}")
         assert violations(page) == [], path
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
@@ -139,18 +187,30 @@ def test_pages_can_be_used_without_eyes_or_mouse(
 
 def test_whatever_a_name_says_stays_text(house: House, served: str, page: Any) -> None:
     assert len(PAYLOADS) == len(set(PAYLOADS)) == 40
-    pages = ["/", "/projects", "/keys"]
+    pages = ["/", "/projects", "/keys", "/members", "/requests", "/alerts", "/audit", "/explain", "/settings"]
     for number, name in enumerate(PAYLOADS):
         team = house.tenancy.create_team(house.org, name=name).id
         project = house.tenancy.create_project(team, name=name).id
         key = house.tenancy.create_key(project, name=name).node.id
         spend(house.quota, 1, by=Identity(project=project, end_user=name, tags={"t": name}))
-        pages += [f"/projects/{project}", f"/keys/{key}"] if number % 8 == 0 else []
+        member = house.tenancy.create_member(house.org, name, roles=[("viewer", project)]).id
+        house.tenancy.create_role(house.org, name, ["quota:read"])
+        house.tenancy.create_group(house.org, team, name)
+        if number % 8 == 0:
+            pages += [f"/projects/{project}", f"/keys/{key}", f"/members/{member}", f"/alerts/{project}"]
+            pages += [f"/explain?{urlencode({'model': name, 'end_user': name, 'project': project})}"]
+            pages += [f"/audit?{urlencode({'who': name, 'what': name, 'node': name})}"]
+            developer = house.browser(house.key(house.project, *ROLES["developer"], name=name))
+            developer.page("/requests")
+            limit = f"project:{house.project}:cost/month"
+            assert developer.post("/requests", limit=limit, amount="20", reason=name).status_code == 303
     house.tenancy.update(house.org, house.org, name=PAYLOADS[0])
     assert house.quota.flush()
     sign_in(page, served, house.admin)
     for path in pages:
         page.goto(f"{served}{BASE}{path}")
+    page.goto(f"{served}{BASE}/members")
+    assert set(PAYLOADS) <= {each.strip() for each in page.locator("tbody th").all_inner_texts()}
     page.goto(f"{served}{BASE}/projects")
     assert set(PAYLOADS) <= {each.strip() for each in page.locator("tbody th").all_inner_texts()}
     nothing_else(page.seen)

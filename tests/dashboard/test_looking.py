@@ -57,6 +57,25 @@ def test_a_channel_is_added_tried_and_removed(house: House, admin: Browser) -> N
     assert "/remove" not in admin.page(path)
 
 
+def test_thresholds_are_added_and_removed(house: House, admin: Browser) -> None:
+    path = f"/alerts/{house.project}"
+    admin.page(path)
+    assert led_to(admin.post(f"{path}/rules", rule="80% email")) == f"{path}?told=told.alert_added"
+    assert admin.post(f"{path}/rules", rule="95% disable").status_code == 303
+    assert [str(each) for each in house.tenancy.get(house.org, house.project).alerts] == [
+        "80% email",
+        "95% disable",
+    ]
+    wrong = admin.post(f"{path}/rules", rule="<b>soon</b>")
+    assert wrong.status_code == 422
+    assert 'value="&lt;b&gt;soon' in wrong.text
+    assert led_to(admin.post(f"{path}/rules/remove", rule="80% email")) == f"{path}?told=told.alert_removed"
+    assert [str(each) for each in house.tenancy.get(house.org, house.project).alerts] == ["95% disable"]
+    developer = house.browser(house.key(house.project, *ROLES["developer"]))
+    developer.page(path)
+    assert developer.post(f"{path}/rules", rule="50% email").status_code == 403
+
+
 def test_a_wrong_channel_is_shown_again(house: House, admin: Browser) -> None:
     path = f"/alerts/{house.org}"
     admin.page(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ...tenancy.nodes import Node
@@ -45,6 +46,31 @@ def add(view: View) -> Html | Redirect:
     if made.secret is None:
         return Redirect(f"/alerts/{node.id}", "told.channel_added")
     return Html("channel_made.html", {"channel": made, "secret": made.secret, "node": node})
+
+
+def add_rule(view: View) -> Html | Redirect:
+    """Adds a threshold."""
+    try:
+        return _ruled(view, lambda alerts: [*alerts, view.said("rule")], "told.alert_added")
+    except WRONG as error:
+        return _list(view, error)
+
+
+def remove_rule(view: View) -> Redirect:
+    """Takes a threshold away."""
+    gone = view.said("rule")
+    return _ruled(view, lambda alerts: [each for each in alerts if each != gone], "told.alert_removed")
+
+
+def _ruled(view: View, change: Callable[[list[str]], list[str]], told: str) -> Redirect:
+    """The alerts of a node as they stand when they are written, changed."""
+    node = _node(view)
+
+    def revise(node: Node) -> dict[str, Any]:
+        return {"alerts": change([str(each) for each in node.alerts])}
+
+    view.ask.tenancy.update(view.org, node.id, revise=revise)
+    return Redirect(f"/alerts/{node.id}", told)
 
 
 def remove(view: View) -> Redirect:
@@ -101,6 +127,8 @@ PAGES = (
     Page("GET", "/alerts/{id}", alerts),
     Page("GET", "/live/alerts/{id}", deliveries),
     Page("POST", "/alerts/{id}/channels", add),
+    Page("POST", "/alerts/{id}/rules", add_rule),
+    Page("POST", "/alerts/{id}/rules/remove", remove_rule),
     Page("POST", "/alerts/{id}/test", test),
     Page("POST", "/channels/{id}/remove", remove),
 )

@@ -33,6 +33,7 @@ def project(view: View) -> Html:
         "keys": None if keys is None else keys.data,
         "end_users": None if users is None else users[:MOST_USERS],
         "manages": view.may("quota:manage", node.id),
+        "reads": view.may("quota:read", node.id),
         "makes_keys": view.may("api_key:create:limited", node.id),
     }
     return Html("project.html", {**found, **more})

@@ -20,7 +20,8 @@ from .forms import WRONG, places, shown_again
 from .overview import zone_of
 from .view import Html, Page, Redirect, View
 
-PAGE = 100
+PAGE = 1000
+MOST_DECIDED = 100
 
 
 def requests(view: View) -> Html:
@@ -65,22 +66,17 @@ def _decided(view: View, run: Any, told: str) -> Html | Redirect:
 
 
 def _list(view: View, error: Exception | None = None) -> Html:
-    waiting = _of(view, state="pending")
-    cursor = view.query.get("cursor") or None
-    page = view.call(list_requests, query=validated(Requests, {"limit": PAGE, "cursor": cursor}, "query"))
-    found = [*waiting, *page.data]
+    found = sorted(_all(view), key=lambda each: each.created_at, reverse=True)
+    waiting = [each for each in found if each.state == "pending"]
+    decided = [each for each in found if each.state != "pending"]
     nodes = view.ask.tenancy.those(view.org, {each.node for each in found})
     values, status = shown_again(view, error)
     values |= {
-        "waiting": sorted(waiting, key=lambda each: each.created_at, reverse=True),
-        "decided": sorted(
-            (each for each in page.data if each.state != "pending"),
-            key=lambda each: each.created_at,
-            reverse=True,
-        ),
-        "next": page.next_cursor,
+        "waiting": waiting,
+        "decided": decided[:MOST_DECIDED],
+        "more": len(decided) > MOST_DECIDED,
         "nodes": nodes,
-        "people": _people(view, found),
+        "people": _people(view, [*waiting, *decided[:MOST_DECIDED]]),
         "decides": {id for id, node in nodes.items() if _decides(view, node)},
         "limits": [
             (f"{node.kind}:{node.id}:{limit.shape}", node.name or node.id, str(limit))
@@ -92,11 +88,11 @@ def _list(view: View, error: Exception | None = None) -> Html:
     return Html("requests.html", values, status)
 
 
-def _of(view: View, **which: Any) -> list[RequestAnswer]:
+def _all(view: View) -> list[RequestAnswer]:
     found: list[RequestAnswer] = []
     cursor = None
     while True:
-        query = validated(Requests, {"limit": PAGE, "cursor": cursor, **which}, "query")
+        query = validated(Requests, {"limit": PAGE, "cursor": cursor}, "query")
         page = view.call(list_requests, query=query)
         found += page.data
         cursor = page.next_cursor

@@ -14,6 +14,8 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "alerts.choose": ("Look at", "대상"),
     "alerts.show": ("Show", "보기"),
     "alerts.rules": ("Thresholds", "임계값"),
+    "alerts.rule": ("New threshold", "새 임계값"),
+    "alerts.add_rule": ("Add threshold", "임계값 추가"),
     "alerts.channels": ("Channels", "알림 채널"),
     "alerts.channels_more": (
         "Alerts from here and below go here, and to members who have an address.",
@@ -92,6 +94,8 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "It goes wherever alerts of the organization go; the log tells how that went.",
         "조직의 알림이 가는 모든 곳으로 보내며, 결과는 전송 기록에 표시됩니다.",
     ),
+    "told.alert_added": ("The threshold was added.", "임계값을 추가했습니다."),
+    "told.alert_removed": ("The threshold was removed.", "임계값을 제거했습니다."),
     "told.channel_added": ("The channel was added.", "채널을 추가했습니다."),
     "told.channel_removed": ("The channel was removed.", "채널을 삭제했습니다."),
     "told.tested": ("A test message is on its way.", "시험 메시지를 보내는 중입니다."),

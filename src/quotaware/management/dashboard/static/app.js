@@ -3,6 +3,8 @@
 (() => {
   const body = document.body;
 
+  document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
   // live
 
   const pulse = document.querySelector("[data-pulse]");
