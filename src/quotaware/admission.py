@@ -476,8 +476,8 @@ class Admission:
         self.binding.settled(self.id, charged.cost)
         if charged.quality == "exact" and outcome.status < 300:
             org, project = self.policy.plan.org, self.policy.project
-            shown, used = bound.input - bound.allowance, charged.usage
-            engine.learned.take(org, project, call, shown, used.input, used.output)
+            shown = bound.input - bound.allowance
+            engine.learned.take(org, project, call, shown, charged.read, charged.made)
         text = told(
             outcome,
             charged,

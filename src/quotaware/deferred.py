@@ -169,21 +169,25 @@ class DeferredCalls:
 
 def amounts(charged: Charge) -> Amounts:
     """What a charge counts on limits."""
-    return (min(max(0, charged.usage.total), MAX_AMOUNT), min(charged.cost, MAX_AMOUNT), 0)
+    return (min(max(0, charged.tokens), MAX_AMOUNT), min(charged.cost, MAX_AMOUNT), 0)
 
 
 def told(outcome: Outcome, charged: Charge, model: str | None, **more: Any) -> str:
     """What a record says of how a call ended; of `more` what is not None."""
-    counts = {name: n for name in charged.usage.__slots__ if (n := getattr(charged.usage, name))}
     said = {
         "status": outcome.status,
         "model": model,
-        "usage": counts,
+        "usage": _counts(charged.usage),
+        "besides": [(name, _counts(used)) for name, used in charged.besides] or None,
         "quality": charged.quality,
         "suspect": charged.suspect or None,
         **more,
     }
     return _json({name: value for name, value in said.items() if value is not None})
+
+
+def _counts(usage: Usage) -> dict[str, int]:
+    return {name: n for name in usage.__slots__ if (n := getattr(usage, name))}
 
 
 def _name(answer: str) -> str:

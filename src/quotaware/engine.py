@@ -311,7 +311,9 @@ class Engine(Callers):
             return price
         besides: dict[str, Price] = {}
         for one in call.besides:
-            if one.model is not None and (other := self._price_of(one, policy)):
+            if one.model is None:  # the call's own
+                continue
+            if other := self._price_of(one, policy):
                 besides[one.model] = other
             elif policy.budgets:
                 return unpriced(one)

@@ -29,7 +29,7 @@ RECORD_FIELDS = (
     *("id", "at", "organization", "team", "project", "key", "member", "end_user", "tags"),
     *("provider", "operation", "model", "requested_model", "status", "stream", "quality"),
     *("cost_usd", "cost_nano_usd", "reserved_nano_usd", *_KINDS),
-    *("duration_ms", "first_token_ms", "flags", "would_deny", "correction", "first"),
+    *("duration_ms", "first_token_ms", "flags", "would_deny", "correction", "first", "besides"),
 )
 """The fields of a record."""
 _COUNTS = (
@@ -91,10 +91,10 @@ def _cell(value: Any) -> Any:
             return "true" if value else "false"
         case Decimal():
             return f"{value:f}"
+        case dict() | [dict(), *_]:
+            return plain(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
         case list():
             return plain("; ".join(value))
-        case dict():
-            return plain(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
         case str():
             return plain(value)
     return value
@@ -120,7 +120,16 @@ def _record(record: UsageRecord) -> Mapping[str, Any]:
         "reserved_nano_usd": record.reserved,
         "flags": sorted(record.flags),
         "would_deny": list(record.would_deny),
+        "besides": _besides(record),
     }
+
+
+def _besides(record: UsageRecord) -> list[dict[str, Any]] | None:
+    """What was used beside the answer, by models, without what is 0; null of nothing."""
+    return [
+        {"model": model} | {kind: n for kind in _KINDS if (n := getattr(used, kind))}
+        for model, used in record.besides
+    ] or None
 
 
 def _total(total: Total) -> Mapping[str, Any]:

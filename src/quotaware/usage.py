@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Unpack, get_args
 from .core.denied import is_of_denied
 from .core.forecasts import RECENT_MS, Forecast, of_calls
 from .core.money import to_usd
-from .core.rollups import Value, bounds, quality_of, read, usage_of
+from .core.rollups import Value, besides_of, bounds, quality_of, read, usage_of
 from .core.steps import REMEMBER_MS, Row
 from .core.totals import FOREVER_MS, Denied, DeniedWhere, Narrowed, Only, Total, Unit, ask
 from .core.usage import Quality, Usage
@@ -46,6 +46,8 @@ class UsageRecord:
     provider, operation   where it went
     model         as the answer names it, else as it was asked for; requested_model: as it was asked for
     usage         tokens, and its `quality`: exact, partial, estimated, unsettled
+    besides       what was used beside the answer, by models (None: the call's own): passes that made a history shorter,
+                  an advisor, an image tool. It is in the cost and in what token limits count, not in `usage`
     cost          nano-dollars, at the price in force when the call was made; `cost_usd` the same in dollars
     reserved      nano-dollars that were held for it
     status        HTTP status of the answer, 0 where none came
@@ -79,6 +81,7 @@ class UsageRecord:
     first: str | None = None
     first_token_ms: int | None = None
     correction: bool = False
+    besides: tuple[tuple[str | None, Usage], ...] = ()
 
     @property
     def cost_usd(self) -> Decimal:
@@ -343,4 +346,5 @@ def _record(organization: str, row: Row) -> UsageRecord:
         first=about.get("first"),
         first_token_ms=outcome.get("first_ms"),
         correction=row.part > 0,
+        besides=tuple((model, Usage(**counts)) for model, counts in besides_of(outcome)),
     )

@@ -25,7 +25,9 @@ VERTEX = "us-central1-aiplatform.googleapis.com"
 
 @dataclass
 class Example:
-    """model: as it is priced; used: what the answer tells, None where it tells nothing; cost: nano-dollars."""
+    """model: as it is priced; used: what the answer tells, None where it tells nothing; cost: nano-dollars;
+    own: what a pass of the model beside the answer used.
+    """
 
     address: str
     url: str
@@ -35,6 +37,7 @@ class Example:
     used: Usage | None
     operation: str
     cost: int | None = None
+    own: Usage | None = None
     deployments: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -84,8 +87,9 @@ EXAMPLES = [
             },
         },
         "gpt-5.1-codex-max",
-        Usage(input=139, output=438, reasoning=64),
+        Usage(),
         "responses",
+        own=Usage(input=139, output=438, reasoning=64),
     ),
     Example(
         "platform.openai.com/docs/api-reference/images-streaming/image_edit",
@@ -451,3 +455,4 @@ def test_it_is_read(example: Example) -> None:
     else:
         report = example.format.answer(example.answer)
     assert (report.usage, report.cost, report.done) == (example.used, example.cost, True)
+    assert dict(report.besides).get(None) == example.own

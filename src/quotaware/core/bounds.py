@@ -67,7 +67,9 @@ class Call:
     web_searches, file_searches   the most that the provider may make for the answer
     rerank_searches   to put documents in order by
     pages, annotated_pages   the most of them that a document has, and those to be annotated
-    besides       what tools of the call ask other models for, each as a call of its own
+    besides       what is asked for beside its answer, each as a call of its own: of other models by its tools, of its
+                  own (`model` None) to make its history shorter
+    rereads       of such a call: whether each of its choices reads all that the call itself reads, and `media` on top
     service       how it asks to be served, where that bears on the price
     background    whether the provider answers before it is done, and tells later what was used
     """
@@ -105,6 +107,7 @@ class Call:
     annotated_pages: int = 0
     service: Service = ()
     besides: tuple[Call, ...] = ()
+    rereads: bool = False
     also: tuple[Call, ...] = ()
     unknown: str = ""
 
@@ -274,12 +277,16 @@ def expected_tokens(call: Call, input_expected: int, usual_output: int | None, c
     """What a limit on tokens reserves: the input as estimated, and the output as usual.
 
     `usual_output` is what the caller has seen a call of this kind take, all choices together; without it each
-    choice is expected to take 1,024. `cap` bounds each choice, None: not at all.
+    choice is expected to take 1,024. `cap` bounds each choice, None: not at all. What is asked for beside the
+    answer is expected once.
     """
+    beside = sum(
+        other.rereads * input_expected + min(USUAL_OUTPUT, output_bound(other, 0)) for other in call.besides
+    )
     if not call.generates:
-        return input_expected
+        return input_expected + beside
     usual = USUAL_OUTPUT * call.choices if usual_output is None else usual_output
-    return input_expected + (usual if cap is None else min(usual, cap * call.choices))
+    return input_expected + beside + (usual if cap is None else min(usual, cap * call.choices))
 
 
 def worst_cost(price: Price, call: Call, input_tokens: int, output_tokens: int) -> int:
@@ -295,7 +302,14 @@ def worst_cost(price: Price, call: Call, input_tokens: int, output_tokens: int) 
         counts=call,
     )
     for other in call.besides:
-        if used := price.beside(other.model):
+        used = price.beside(other.model)
+        if used and other.rereads:
+            how = call.service if other.model is None else ()
+            each = used.worst(
+                input_tokens + other.media, other.cap or 0, cache_write=call.cache_write, how=how
+            )
+            most += other.choices * each
+        elif used:
             most += worst_cost(used, other, other.media, output_bound(other, 0))
     return most
 

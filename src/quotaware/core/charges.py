@@ -18,12 +18,35 @@ BILLED_AS_TOLD = frozenset({"openrouter", "perplexity", "x-ai"})
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """usage and its quality; cost in nano-dollars; suspect: the report could not be true, the bound is charged."""
+    """usage and its quality; cost in nano-dollars; suspect: the report could not be true, the bound is charged.
+
+    besides: what was used beside the answer, by models (None: the call's own); the cost has it, `usage` does not.
+    """
 
     usage: Usage
     quality: Quality
     cost: int
     suspect: bool = False
+    besides: tuple[tuple[str | None, Usage], ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        """What limits on tokens count."""
+        return self.usage.total + sum(used.total for _, used in self.besides)
+
+    @property
+    def read(self) -> int:
+        """The most input tokens that the call's own model read at once."""
+        return max(self.usage.input, *(used.input for used in self._own), 0)
+
+    @property
+    def made(self) -> int:
+        """The output tokens of the call's own model, all passes together."""
+        return self.usage.output + sum(used.output for used in self._own)
+
+    @property
+    def _own(self) -> list[Usage]:
+        return [used for model, used in self.besides if model is None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +60,7 @@ class Outcome:
     done    whether the answer came whole
     cost    what the provider says that it cost, nano-dollars, if it does
     later   the name under which the provider will tell what was used, where it does so later; else ""
-    besides what tools of the call used of other models, by their names
+    besides what was used beside the answer, by models: those of tools, and None for passes of the call's own
     service how the provider says that it served the call, where that bears on the price
     """
 
@@ -59,24 +82,43 @@ def charge(call: Call, price: Price | None, most_input: int, most_output: int, o
     usage, quality, doubtful = _known(call, most_input, most_output, outcome)
     if call.annotated_pages:  # the answer tells pages, whatever was asked to be done with them
         usage = replace(usage, annotated_pages=usage.pages)
+    besides, untrue = _besides(call, most_input, most_output, outcome)
+    doubtful = doubtful or untrue
     price = price and price.served(_served(call.service, outcome.service))
-    cost = price.cost(usage) + _besides(call, price, outcome) if price else 0
+    cost = price.cost(usage) + _cost_besides(call, price, besides) if price else 0
     if outcome.cost is not None and quality == "exact" and call.provider in BILLED_AS_TOLD:
         if price and outcome.cost > SUSPECT_FOLD * price.worst(max(most_input, usage.input), most_output):
-            return Charge(usage, quality, cost, suspect=True)
+            return Charge(usage, quality, cost, True, besides)
         cost = outcome.cost
-    return Charge(usage, quality, cost, doubtful)
+    return Charge(usage, quality, cost, doubtful, besides)
 
 
-def _besides(call: Call, price: Price, outcome: Outcome) -> int:
-    """What tools used of other models; a report that cannot be true is none."""
-    most = [(other.media, output_bound(other, 0)) for other in call.besides]
-    sent, made = (max(side, default=0) for side in zip(*most, strict=True)) if most else (0, 0)
-    return sum(
-        other.cost(usage)
-        for model, usage in outcome.besides
-        if (other := price.beside(model)) and not suspect(usage, max(sent, 1), max(made, 1))
-    )
+def _besides(
+    call: Call, most_input: int, most_output: int, outcome: Outcome
+) -> tuple[tuple[tuple[str | None, Usage], ...], bool]:
+    """What was used beside the answer, and whether a report of that could not be true: of a tool it is none then, of a
+    pass of the call's own model the bound.
+    """
+    found: list[tuple[str | None, Usage]] = []
+    untrue = False
+    for model, used in outcome.besides:
+        own = model is None
+        asked = [other for other in call.besides if (other.model is None) == own]
+        again = own or not asked or any(other.rereads for other in asked)
+        sent = max(most_input if again else 1, *(other.media for other in asked), 1)
+        made = max(most_output if own or not asked else 1, *(output_bound(other, 0) for other in asked), 1)
+        if not suspect(used, max(sent, used.input) if again and call.opaque else sent, made):
+            found.append((model, used))
+        elif own:
+            untrue = True
+            found.append((None, Usage(input=sent, output=made)))
+    return tuple(found), untrue
+
+
+def _cost_besides(call: Call, price: Price, besides: tuple[tuple[str | None, Usage], ...]) -> int:
+    """What that costs; of a model that was not asked for, where none was, as the call's own."""
+    priced = ((price.beside(model) or (None if call.besides else price), used) for model, used in besides)
+    return sum(other.cost(used) for other, used in priced if other)
 
 
 def _served(asked: Service, told: Service) -> Service:

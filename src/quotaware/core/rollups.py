@@ -212,8 +212,18 @@ def usage_of(row: Row, outcome: Mapping[str, object]) -> Measures:
     counts = {name: n for name, n in said.items() if name in TOKEN_KINDS} if isinstance(said, dict) else {}
     if row.part:
         total = counts.get("input", 0) + counts.get("output", 0)
+        total += sum(used.get("input", 0) + used.get("output", 0) for _, used in besides_of(outcome))
         counts["input"] = counts.get("input", 0) - (total - row.real[TOKENS - 1])
     return counts
+
+
+def besides_of(outcome: Mapping[str, object]) -> list[tuple[str | None, Measures]]:
+    """What a record says was used beside the answer, by models; None: the call's own."""
+    said = outcome.get("besides")
+    return [
+        (model, {name: n for name, n in counts.items() if name in TOKEN_KINDS})
+        for model, counts in (said if isinstance(said, list) else ())
+    ]
 
 
 def quality_of(row: Row, outcome: Mapping[str, object]) -> Quality:

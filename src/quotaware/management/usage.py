@@ -31,6 +31,7 @@ from .usage_wire import (
     AskedForecast,
     AskedRecords,
     AskedTotals,
+    Beside,
     DeniedAnswer,
     DeniedTotals,
     ForecastAnswer,
@@ -236,6 +237,7 @@ def _record(record: UsageRecord) -> RecordAnswer:
             "latency_ms": record.duration_ms,
             "flags": sorted(record.flags),
             "would_deny": list(record.would_deny),
+            "besides": [Beside(model=model, tokens=_tokens(used)) for model, used in record.besides],
         }
     )
 

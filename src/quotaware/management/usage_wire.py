@@ -194,6 +194,13 @@ class DeniedTotals(Told):
     left_out: int
 
 
+class Beside(Answer):
+    """What a call used beside its answer. It is in its `cost` and not in its `tokens`; `model` null: the call's own."""
+
+    model: str | None
+    tokens: Tokens
+
+
 class RecordAnswer(Answer):
     """One finished call, or (`correction`) the difference to an earlier charge of the same id."""
 
@@ -219,6 +226,7 @@ class RecordAnswer(Answer):
     flags: list[str]
     would_deny: list[str]
     correction: bool
+    besides: list[Beside]
 
 
 class Records(Told):

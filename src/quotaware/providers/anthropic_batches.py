@@ -10,7 +10,7 @@ from ..core.bounds import MESSAGE_BATCHES, Call
 from ..core.usage import Usage
 from ..errors import ApiError
 from . import jsontext
-from .anthropic_messages import AnthropicMessages, messages_usage
+from .anthropic_messages import AnthropicMessages, messages_besides, messages_usage
 from .base import Report, StreamReader, Unreadable
 from .jsonstream import ObjectReader
 from .many import added, together
@@ -78,6 +78,7 @@ class _ResultsAnswer:
     model: str | None = None
     mixed: bool = False
     broken: bool = False
+    besides: tuple[tuple[str | None, Usage], ...] = ()
 
     def take(self, event: bytes) -> bool:
         """See `sse.Answer.take`; no event is ours."""
@@ -93,6 +94,7 @@ class _ResultsAnswer:
             self.broken = True
             return
         self.usage = added(self.usage, usage)
+        self.besides += messages_besides(member(told, "usage"))
         model = member(told, "model")
         if isinstance(model, str):
             self.mixed = self.mixed or self.model not in {None, model}
@@ -100,7 +102,8 @@ class _ResultsAnswer:
 
     def report(self) -> Report:
         """See `sse.Answer.report`."""
-        return Report(None if self.mixed else self.model, None if self.broken else self.usage)
+        model = None if self.mixed else self.model
+        return Report(model, None if self.broken else self.usage, besides=self.besides)
 
 
 def _params(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from ..core.bounds import Call
 from ..core.usage import Usage, count
 from ..errors import ApiError
 from . import jsontext, media
+from .anthropic_passes import asked_besides
 from .base import Report, StreamReader
 from .served import most_uses, speed
 from .sse import EventReader, message
@@ -27,6 +28,8 @@ _CLIENT_TOOL_TOKENS = 1_500
 # What models up to 4.5 are told of a schema for their answers; measured on recorded calls.
 _SCHEMA_TOKENS, _TOLD_OF_SCHEMAS = 200, re.compile(r"-4[.-][0-5](?![0-9])")
 _COMPACTION_TOKENS = 256  # and of making a history shorter
+
+_PART, _ADDED = 16, 4_096  # tokens that each part, and a body as a whole, takes at most beside a token a byte
 
 _THINKING_LEAST = 1_024  # the smallest budget for thinking; it must stay below `max_tokens`
 
@@ -61,6 +64,7 @@ class AnthropicMessages:
             tools=tally.tools,
             service=speed(body.get("speed")),
             web_searches=most_uses(body.get("tools"), "web_search_"),
+            besides=asked_besides(provider, body, None if tally.opaque else _most(tally)),
         )
 
     def cap(self, provider: str | None, body: Mapping[str, Any], tokens: int) -> dict[str, Any]:
@@ -78,7 +82,8 @@ class AnthropicMessages:
         """See `Format.answer`."""
         told = member(body, "usage")
         served = speed(member(told, "speed"))
-        return Report(name_in(body), messages_usage(told), done=True, service=served)
+        besides = messages_besides(told)
+        return Report(name_in(body), messages_usage(told), done=True, service=served, besides=besides)
 
     def stream(self, hide: bool) -> StreamReader:
         """See `Format.stream`; no event is ever there for us alone."""
@@ -150,6 +155,21 @@ def messages_usage(usage: object) -> Usage | None:
     )
 
 
+def messages_besides(usage: object) -> tuple[tuple[str | None, Usage], ...]:
+    """The passes that a `usage` object tells in its `iterations` and that its own counts leave out: those that made the
+    history shorter (None: the call's own model), and those of an advisor, by its model.
+    """
+    passes = member(usage, "iterations")
+    found: list[tuple[str | None, Usage]] = []
+    for each in passes if isinstance(passes, list) else ():
+        kind, used = member(each, "type"), messages_usage(each)
+        if used is not None and kind == "compaction":
+            found.append((None, used))
+        elif used is not None and kind == "advisor_message":
+            found.append((name_in(each) or "", used))
+    return tuple(found)
+
+
 @dataclass(slots=True)
 class MessageAnswer:
     """A streamed answer. `reported` is what its events said of usage so far; the last word counts.
@@ -177,7 +197,8 @@ class MessageAnswer:
         """See `sse.Answer.report`."""
         seen = seen_tokens(self.deltas, self.size)
         served = speed(self.reported.get("speed"))
-        return Report(self.model, messages_usage(self.reported), seen, self.done, service=served)
+        usage, besides = messages_usage(self.reported), messages_besides(self.reported)
+        return Report(self.model, usage, seen, self.done, service=served, besides=besides)
 
     def _take_message(self, event: dict[str, Any]) -> None:
         kind = event.get("type")
@@ -195,6 +216,11 @@ class MessageAnswer:
     def _take_usage(self, usage: object) -> None:
         if isinstance(usage, dict):  # a new dict, since a copy of this answer looks ahead
             self.reported = self.reported | {k: value for k, value in usage.items() if value is not None}
+
+
+def _most(tally: Tally) -> int:
+    """More tokens than a body that shows all of its input can be."""
+    return tally.text + tally.media + tally.doubt + tally.parts * _PART + _ADDED
 
 
 def _tally(body: Mapping[str, Any], model: str) -> Tally:

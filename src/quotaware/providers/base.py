@@ -24,7 +24,7 @@ class Report(NamedTuple):
     done    whether the answer is complete: a whole body, or a stream's last event or final usage was seen
     cost    what the provider says that it cost, nano-dollars, if it does
     later   the name under which the provider will tell the usage, where the call goes on without this answer; else ""
-    besides what tools of the call used of other models, by their names
+    besides what was used beside the answer and is not in `usage`, by models: those of tools, None for the call's own
     service how it says that it served the call, where that bears on the price
     """
 

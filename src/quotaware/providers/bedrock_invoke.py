@@ -14,7 +14,7 @@ from ..core.bounds import Call
 from ..core.usage import Usage, count
 from ..errors import ApiError
 from . import jsontext
-from .anthropic_messages import AnthropicMessages, MessageAnswer, messages_usage
+from .anthropic_messages import AnthropicMessages, MessageAnswer, messages_besides, messages_usage
 from .base import Format, Report, StreamReader, Unreadable
 from .bedrock_converse import CAPS, BedrockConverse, apart, bedrock_refusal, converse_usage
 from .cohere import CohereEmbed, cohere_usage
@@ -80,7 +80,8 @@ class BedrockInvoke:
 
     def answer(self, body: object) -> Report:
         """See `Format.answer`."""
-        return Report(name_in(body), _usage(body), done=True)
+        besides = messages_besides(member(body, "usage"))
+        return Report(name_in(body), _usage(body), done=True, besides=besides)
 
     def head(self, headers: Mapping[str, str]) -> Usage | None:
         """See `HeadReader.head`."""

@@ -41,6 +41,25 @@ def together(calls: Sequence[Call]) -> Call:
         lines=tuple(calls),
         web_searches=sum(call.web_searches for call in calls),
         service=BATCH,
+        besides=_besides(calls),
+    )
+
+
+def _besides(calls: Sequence[Call]) -> tuple[Call, ...]:
+    """What all of them ask for beside their answers, one of each model: it reads what they read together."""
+    found: dict[str | None, Call] = {}
+    for other in (other for call in calls for other in call.besides):
+        one = found.get(other.model)
+        found[other.model] = other if one is None else _either(one, other)
+    return tuple(found.values())
+
+
+def _either(one: Call, other: Call) -> Call:
+    return replace(
+        one,
+        choices=max(one.choices, other.choices),
+        cap=(one.cap or 0) + (other.cap or 0),
+        media=one.media + other.media,
     )
 
 

@@ -111,6 +111,13 @@ class OpenAICompaction(OpenAIResponses):
         """See `Format.cap`: there is no member that would cap it."""
         return {}
 
+    def answer(self, body: object) -> Report:
+        """See `Format.answer`: its `usage` is that of a pass beside an answer, and there is no answer."""
+        told = super().answer(body)
+        if told.usage is None:
+            return told
+        return told._replace(usage=Usage(), besides=((None, told.usage), *told.besides))
+
 
 def _tally(body: Mapping[str, Any], model: str) -> Tally:
     given = body.get("input")

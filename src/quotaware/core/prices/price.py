@@ -153,7 +153,11 @@ class Price:
         return replace(price, besides=self.besides) if self.besides and price is not self else price
 
     def beside(self, model: str | None) -> Price | None:
-        """The price of a model that a tool used; of one that was not asked for, that of the first that was."""
+        """The price of what is used beside the answer: of the call's own model (None) this one, of a model that was not
+        asked for that of the first that was.
+        """
+        if model is None:
+            return self
         return next((price for name, price in self.besides if name == model), None) or next(
             (price for _, price in self.besides), None
         )
