@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from importlib.resources import files
 
 import pytest
 
@@ -255,6 +256,58 @@ def test_every_text_is_there_in_both_languages_with_the_same_values() -> None:
         assert english.strip(), key
         assert korean.strip(), key
         assert sorted(re.findall(r"\{\w*\}", english)) == sorted(re.findall(r"\{\w*\}", korean)), key
+
+
+def test_every_text_is_used_and_every_one_that_is_used_is_there() -> None:
+    home = files("quotaware.management.dashboard")
+    sources = [
+        each for each in home.iterdir() if each.name.endswith(".py") and not each.name.startswith("texts")
+    ]
+    sources += [each for each in home.joinpath("templates").iterdir() if each.name.endswith(".html")]
+    told = "\n".join(each.read_text() for each in sources)
+    made = tuple(re.findall(r"""["']([a-z_.]+\.)["'] ~""", told))
+    names = set(re.findall(r"""["']([a-z_]+(?:\.[a-z0-9_]+)+)["']""", told))
+    assert [key for key in TEXTS if key not in names and not key.startswith(made)] == []
+    called = set(re.findall(r"""\bt\(["']([a-z0-9_.]+)["'][,)]""", told))
+    assert called - TEXTS.keys() == set()
+    assert {page.nav for page in PAGES if page.nav} <= TEXTS.keys()
+
+
+WRITES = sorted({page.path for page in PAGES if page.method == "POST"})
+
+
+@pytest.mark.parametrize("path", WRITES)
+def test_no_form_goes_without_its_token_or_by_a_viewer(house: House, path: str) -> None:
+    member = house.tenancy.create_member(house.org, "mina").id
+    key = house.tenancy.create_key(house.project, name="app").node.id
+    role = house.tenancy.create_role(house.org, "auditor", ["quota:read"]).id
+    channel, _ = house.quota.blocking.alerts.add_channel(house.org, house.org, "email", email="a@example.com")
+    more = f"project:{house.project}:cost/month"
+    developer = house.browser(house.key(house.project, *ROLES["developer"]))
+    developer.page("/requests")
+    developer.post("/requests", limit=more, amount="50")
+    (request,) = house.tenancy.requests(house.org)
+    ids = {
+        "members": member, "keys": key, "roles": role, "projects": house.project, "alerts": house.project,
+        "requests": request.id, "channels": channel.id,
+    }  # fmt: skip
+    kind = path.split("/")[1]
+    url = path.replace("{id}", ids.get(kind, ""))
+    revision = house.quota.blocking.tenancy.audit(house.org)[-1]["revision"]
+    fields = {
+        "name": "n1", "role": "org_admin", "node": house.org, "role_name": "r1", "permissions": "org:manage",
+        "place": f"organization:{house.org}", "use": "admin", "days": "0",
+        "limit": more if kind == "requests" else "$1/day",
+        "amount": "50", "rule": "80% email", "type": "email", "target": "a@example.com", "time_zone": "UTC",
+        "shape": "cost/month", "mode": "hard",
+    }  # fmt: skip
+    admin = house.browser(house.admin)
+    assert admin.post(url, csrf="another", **fields).status_code == 403
+    viewer = house.browser(house.key(house.org, *ROLES["viewer"]))
+    viewer.page("/")
+    assert viewer.post(url, **fields).status_code == 403
+    rows = house.quota.blocking.tenancy.audit(house.org, revision)
+    assert {row["what"] for row in rows if not row["what"].endswith(".refused")} <= {"key.create"}
 
 
 def test_every_form_and_page_has_a_path_of_its_own() -> None:

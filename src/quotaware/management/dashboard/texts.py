@@ -32,7 +32,6 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "app.paused": ("Not connected; trying again", "연결이 끊겨 다시 시도하는 중"),
     "app.more": ("Only the first {n} are shown.", "처음 {n}개만 표시됩니다."),
     "app.none": ("None", "없음"),
-    "app.cancel": ("Cancel", "취소"),
     "sign_in.title": ("Sign in", "로그인"),
     "sign_in.lead": (
         "Use a quotaware key. It is checked and not kept in your browser.",
