@@ -90,7 +90,7 @@ def body(data: bytes) -> None:
         changes: dict[str, Any] = form.cap("openai", parsed, 300) | form.ask_usage(parsed)
     except Unreadable:
         return
-    assert min(call.text, call.wide, call.parts, call.media, call.tools) >= 0
+    assert min(call.text, *call.kinds, call.parts, call.media, call.tools) >= 0
     if changes and not is_form:
         again = jsontext.parse(jsontext.edit(sent, parsed, changes))
         assert all(again[name] == value for name, value in changes.items())

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from quotaware.outbound.tap import Tap, Undecodable
 from quotaware.providers import registry
-from tests.fuzzing import TARGETS
+from tests.fuzzing import TARGETS, seeds
 from tests.outbound.streamed import STREAMS, Streamed
 from tests.outbound.test_tap import Ledger, squeezed
 
@@ -108,6 +108,18 @@ def test_a_stream_that_came_to_harm_is_passed_on_and_settled_once(
 @settings(deadline=None, max_examples=200)
 def test_any_bytes_hold_what_is_said_of_them(target: str, data: bytes) -> None:
     TARGETS[target](data)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@given(drawn=st.data())
+@settings(deadline=None, max_examples=100)
+def test_what_is_nearly_right_holds_it_too(target: str, drawn: st.DataObject) -> None:
+    """What is right gets further in than any bytes do: as it is, and with some of it cut or overwritten."""
+    right = drawn.draw(st.sampled_from(seeds(target)))
+    TARGETS[target](right)
+    at = drawn.draw(st.integers(0, len(right)))
+    to = drawn.draw(st.integers(at, len(right)))
+    TARGETS[target](right[:at] + drawn.draw(st.binary(max_size=8)) + right[to:])
 
 
 # memory
