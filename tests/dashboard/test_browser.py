@@ -152,8 +152,16 @@ def test_who_is_revoked_is_led_out_while_looking(house: House, served: str, page
     nothing_else(page.seen)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(
+    ("width", "theme"),
+    [
+        (390, "dark"),
+        *(
+            pytest.param(width, theme, marks=[pytest.mark.slow, pytest.mark.bounded])
+            for width, theme in ((390, "light"), (1280, "dark"), (1280, "light"))
+        ),
+    ],
+)
 def test_pages_can_be_used_without_eyes_or_mouse(
     house: House, served: str, page: Any, theme: str, width: int
 ) -> None:

@@ -295,6 +295,8 @@ async def test_given_up_it_is_charged_what_was_seen(
     assert judged(quota, stream, answer).quality == "partial"
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 @pytest.mark.anyio
 @pytest.mark.parametrize("read", [0, 1], ids=["unread", "half read"])
 @pytest.mark.parametrize(("name", "library"), CASES)
@@ -323,6 +325,8 @@ async def test_forgotten_it_is_settled_when_it_is_collected(
     assert judged(quota, stream, seen).quality == "partial"
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 @pytest.mark.anyio
 @pytest.mark.parametrize(("name", "library"), CASES)
 async def test_read_late_and_elsewhere_it_is_charged_to_whoever_asked(

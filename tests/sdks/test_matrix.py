@@ -78,6 +78,8 @@ def test_a_way_that_is_as_it_should_be(tried: Callable[[], dict[str, Any]]) -> N
         }
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_what_is_not_metered_is_noticed(
     tried: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +88,8 @@ def test_what_is_not_metered_is_noticed(
         assert [wrong.partition(",")[0] for wrong in trial["wrong"]] == ["1 sent", "refused", "refused"]
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_what_stays_on_the_path_is_noticed(
     tried: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
