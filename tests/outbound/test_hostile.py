@@ -196,7 +196,7 @@ def test_whatever_a_few_bytes_would_become_little_is_held(kind: str, encoding: s
 
 
 @pytest.mark.slow
-def test_bounded_fuzzing_by_coverage_finds_nothing(tmp_path: Path) -> None:
+def test_fuzzing_by_coverage_finds_nothing(tmp_path: Path) -> None:
     """F18: each target for a while under atheris, in an environment with that on top."""
     venv.create(tmp_path, with_pip=True, system_site_packages=True)
     python = tmp_path / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
