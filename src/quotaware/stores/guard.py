@@ -266,8 +266,8 @@ class Guard:
             if rev == doc.rev:
                 return int(json.loads(text).get("again", rev)) >= ours.first
         return (
-            doc.rev > ours.rev and doc.stopped is None
-        )  # else a threshold stopped it, and nobody changed it
+            doc.stopped is None and doc.rev > ours.rev
+        )  # one that a threshold stopped was changed by nobody
 
     def _replay_steps(self, org: str) -> None:
         since = time.monotonic() - REPLAY_S
