@@ -265,9 +265,8 @@ class Guard:
         for rev, text in self.inner.audit(org, doc.rev - 1, 1):
             if rev == doc.rev:
                 return int(json.loads(text).get("again", rev)) >= ours.first
-        return (
-            doc.stopped is None and doc.rev > ours.rev
-        )  # one that a threshold stopped was changed by nobody
+        # a change without a row is a threshold's stop, which changed nothing else
+        return doc.stopped is None and doc.rev > ours.rev
 
     def _replay_steps(self, org: str) -> None:
         since = time.monotonic() - REPLAY_S
