@@ -143,6 +143,8 @@ def test_a_request_is_approved_and_the_call_goes_through(house: House, served: s
     nothing_else(page.seen)
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_who_is_revoked_is_led_out_while_looking(house: House, served: str, page: Any) -> None:
     key = house.tenancy.create_key(house.org, permissions=["org:manage"])
     sign_in(page, served, key.secret)
@@ -154,14 +156,10 @@ def test_who_is_revoked_is_led_out_while_looking(house: House, served: str, page
 
 @pytest.mark.parametrize(
     ("width", "theme"),
-    [
-        (390, "dark"),
-        *(
-            pytest.param(width, theme, marks=[pytest.mark.slow, pytest.mark.bounded])
-            for width, theme in ((390, "light"), (1280, "dark"), (1280, "light"))
-        ),
-    ],
+    [(390, "dark"), (390, "light"), (1280, "dark"), (1280, "light")],
 )
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_pages_can_be_used_without_eyes_or_mouse(
     house: House, served: str, page: Any, theme: str, width: int
 ) -> None:
@@ -193,6 +191,8 @@ def test_pages_can_be_used_without_eyes_or_mouse(
     nothing_else(page.seen)
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_whatever_a_name_says_stays_text(house: House, served: str, page: Any) -> None:
     assert len(PAYLOADS) == len(set(PAYLOADS)) == 40
     pages = ["/", "/projects", "/keys", "/members", "/requests", "/alerts", "/audit", "/explain", "/settings"]

@@ -169,7 +169,7 @@ def test_the_document_is_openapi() -> None:
 @pytest.mark.parametrize(
     "examples",
     [
-        10,
+        5,
         pytest.param(25, marks=pytest.mark.slow, id="bounded-25"),
         pytest.param(200, marks=pytest.mark.slow),
     ],

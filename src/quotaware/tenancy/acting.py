@@ -9,6 +9,7 @@ from ..stores.protocol import Store
 from . import access
 from .access import Actor
 from .documents import as_a, is_a
+from .keys import could_be_a_name
 from .people import Group, Member, Role, predefined
 
 T = TypeVar("T", Member, Role, Group)
@@ -24,7 +25,7 @@ class Acting(NamedTuple):
 
 def member_named(store: Store, org: str, name: str) -> Member | None:
     """The member of this name."""
-    found = store.children(org, "member", "", name, "", 1)
+    found = store.children(org, "member", "", name, "", 1) if could_be_a_name(name) else []
     return as_a(Member, found[0]) if found else None
 
 

@@ -81,6 +81,11 @@ def is_id(text: object) -> bool:
     return isinstance(text, str) and _IDS.fullmatch(text) is not None
 
 
+def could_be_a_name(text: object) -> bool:
+    """Whether anything can be called so; what cannot is not looked for."""
+    return isinstance(text, str) and 0 < len(text) <= 1000 and text.isprintable()
+
+
 def check_id(text: str, field: str) -> str:
     """The id itself; ConfigurationError naming `field` where it is none."""
     if not is_id(text):

@@ -9,7 +9,7 @@ from ..errors import AlreadyExists, ConfigurationError, NotFound
 from ..stores.protocol import Doc
 from .directory import missing, shortened
 from .documents import from_doc
-from .keys import Kind, is_id
+from .keys import Kind, could_be_a_name, is_id
 from .nodes import KINDS, Node, Path
 from .writes import MAX_PAGE, Writes
 
@@ -180,8 +180,3 @@ def check_page(limit: int) -> None:
     """Raises ConfigurationError naming `limit` where a page cannot be that long."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
         raise ConfigurationError("limit", f"is from 1 to {MAX_PAGE}")
-
-
-def could_be_a_name(text: object) -> bool:
-    """Whether anything can be called so; what cannot is not looked for."""
-    return isinstance(text, str) and 0 < len(text) <= 1000 and text.isprintable()

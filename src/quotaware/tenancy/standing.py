@@ -10,7 +10,7 @@ from ..core.limits import Limit
 from ..core.steps import COST, Counter, Peek, Plan
 from ..core.terms import amount_of
 from ..errors import NotFound, StoreError
-from .keys import Kind
+from .keys import Kind, could_be_a_name, is_id
 from .nodes import Node, Path
 from .plans import counter_of, in_force
 from .tree import Tree
@@ -49,7 +49,7 @@ class Standing(Tree):
     def child(self, org: str, kind: Kind, parent: str, name: str) -> str | None:
         """The id of the node of this name right below another, None where there is none. Takes nothing."""
         self._inside(org)
-        if not name.isprintable():
+        if not (is_id(parent) and could_be_a_name(name)):
             return None
         found = self._store.children(org, kind, parent, name, "", 1)
         return found[0].id if found else None
