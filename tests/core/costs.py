@@ -1,10 +1,10 @@
 """What calls cost, written out: tokens times nano-dollars, part by part.
 
 Each is a provider and model, how it was served, what it used, and what that costs on 9 November 2026. The rates are
-those that genai-prices 0.2.3 lists for that day, and a script wrote the sums out: they hold our arithmetic to account
-(which part of a call is charged at which rate, tiers, ways of service, rounding), and not whether the list is right.
-Only the usual rates of Claude Opus 5, 4.8 and 4.1, Sonnet 4.5 (up to 200,000 tokens), Haiku 4.5 and 3.5 were compared
-with the provider's page too (platform.claude.com/docs/en/about-claude/pricing).
+those that genai-prices 0.2.3 lists for that day; a script wrote the sums out, and each was then gone through by hand:
+which part of a call is charged at which rate, tiers, ways of service, rounding. They hold our arithmetic to account,
+and not whether the list is right. The usual rates of Claude Opus 5, 4.8 and 4.1, Sonnet 4.5 (up to 200,000 tokens),
+Haiku 4.5 and 3.5 were compared with the provider's page too (platform.claude.com/docs/en/about-claude/pricing).
 """
 
 from quotaware.core.usage import Usage
