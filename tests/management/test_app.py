@@ -17,8 +17,8 @@ from quotaware.management.app import Management
 from quotaware.management.bodies import DEEPEST, MOST
 from quotaware.management.parts import Parts
 from quotaware.management.routes import Ask, Route
-from quotaware.management.wire import Body, Dollars, Listing, Moment, Page, Revised, Time, Usd
 from quotaware.testing.clocks import FakeClock
+from quotaware.words.wire import Body, Dollars, Listing, Moment, Page, Revised, Time, Usd
 from tests.management.conftest import Api
 
 made = itertools.count(1)

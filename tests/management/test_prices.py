@@ -11,8 +11,9 @@ import pytest
 
 from quotaware import Quota
 from quotaware.core.prices import RATES, Price
-from quotaware.management.prices import NewPrice, NewService, PriceAnswer, RatesAnswer, ServiceAnswer
+from quotaware.management.prices import PriceAnswer, RatesAnswer, ServiceAnswer
 from quotaware.testing.clocks import FakeClock
+from quotaware.words.prices import NewPrice, NewService
 from tests.management.conftest import Api
 from tests.management.host import PRICES, Host
 

@@ -13,9 +13,9 @@ from pydantic import Field
 from ..errors import AlreadyExists
 from ..tenancy.channels import Channel
 from ..tenancy.keys import Kind
+from ..words.wire import Answer, Body, Listing, Moment, Revised
 from .nodes import found
 from .routes import Ask, Route
-from .wire import Answer, Body, Listing, Moment, Revised
 
 A = TypeVar("A")
 _SECRETS = "; `env:QUOTAWARE_ALERT_…` names an environment variable of the app"

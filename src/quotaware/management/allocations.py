@@ -12,9 +12,9 @@ from ..tenancy.budgets import budgets
 from ..tenancy.keys import Kind
 from ..tenancy.nodes import Node
 from ..tenancy.sharing import PERIODS, Allocated, Enforcement, Share, enforced
+from ..words.wire import Answer, Body, Dollars, Listing, Page, Usd
 from .pages import listed
 from .routes import Ask, Route
-from .wire import Answer, Body, Dollars, Listing, Page, Usd
 
 Period = Literal["hourly", "daily", "weekly", "monthly", "quarterly", "yearly", "never"]
 Type = Literal[

@@ -21,9 +21,9 @@ from ..core.totals import Denied, Total
 from ..errors import ConfigurationError
 from ..tenancy.keys import Kind
 from ..tenancy.nodes import Node
+from ..words.wire import Answer, Body, Dollars, Moment, Time
 from .routes import Ask, Route
 from .sight import AGGREGATE, FULL, OWN, Sight, own_ids
-from .wire import Answer, Body, Dollars, Moment, Time
 
 TOP = 10
 LONGEST_DAYS = 400

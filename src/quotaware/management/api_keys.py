@@ -13,11 +13,11 @@ from ..tenancy.checks import MAX_ENTRIES
 from ..tenancy.credentials import MAX_GRACE_MS
 from ..tenancy.keys import Kind
 from ..tenancy.nodes import Node
-from . import terms
+from ..words import terms
+from ..words.terms import Terms
+from ..words.wire import Answer, Body, Listing, Moment, Time
 from .nodes import ChosenId, Inside, Models, Name, NodeAnswer, found, made, page, said, shown
 from .routes import Ask, Route
-from .terms import Terms
-from .wire import Answer, Body, Listing, Moment, Time
 
 _PLACES: tuple[Kind, ...] = ("project", "team", "organization")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

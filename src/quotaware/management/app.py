@@ -36,11 +36,12 @@ from ..errors import (
 )
 from ..stores.tickets import drive_async
 from ..tenancy.access import Actor
-from . import bodies, repeats, terms
+from ..words import terms
+from ..words.wire import Body
+from . import bodies, repeats
 from .parts import Door, Parts
 from .repeats import Reply
 from .routes import Again, Ask, Route, Streamed
-from .wire import Body
 
 logger = logging.getLogger("quotaware")
 

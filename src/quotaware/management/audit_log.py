@@ -11,9 +11,9 @@ from ..core.alerts import SHARE
 from ..core.denials import iso
 from ..core.terms import nested
 from ..tenancy.auditing import Entry, Sought
+from ..words.wire import Answer, Body, Listing, Moment, Time
 from .overrides import AmountAnswer, amount_told
 from .routes import Ask, Route
-from .wire import Answer, Body, Listing, Moment, Time
 
 
 class AuditQuery(Body):

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ..errors import BodyTooLarge, ConfigurationError, InvalidRequest, MalformedRequest
-from .wire import Body
+from ..words.wire import Body
 
 B = TypeVar("B", bound=Body)
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..words.prices import NewPrice
+from ..words.wire import Body
 from .alert_channels import NewChannel
 from .allocations import AllocateBody
 from .api_keys import ApiKeyChange, NewApiKey, Rotation
@@ -15,11 +17,9 @@ from .members import HeldRole, MemberChange, NewMember
 from .nodes import NewNode, NodeChange
 from .organizations import OrganizationChange
 from .overrides import NewOverride
-from .prices import NewPrice
 from .projects import Move, NewProject, ProjectChange
 from .quota_requests import NewRequest, Note
 from .roles import NewRole, RoleChange
-from .wire import Body
 
 EXAMPLES: Mapping[type[Body], Mapping[str, Any]] = {
     AllocateBody: {

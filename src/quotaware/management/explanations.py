@@ -11,8 +11,8 @@ from ..core.permissions import allows
 from ..errors import ConfigurationError
 from ..explaining import explain
 from ..stores.tickets import drive
+from ..words.wire import Answer, Body
 from .routes import Ask, Route
-from .wire import Answer, Body
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 

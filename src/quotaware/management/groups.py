@@ -6,10 +6,10 @@ from pydantic import Field
 
 from ..errors import AlreadyExists
 from ..tenancy.people import Group
+from ..words.wire import Body, Listing, Moment, Page, Revised
 from .members import NODES
 from .pages import listed
 from .routes import Ask, Route
-from .wire import Body, Listing, Moment, Page, Revised
 
 
 class NewGroup(Body):

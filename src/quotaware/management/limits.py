@@ -19,10 +19,10 @@ from ..tenancy.directory import missing
 from ..tenancy.keys import Kind
 from ..tenancy.nodes import Node
 from ..tenancy.standing import Figures
+from ..words.terms import Count, LimitText
+from ..words.wire import Answer, Body, Listing, Moment, Revised, Usd
 from .nodes import SEEING, found
 from .routes import Ask, Route
-from .terms import Count, LimitText
-from .wire import Answer, Body, Listing, Moment, Revised, Usd
 
 A = TypeVar("A", bound=Answer | None)
 Limits = tuple[Limit, ...]

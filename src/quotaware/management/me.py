@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..words.wire import Answer
 from .routes import Ask, Route
-from .wire import Answer
 
 
 class Place(Answer):

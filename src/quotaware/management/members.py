@@ -9,9 +9,9 @@ from pydantic import Field
 from ..errors import AlreadyExists, PreconditionFailed
 from ..tenancy.keys import Kind
 from ..tenancy.people import Member
+from ..words.wire import Answer, Body, Listing, Moment, Page, Revised
 from .pages import listed
 from .routes import Ask, Route
-from .wire import Answer, Body, Listing, Moment, Page, Revised
 
 NODES: tuple[Kind, ...] = ("organization", "team", "project")
 """Where roles are held."""

@@ -15,11 +15,11 @@ from ..core.alerts import Stop
 from ..tenancy.checks import MAX_ENTRIES, MAX_NAME
 from ..tenancy.keys import Kind
 from ..tenancy.nodes import Node
-from . import terms
+from ..words import terms
+from ..words.terms import Terms, TermsAnswer
+from ..words.wire import Answer, Listing, Moment, Page
 from .pages import listed
 from .routes import Ask
-from .terms import Terms, TermsAnswer
-from .wire import Answer, Listing, Moment, Page
 
 A = TypeVar("A")
 

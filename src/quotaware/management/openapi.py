@@ -14,10 +14,10 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from ..errors import ApiError
 from ..version import __version__
+from ..words.wire import Body
 from .refusals import EXAMPLES, Error, refusals
 from .repeats import LONGEST
 from .routes import Route
-from .wire import Body
 
 Json = dict[str, Any]
 Mode = Literal["validation", "serialization"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from ..core.alerts import SHARE
 from ..errors import AlreadyExists, PreconditionFailed
 from ..tenancy.nodes import Node
+from ..words.terms import Threshold
+from ..words.wire import Listing
 from .nodes import NodeAnswer, NodeChange, Nodes, changed, found, page, shown, switched
 from .routes import Ask, Route
-from .terms import Threshold
-from .wire import Listing
 
 
 class OrganizationChange(NodeChange):

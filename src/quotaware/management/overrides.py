@@ -14,9 +14,9 @@ from ..errors import AlreadyExists, PreconditionFailed
 from ..tenancy.keys import Kind
 from ..tenancy.nodes import Node
 from ..tenancy.requests import MAX_PERIODS
+from ..words.wire import Answer, Body, Dollars, Listing, Moment, Revised, Time, Usd
 from .bodies import bad_fields
 from .routes import Ask, Route
-from .wire import Answer, Body, Dollars, Listing, Moment, Revised, Time, Usd
 
 NOUNS: tuple[tuple[str, Kind], ...] = (
     ("organizations", "organization"),

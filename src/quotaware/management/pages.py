@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from .wire import Listing, Page
+from ..words.wire import Listing, Page
 
 
 class HasId(Protocol):

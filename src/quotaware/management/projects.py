@@ -9,9 +9,9 @@ from pydantic import Field
 from ..errors import AlreadyExists, ConfigurationError, NotFound, PreconditionFailed
 from ..tenancy.keys import Kind
 from ..tenancy.nodes import Node
+from ..words.wire import Body, Listing
 from .nodes import Inside, NewNode, NodeAnswer, NodeChange, changed, found, made, page, shown, switched
 from .routes import Again, Ask, Route
-from .wire import Body, Listing
 
 Environment = Annotated[
     str, Field(min_length=1, max_length=64, description="keys of one called `test` begin with qw_test_")

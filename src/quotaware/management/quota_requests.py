@@ -11,11 +11,11 @@ from ..errors import AlreadyExists, PreconditionFailed
 from ..tenancy.keys import Kind
 from ..tenancy.people import Request, State
 from ..tenancy.requests import MAX_PERIODS
+from ..words.wire import Body, Listing, Moment, Page, Revised
 from .bodies import bad_fields
 from .overrides import Amount, AmountAnswer, amount_told
 from .pages import listed
 from .routes import Ask, Route
-from .wire import Body, Listing, Moment, Page, Revised
 
 _FIELDS: dict[str, Kind] = {
     "organization_id": "organization",

@@ -26,8 +26,8 @@ from ..errors import (
     RateLimitExceeded,
     StoreUnavailable,
 )
+from ..words.wire import Answer
 from .routes import Route
-from .wire import Answer
 
 EXAMPLES: tuple[ApiError, ...] = (
     MalformedRequest("The body is no JSON: Expecting value: line 1 column 1 (char 0)", code="not_json"),

@@ -9,9 +9,9 @@ from pydantic import Field
 from ..core.permissions import ROLE_ALIASES, ROLES
 from ..errors import AlreadyExists
 from ..tenancy.people import Role, predefined
+from ..words.wire import Body, Listing, Moment, Page, Revised
 from .pages import listed
 from .routes import Ask, Route
-from .wire import Body, Listing, Moment, Page, Revised
 
 
 class NewRole(Body):

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 from ..errors import ApiError, PreconditionFailed
 from ..tenancy.access import Actor
 from ..tenancy.service import Tenancy
+from ..words.wire import Answer, Body
 from .parts import Parts
-from .wire import Answer, Body
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 

@@ -19,10 +19,10 @@ from ..errors import ConfigurationError, NotFound
 from ..simulating import moment
 from ..tenancy.directory import missing
 from ..tenancy.keys import Kind
+from ..words.wire import Answer, Body, Dollars, Moment, Time
 from .analytics import Period, to_ms
 from .routes import Ask, Route
 from .sight import FULL
-from .wire import Answer, Body, Dollars, Moment, Time
 
 MANAGE = "quota:manage"
 MOST = 50_000

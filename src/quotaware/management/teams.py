@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ..errors import AlreadyExists, PreconditionFailed
 from ..tenancy.nodes import Node
+from ..words.wire import Listing
 from .nodes import NewNode, NodeAnswer, NodeChange, Nodes, changed, found, made, page, shown, switched
 from .routes import Ask, Route
-from .wire import Listing
 
 
 class TeamAnswer(NodeAnswer):

@@ -10,9 +10,9 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from ..core.totals import Unit
 from ..exporting import Format
 from ..usage import MOST, Order
+from ..words.wire import Answer, Body, Dollars, Moment
 from .analytics import Span
 from .sight import View
-from .wire import Answer, Body, Dollars, Moment
 
 ROWS = 10_000
 """The most totals of one answer."""

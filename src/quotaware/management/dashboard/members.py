@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...words.wire import Page as Listed
 from ..members import (
     AtNode,
     HeldRole,
@@ -18,7 +19,6 @@ from ..members import (
     take_role,
 )
 from ..roles import NewRole, create_role, delete_role, list_roles
-from ..wire import Page as Listed
 from .forms import WRONG, names, places, shown_again
 from .overview import zone_of
 from .view import Html, Page, Redirect, View

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from ...errors import NotFound, PermissionDenied
+from ...words.wire import Body
 from .. import bodies
 from ..parts import Parts
 from ..routes import Ask
-from ..wire import Body
 from .pulse import Pulse
 from .texts import Language, text
 

@@ -12,10 +12,10 @@ from quotaware.core.alerts import Alert
 from quotaware.core.limits import Limit
 from quotaware.core.windows import Window
 from quotaware.errors import ApiError, ConfigurationError
-from quotaware.management import terms
 from quotaware.management.bodies import validated
-from quotaware.management.terms import BUDGETS, ENTRIES, RATES, Terms
 from quotaware.tenancy.nodes import Node
+from quotaware.words import terms
+from quotaware.words.terms import BUDGETS, ENTRIES, RATES, Terms
 
 NAMES = ("second", "minute", "hour", "calendar hour", "day", "week", "month", "quarter", "year", "life")
 WINDOWS = tuple(map(Window.parse, NAMES))

@@ -1,0 +1,1 @@
+"""The organization as one file: read, planned, applied, written."""
