@@ -37,10 +37,13 @@ HEAVY = [
     "pytest",
     "redis",
     "requests",
+    "rich",
     "sqlite3",
     "starlette",
     "trio",
+    "typer",
     "uvicorn",
+    "yaml",
 ]
 
 

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import anyio.to_thread
 
@@ -60,6 +60,9 @@ from .tenancy.nodes import Node, fields_of
 from .tenancy.service import Tenancy
 from .tenancy.starts import SIMPLE_ORG, SIMPLE_PROJECT, Bootstrap
 from .tenancy.tree import organization_id
+
+if TYPE_CHECKING:
+    from .management.parts import Parts
 
 LEAST_S = 0.01
 """The shortest deadline, seconds."""
@@ -382,9 +385,15 @@ class Quota:
     def management(self) -> App:
         """The management API, an ASGI app: `app.mount("/v1", quota.management())`."""
         from .management.api import management  # noqa: PLC0415  # an app that does not mount it need not load it
+
+        return management(self.parts, self.edge)
+
+    @property
+    def parts(self) -> Parts:
+        """What the management API is handed of it."""
         from .management.parts import Parts  # noqa: PLC0415
 
-        parts = Parts(
+        return Parts(
             self.blocking.tenancy,
             self.blocking.usage,
             self.blocking.alerts,
@@ -393,7 +402,6 @@ class Quota:
             self.blocking.simulate,
             lambda: self.health,
         )
-        return management(parts, self.edge)
 
     # life
 

@@ -92,6 +92,7 @@ class Management:
     routes  the table of operations
     pages   what is told of the API itself, by path; open to everybody
     dashboard  the app that serves `/dashboard` and what is below it
+    needs_admin  nobody is let in before there is somebody who may manage anything
     """
 
     def __init__(
@@ -101,11 +102,14 @@ class Management:
         routes: Iterable[Route],
         pages: Mapping[str, Page] | None = None,
         dashboard: Asgi | None = None,
+        *,
+        needs_admin: bool = True,
     ) -> None:
         self._parts = parts
         self._door = door
         self._pages = dict(pages or {})
         self._dashboard = dashboard
+        self._needs_admin = needs_admin
         self._table: dict[str, dict[str, Route]] = {}
         for route in routes:
             methods = self._table.setdefault(route.pattern, {})
@@ -166,7 +170,8 @@ class Management:
     async def _let_in(self, scope: Any) -> Actor:
         """Who sends it; nobody, before there is anybody who may manage anything."""
         await drive_async(self._parts.engine.prepared())
-        await anyio.to_thread.run_sync(self._parts.tenancy.require_admin)
+        if self._needs_admin:
+            await anyio.to_thread.run_sync(self._parts.tenancy.require_admin)
         return await self._door.authenticate(scope)
 
     def _route(self, scope: Any) -> tuple[Route, Mapping[str, str]]:

@@ -116,6 +116,11 @@ class SQLiteStore:
         return "sqlite"
 
     @property
+    def path(self) -> str:
+        """The file, as an absolute path."""
+        return self._file.path
+
+    @property
     def place(self) -> Hashable:
         """What tells it from other stores: the same for each spelling of its path."""
         return self._file.place()

@@ -1,0 +1,272 @@
+"""The management API as commands use it: of a running app (`remote`), or of a store that is opened here (`local`).
+
+Both speak HTTP and JSON, so a command does not know which of the two it has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from ..errors import NotFound
+from ..quota import Quota
+from ..tenancy import keys
+from ..tenancy.access import Actor
+from ..tenancy.keys import is_id
+from .failures import CONFLICT, REFUSED, USAGE, Failure, refused
+from .inprocess import InProcess
+from .settings import Settings
+
+TIMEOUT_S = 30.0
+"""How long an answer may take, where nothing else is said; what works through much may take longer."""
+PAGE = 1000
+"""Entries of a list that are asked for at once."""
+ORGANIZATIONS = 100
+"""How many organizations of a store are looked at to find the one that is meant."""
+KINDS = {"project": "projects", "team": "teams", "organization": "organizations", "key": "api-keys"}
+"""The kinds of nodes and where the API has them, in the order in which a bare name is looked up."""
+NOWHERE = (
+    "Say where to look: --store URL for a store, or --url URL and --key KEY for a running app; also as "
+    "QUOTAWARE_STORE, QUOTAWARE_URL and QUOTAWARE_KEY, or in quotaware.toml"
+)
+_PLACED = re.compile(r"(project|team|organization|key)[:/](.+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A node of the tree, as the API answered it."""
+
+    kind: str
+    id: str
+    node: Mapping[str, Any]
+
+    @property
+    def path(self) -> str:
+        """Where the API has it."""
+        return f"/{KINDS[self.kind]}/{quote(self.id, safe='')}"
+
+    @property
+    def name(self) -> str:
+        """As people call it."""
+        return str(self.node.get("name") or self.id)
+
+
+class Client:
+    """One API. What it refuses is raised as `Failure`.
+
+    patience  seconds for what works through much (`simulate`, `apply`); None: as long as it takes
+    """
+
+    def __init__(self, http: httpx.Client, life: ExitStack, patience: float | None) -> None:
+        self._http = http
+        self._life = life
+        self._patience = patience
+
+    def get(self, path: str, **query: Any) -> Any:
+        """A parameter that is None is not sent."""
+        return self._ask("GET", path, query)
+
+    def post(
+        self, path: str, body: Mapping[str, Any] | None = None, *, long: bool = False, **query: Any
+    ) -> Any:
+        """`long`: it works through much, and may take its time."""
+        return self._ask("POST", path, query, body, long)
+
+    def patch(self, path: str, body: Mapping[str, Any], **query: Any) -> Any:
+        """What is sent replaces."""
+        return self._ask("PATCH", path, query, body)
+
+    def delete(self, path: str, **query: Any) -> Any:
+        """Answers what there is to say of it, mostly None."""
+        return self._ask("DELETE", path, query)
+
+    def pages(self, path: str, *, most: int | None = None, **query: Any) -> Iterator[Any]:
+        """All entries of a list, or the first `most`, page by page."""
+        cursor, left = None, most
+        while left is None or left > 0:
+            limit = PAGE if left is None else min(PAGE, left)
+            answer = self.get(path, limit=limit, cursor=cursor, **query)
+            yield from answer["data"]
+            cursor = answer.get("next_cursor")
+            left = None if left is None else left - len(answer["data"])
+            if cursor is None:
+                return
+
+    def text(self, path: str, **query: Any) -> Iterator[str]:
+        """An answer that is a file, as it comes."""
+        with self._http.stream("GET", _under(path), params=_said(query), timeout=self._patience) as answer:
+            if answer.status_code >= 300:
+                answer.read()
+                raise _refusal(answer)
+            yield from answer.iter_text()
+
+    def place(self, name: str | None) -> Place:
+        """The node of this name or id: a project's, or else a team's, the organization's, a key's; `team/NAME` says
+        which. None: the organization.
+        """
+        if name is None:
+            return self.organization()
+        placed = _PLACED.fullmatch(name)
+        kinds, bare = ((placed[1],), placed[2]) if placed else (tuple(KINDS), name)
+        for kind in kinds:
+            try:
+                node = self.get(f"/{KINDS[kind]}/{quote(bare, safe='')}")
+            except Failure as failure:
+                if failure.error.get("type") != "not_found":
+                    raise
+            else:
+                return Place(kind, node["id"], node)
+        what = kinds[0] if placed else "project, team, organization or key"
+        raise Failure(f"There is no {what} '{bare}'", CONFLICT)
+
+    def organization(self) -> Place:
+        """The caller's."""
+        me = self.get("/me")["organization"]
+        return Place("organization", me["id"], me)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any],
+        body: Mapping[str, Any] | None = None,
+        long: bool = False,
+    ) -> Any:
+        timeout = self._patience if long else httpx.USE_CLIENT_DEFAULT
+        answer = self._http.request(method, _under(path), params=_said(query), json=body, timeout=timeout)
+        if answer.status_code >= 300:
+            raise _refusal(answer)
+        return _parsed(answer) if answer.content else None
+
+    def close(self) -> None:
+        """Closes what was opened for it."""
+        self._life.close()
+
+
+def remote(url: str, key: str | None, timeout: float | None) -> Client:
+    """The API of a running app, at its mount."""
+    if key is None:
+        raise Failure(
+            "A key is missing: give --key, QUOTAWARE_KEY or `key` in the configuration file", REFUSED
+        )
+    if not keys.well_formed(key):
+        raise Failure("The key is none of quotaware's: they begin with qw_", REFUSED)
+    given = timeout or TIMEOUT_S
+    life = ExitStack()
+    http = httpx.Client(base_url=url.rstrip("/"), headers={"authorization": f"Bearer {key}"}, timeout=given)
+    life.enter_context(http)
+    return Client(http, life, timeout or 10 * TIMEOUT_S)
+
+
+def client(settings: Settings) -> Client:
+    """What the settings name."""
+    if settings.url is not None:
+        return remote(settings.url, settings.key, settings.timeout)
+    return local(settings)
+
+
+def local(settings: Settings) -> Client:
+    """The API of a store that is opened here, which acts for the host: it may do everything, and sends no alerts."""
+    life = ExitStack()
+    try:
+        quota = life.enter_context(opened(settings))
+        actor = Actor("host", org=organization_of(quota, settings.organization))
+        return over(quota, actor, life)
+    except BaseException:
+        life.close()
+        raise
+
+
+def over(quota: Quota, actor: Actor, life: ExitStack) -> Client:
+    """The API of a Quota, as this actor."""
+    from ..management.app import Management  # noqa: PLC0415  # a remote one needs none of it
+    from ..management.table import ROUTES  # noqa: PLC0415
+
+    app = Management(quota.parts, _Always(actor), ROUTES, needs_admin=False)
+    http = httpx.Client(base_url="http://local", transport=InProcess(app))  # which knows no timeout
+    life.enter_context(http)
+    return Client(http, life, None)
+
+
+@contextmanager
+def opened(settings: Settings, *, make: bool = False) -> Iterator[Quota]:
+    """A Quota on the store, which sends no alerts: that is left to the app, which knows how.
+
+    make  a file that is not there is made
+    """
+    store = settings.store
+    if store is None:
+        raise Failure(NOWHERE, USAGE)
+    if store.partition(":")[0].lower() == "memory":
+        raise Failure("A memory store lives in its app only: give the app's --url and a --key", USAGE)
+    quota = Quota(store, records=settings.records)
+    try:
+        quota.alerting.stop(0)
+        path = getattr(quota.store, "path", None)
+        if path is not None and not make and not Path(path).exists():
+            raise Failure(f"There is no file {path}", CONFLICT)
+        quota.store.hello()
+        yield quota
+    finally:
+        quota.close()
+
+
+def organization_of(quota: Quota, named: str | None) -> str:
+    """The id of the organization of this id or name, or of the only one that there is."""
+    found = {org: quota.blocking.tenancy.get(org, org).name for org in quota.store.orgs("", ORGANIZATIONS)}
+    if named is not None and is_id(named):
+        with suppress(NotFound):
+            return str(quota.blocking.tenancy.get(named, named).id)
+    fitting = [org for org, name in found.items() if named in {None, name}]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not found:
+        raise Failure("The store has no organization yet: `quotaware apply` makes one from a file", CONFLICT)
+    known = ", ".join(f"{org} ({name})" for org, name in islice(found.items(), 10))
+    if not fitting:
+        raise Failure(f"There is no organization '{named}' in the store; it has {known}", CONFLICT)
+    raise Failure(f"Say which organization, with --organization: {known}", USAGE)
+
+
+class _Always:
+    """The door of an API that only this process can knock at."""
+
+    def __init__(self, actor: Actor) -> None:
+        self._actor = actor
+
+    async def authenticate(self, scope: Mapping[str, Any]) -> Actor:
+        return self._actor
+
+    async def again(self, scope: Mapping[str, Any], digest: str) -> Actor:
+        return self._actor
+
+
+def _under(path: str) -> str:
+    return path.lstrip("/")
+
+
+def _said(query: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in query.items() if value is not None and value != []}
+
+
+def _parsed(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        raise refused(answer.status_code, None) from None
+
+
+def _refusal(answer: httpx.Response) -> Failure:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    return refused(answer.status_code, body)

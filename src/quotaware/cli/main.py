@@ -1,0 +1,63 @@
+"""The commands together, and what becomes of an error: a line for a person or a JSON object, and an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from ..version import __version__
+from . import keys
+from .failures import STOPPED, as_failure
+from .printing import Printer
+from .session import remembered
+
+app = typer.Typer(
+    name="quotaware",
+    help="Quotas for LLM calls: look at them and set them, over a running app's API or in its store.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(keys.app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"quotaware {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+@remembered
+def _main(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """What is said before a command's name holds for it."""
+
+
+def run() -> int:
+    """Runs what the command line says; the exit code. What is no fault of the program is one line, not a traceback."""
+    try:
+        app()
+    except SystemExit as end:
+        code = end.code
+        return code if isinstance(code, int) else 0 if code is None else 1
+    except KeyboardInterrupt:
+        return STOPPED
+    except Exception as error:
+        failure = as_failure(error)
+        if failure is None:
+            raise
+        if "--json" in sys.argv:
+            print(json.dumps({"error": failure.error}, ensure_ascii=False), file=sys.stderr)
+        else:
+            Printer().wrong(str(failure))
+        return failure.code
+    return 0

@@ -1,0 +1,205 @@
+"""What commands print: tables, bars and sparklines for a person, JSON for a script, progress beside the answer.
+
+The answer goes to stdout and all else to stderr. Text that others chose is printed with its control characters shown,
+so that no name moves a cursor or writes a title.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+WIDE = 10_000
+"""Columns of what is no terminal: nothing is cut there."""
+BAR = 12
+"""Characters of a bar."""
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_PLAIN = str.maketrans("█░▁▂▃▄▅▆▇…–·∞", "#...::=++.-.-")
+_WARM, _HOT = 0.8, 1.0
+_HIDDEN = {*range(32), *range(127, 160), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+
+
+class Column(NamedTuple):
+    """A column of a table: its title, what it shows of an entry, and whether it is a number."""
+
+    title: str
+    of: Callable[[Mapping[str, Any]], Any]
+    right: bool = False
+
+
+class Printer:
+    """Prints for one command. `json`: the answer is JSON."""
+
+    def __init__(self, *, json: bool = False) -> None:
+        self.json = json
+        self._out = _console(sys.stdout)
+        self._aside = _console(sys.stderr)
+
+    # the answer
+
+    def data(self, value: Any) -> None:
+        """A value as JSON."""
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+
+    def rows(self, entries: Iterable[Mapping[str, Any]], columns: Sequence[Column], empty: str) -> None:
+        """A list as a table, or as a JSON list; `empty` is said where there is nothing in it."""
+        found = list(entries)
+        if self.json:
+            self.data(found)
+        elif not found:
+            self.aside(empty)
+        else:
+            self.table(columns, [[column.of(entry) for column in columns] for entry in found])
+
+    def table(
+        self, columns: Sequence[Column], cells: Iterable[Sequence[Any]], title: str | None = None
+    ) -> None:
+        """A table of cells that are made already."""
+        table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
+        for column in columns:
+            table.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
+        for row in cells:
+            table.add_row(*(self._cell(each) for each in row))
+        self._out.print(table)
+
+    def facts(self, facts: Mapping[str, Any]) -> None:
+        """One thing, a fact a line; what is None or empty is left out."""
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        for name, value in facts.items():
+            if value not in (None, "", [], {}):
+                table.add_row(name, self._cell(value))
+        self._out.print(table)
+
+    def line(self, *parts: Any, style: str = "") -> None:
+        """A line of text."""
+        line = Text(" ", style=style).join(self._cell(part) for part in parts)
+        self._out.print(line, soft_wrap=True)
+
+    def secret(self, secret: str) -> None:
+        """A new key: alone on its line and whole, for whoever reads stdout."""
+        print(secret)
+
+    # beside the answer
+
+    def aside(self, text: str, style: str = "dim") -> None:
+        """What is said to a person, and is no part of the answer."""
+        self._aside.print(self._cell(text), style=style, soft_wrap=True)
+
+    def wrong(self, text: str) -> None:
+        """An error or a warning."""
+        self._aside.print(Text("error: ", style="bold red").append_text(self._cell(text)), soft_wrap=True)
+
+    @contextmanager
+    def progress(self, what: str, total: int | None = None) -> Iterator[Callable[[int, str], None]]:
+        """A bar on a terminal, gone when it is done: answers what is told how much is done, and of what."""
+        with Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(BAR * 2),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._aside,
+            transient=True,
+            disable=not self._aside.is_terminal,
+        ) as bar:
+            task = bar.add_task(shown(what), total=total)
+
+            def told(done: int, of: str = "") -> None:
+                bar.update(task, completed=done, description=shown(f"{what} {of}".rstrip()))
+
+            yield told
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a person can be asked."""
+        return sys.stdin.isatty() and self._aside.is_terminal
+
+    def _cell(self, value: Any) -> Text:
+        if isinstance(value, Text):
+            return value if self._unicode else Text(value.plain.translate(_PLAIN), style=value.style)
+        text = shown(value)
+        return Text(text if self._unicode else text.translate(_PLAIN))
+
+    @property
+    def _unicode(self) -> bool:
+        return self._out.encoding.startswith("utf")
+
+
+def shown(value: Any) -> str:
+    """Any value as text of which nothing moves a cursor."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(shown(each) for each in value)
+    return "".join(
+        f"\\x{ord(char):02x}" if ord(char) in _HIDDEN and char != "\n" else char for char in str(value)
+    )
+
+
+def money(usd: float | None) -> str:
+    """US dollars, as exactly as they matter."""
+    if usd is None:
+        return "–"
+    if usd and abs(usd) < 1:
+        return f"${usd:.6f}".rstrip("0").ljust(4, "0")
+    return f"${usd:,.2f}"
+
+
+def number(value: float | None) -> str:
+    """A whole number with its thousands set apart."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def moment(text: str | None) -> str:
+    """A time of the API, to the minute, in UTC."""
+    return "–" if text is None else datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def bar(used: float | None, limit: float | None, width: int = BAR) -> Text:
+    """How much of a limit is used."""
+    if used is None or not limit:
+        return Text("")
+    share = used / limit
+    full = min(width, round(share * width)) or (1 if used > 0 else 0)
+    style = "red" if share >= _HOT else "yellow" if share >= _WARM else "green"
+    return Text(f"{'█' * full}{'░' * (width - full)} {share:4.0%}", style=style)
+
+
+def portion(value: float, most: float, width: int = BAR) -> Text:
+    """A bar beside others, of which the longest is `most`."""
+    full = round(value / most * width) if most > 0 else 0
+    return Text("█" * (full or (1 if value > 0 else 0)), style="cyan")
+
+
+def sparkline(values: Sequence[float]) -> Text:
+    """A line of the course of something."""
+    most = max(values, default=0)
+    marks = (_BLOCKS[min(7, int(value / most * 7.999))] if most > 0 else _BLOCKS[0] for value in values)
+    return Text("".join(marks), style="cyan")
+
+
+def _console(stream: Any) -> Console:
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    return console
