@@ -44,9 +44,11 @@ class Shelf(MemoryStore):
         self._step()
         return super().folded(org)
 
-    def records(self, org: str, since: int, until: int, after: str, limit: int) -> list[tuple[str, Row]]:
+    def records(
+        self, org: str, since: int, until: int, after: str, limit: int, back: bool = False
+    ) -> list[tuple[str, Row]]:
         self._step()
-        return super().records(org, since, until, after, limit)
+        return super().records(org, since, until, after, limit, back)
 
     def keep(self, org: str, after: str, rows: list[tuple[str, Row]]) -> bool:  # type: ignore[override]
         if not self.after:
@@ -229,6 +231,8 @@ def test_files_are_copied_folded_and_read_by_several_at_once(tmp_path: Path, clo
         pass
     assert len(everything(main)) < 100
     assert everything(archive.store) == archive.records(ORG, 0, FOREVER_MS, "", 999) == expected
+    assert archive.records(ORG, 0, FOREVER_MS, "", 999, True) == expected[::-1]
+    assert archive.records(ORG, 0, FOREVER_MS, expected[70][0], 9, True) == expected[69:60:-1]
     log = UsageLog(main, Folder(main, archive), clock)
     since, until = moment(NOON + 7_654_321), moment(NOON + 100_000_000)
     for by in (("model",), ("tag",), ("end_user", "status")):

@@ -44,9 +44,11 @@ class BreakingStore(MemoryStore):
         self._step("folded")
         return super().folded(org)
 
-    def records(self, org: str, since: int, until: int, after: str, limit: int) -> list[tuple[str, Row]]:
+    def records(
+        self, org: str, since: int, until: int, after: str, limit: int, back: bool = False
+    ) -> list[tuple[str, Row]]:
         self._step("records")
-        return super().records(org, since, until, after, limit)
+        return super().records(org, since, until, after, limit, back)
 
     def pick(self, org: str, which: Sequence[tuple[str, int, str]]) -> list[str | None]:
         self._step("pick")

@@ -47,8 +47,10 @@ class TrimmedStore(MemoryStore):
         for place in [place for place in sums if place[0].startswith(f"{cube}.hour")][:count]:
             del sums[place]
 
-    def records(self, org: str, since: int, until: int, after: str, limit: int) -> list[tuple[str, Row]]:
-        found = super().records(org, since, until, after, limit)
+    def records(
+        self, org: str, since: int, until: int, after: str, limit: int, back: bool = False
+    ) -> list[tuple[str, Row]]:
+        found = super().records(org, since, until, after, limit, back)
         self.read_rows += len(found)
         self.counted["records"] += 1
         return found
@@ -407,8 +409,8 @@ def test_records_that_go_while_they_are_read_are_not_half_told_of(
     everything, read = records(log), store.records
     store.forget(170)
 
-    def going(org: str, since: int, until: int, after: str, limit: int) -> list[tuple[str, Row]]:
-        found = read(org, since, until, after, limit)
+    def going(*asked: Any) -> list[tuple[str, Row]]:
+        found = read(*asked)
         store.forget(len(store._orgs[ORG].rows) - 1)
         return found
 

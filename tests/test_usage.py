@@ -173,3 +173,24 @@ def test_no_page_loses_or_repeats_a_call_or_its_correction(
     found = [(each.id, each.correction) for each in quota.blocking.usage.records()]
     assert len(found) == len(set(found)) == 15
     assert [correction for _, correction in found] == [False] * 12 + [True] * 3
+
+
+def test_the_latest_calls_and_those_under_way_are_told(quota: Quota, clock: FakeClock) -> None:
+    log = quota.blocking.usage.log()
+    for number in range(6):
+        spend(quota, 1, Identity(end_user=f"u{number % 2}"))
+        clock.advance(1000)
+    going = let_go(ask(quota, a_call(cents=1), Identity(end_user="u1")))
+    assert quota.flush()
+    everything = list(quota.blocking.usage.records())[::-1]
+    assert log.latest("org_app") == everything
+    assert (
+        log.latest("org_app", limit=2, end_user="u0")
+        == [record for record in everything if record.end_user == "u0"][:2]
+    )
+    assert log.latest("org_app", since=everything[2].at) == everything[:3]
+    assert log.under_way("org_app") == log.under_way("org_app", end_user="u1") == 1
+    assert log.under_way("org_app", end_user="u0") == 0
+    going.settle(used(1))
+    assert quota.flush()
+    assert log.under_way("org_app") == 0

@@ -63,8 +63,12 @@ class Archive:
         oldest = self._main.records(org, 0, FOREVER_MS, "", limit)
         return not oldest or position_of(oldest[-1][0]) <= position_of(self.store.folded(org))
 
-    def records(self, org: str, since: int, until: int, after: str, limit: int) -> list[tuple[str, Row]]:
+    def records(
+        self, org: str, since: int, until: int, after: str, limit: int, back: bool = False
+    ) -> list[tuple[str, Row]]:
         """As `Store.records`: those in the archive, and behind them those that were not copied yet."""
+        if back:
+            return self._back(org, since, until, after, limit)
         found: list[tuple[str, Row]] = []
         while len(found) < limit:
             at = found[-1][0] if found else after
@@ -77,6 +81,14 @@ class Archive:
                 if not kept:
                     return found + fresh
             found += kept
+        return found
+
+    def _back(self, org: str, since: int, until: int, after: str, limit: int) -> list[tuple[str, Row]]:
+        """The newest first: what the main store still has, and before that what is kept."""
+        found = self._main.records(org, since, until, after, limit, True)
+        if len(found) < limit:
+            before = found[-1][0] if found else after
+            found += self.store.records(org, since, until, before, limit - len(found), True)
         return found
 
 

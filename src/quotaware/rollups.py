@@ -49,14 +49,16 @@ _LAST_USED = ("last_used", 0)
 class HasRecords(Protocol):
     """Where records are read: a store, or an archive before it."""
 
-    def records(self, org: str, since: int, until: int, after: str, limit: int) -> list[tuple[str, Row]]: ...
+    def records(
+        self, org: str, since: int, until: int, after: str, limit: int, back: bool = False
+    ) -> list[tuple[str, Row]]: ...
 
 
 def pages(
-    source: HasRecords, org: str, since: int, until: int, after: str, size: int
+    source: HasRecords, org: str, since: int, until: int, after: str, size: int, back: bool = False
 ) -> Iterator[list[tuple[str, Row]]]:
-    """Records with their positions, page by page: booked in [since, until) ms, behind a position."""
-    while page := source.records(org, since, until, after, size):
+    """Records with their positions, page by page: booked in [since, until) ms, behind a position; or back from it."""
+    while page := source.records(org, since, until, after, size, back):
         yield page
         if len(page) < size:
             return

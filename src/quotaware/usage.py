@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import Any, Literal, NamedTuple, Unpack, get_args
 
 from .core.denied import is_of_denied
 from .core.forecasts import RECENT_MS, Forecast, of_calls
 from .core.money import to_usd
 from .core.rollups import Value, besides_of, bounds, quality_of, read, usage_of
-from .core.steps import REMEMBER_MS, Row
+from .core.steps import NOTHING, REMEMBER_MS, Row
 from .core.totals import FOREVER_MS, Denied, DeniedWhere, Narrowed, Only, Total, Unit, ask
 from .core.usage import Quality, Usage
 from .errors import ConfigurationError
@@ -28,6 +29,8 @@ SCAN = 20_000
 """So many records are looked through for one page of them."""
 MOST = 1000
 """The most records of a page."""
+OPEN = 1000
+"""Calls that are under way are counted so far."""
 START = "0-0"
 """The cursor before all records."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -154,6 +157,29 @@ class UsageLog:
                 return RecordPage(found, position)
         return RecordPage(found, None)
 
+    def latest(
+        self,
+        organization: str,
+        *,
+        since: datetime | None = None,
+        limit: int = 10,
+        only: Only | None = None,
+        **where: Unpack[Narrowed],
+    ) -> list[UsageRecord]:
+        """The last records that were booked, the newest first: at most so many, of calls admitted from `since` on,
+        among the last 20,000. Narrowed as `totals` are; raises as these do.
+        """
+        scan = self._scan(organization, since, None, "", where, only, back=True)
+        return list(islice((record for _, record in islice(scan, SCAN) if record is not None), limit))
+
+    def under_way(self, organization: str, *, only: Only | None = None, **where: Unpack[Narrowed]) -> int:
+        """How many calls are on their way right now, in all processes, looked at until 1,000 are counted. Narrowed as
+        `totals` are, by what is known of a call before it ends. Raises as these do.
+        """
+        wanted = ask(organization, None, None, (), None, where, only=only)
+        told = [read(_not_ended(*each)) for each in self._store.under_way(organization, OPEN)]
+        return sum(wanted.is_about(each) for each in told)
+
     def _scan(
         self,
         org: str,
@@ -162,13 +188,14 @@ class UsageLog:
         after: str,
         where: Narrowed,
         only: Only | None,
+        back: bool = False,
     ) -> Iterator[tuple[str, UsageRecord | None]]:
         """All records from a position on that may be asked for, those that are with what they say."""
         begin, end = _ms(since, 0), _ms(until, FOREVER_MS)
         wanted = ask(org, None, None, (), None, where, only=only)
         narrowed = bool(wanted.where) or only is not None
         # none is booked before it was admitted, or later than its end is remembered
-        for page in pages(self._source, org, begin, end + REMEMBER_MS, after, PAGE):
+        for page in pages(self._source, org, begin, end + REMEMBER_MS, after, PAGE, back):
             for position, row in page:
                 ours = begin <= row.at < end and not is_of_denied(row)
                 asked = ours and (not narrowed or wanted.is_about(read(row)))
@@ -309,6 +336,11 @@ _POSITION = re.compile(r"[0-9]{1,16}-[0-9]{1,16}", re.ASCII)
 def _ms(moment: datetime | None, otherwise: int) -> int:
     """A moment as ms since the epoch, exactly; one without a zone is local time."""
     return otherwise if moment is None else (moment.astimezone(UTC) - _EPOCH) // _MS
+
+
+def _not_ended(id: str, about: str) -> Row:
+    """A call under way, as if nothing had come of it."""
+    return Row(id, 0, 0, 0, about, "", "released", NOTHING, NOTHING, False)
 
 
 def _record(organization: str, row: Row) -> UsageRecord:

@@ -44,7 +44,7 @@ async def signed_out() -> bool:
 
 
 def test_what_moved_since_the_page_was_made_is_told_and_nothing_else(house: House) -> None:
-    pulse = Pulse(house.tenancy)
+    pulse = Pulse(house.tenancy, house.quota.store)
     before = pulse.of(house.org).mark
     spend(house.quota, 1, by=Identity(project=house.project))
     assert house.quota.flush()
@@ -77,7 +77,7 @@ def test_what_moved_since_the_page_was_made_is_told_and_nothing_else(house: Hous
 def test_it_ends_with_the_session(house: House) -> None:
     async def told() -> str:
         listener = Listener()
-        serving = Events(Pulse(house.tenancy))
+        serving = Events(Pulse(house.tenancy, house.quota.store))
         actor = Actor("key", "k", org=house.org)
         await serving.serve(actor, "", signed_out, listener.receive, listener.send, ())
         return listener.text
@@ -92,7 +92,7 @@ def test_connections_are_bounded(house: House, monkeypatch: pytest.MonkeyPatch, 
 
     async def told() -> int:
         listener = Listener()
-        serving = Events(Pulse(house.tenancy))
+        serving = Events(Pulse(house.tenancy, house.quota.store))
         actor = Actor("key", "k", org=house.org)
         await serving.serve(actor, "", signed_in, listener.receive, listener.send, ())
         return listener.status
@@ -102,7 +102,7 @@ def test_connections_are_bounded(house: House, monkeypatch: pytest.MonkeyPatch, 
 
 def test_many_viewers_cost_one_look(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    pulse = Pulse(house.tenancy, timer=lambda: now[0])
+    pulse = Pulse(house.tenancy, house.quota.store, timer=lambda: now[0])
     looks: list[str] = []
     look = pulse._look
     monkeypatch.setattr(pulse, "_look", lambda org: looks.append(org) or look(org))

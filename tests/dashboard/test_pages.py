@@ -16,7 +16,7 @@ from quotaware.management.dashboard.standings import hundredths
 from quotaware.management.dashboard.table import PAGES
 from quotaware.management.dashboard.texts import TEXTS, language_of
 from quotaware.testing.clocks import FakeClock
-from tests.calls import CENT, a_call, ask, let_go, spend
+from tests.calls import CENT, a_call, ask, let_go, spend, used
 from tests.dashboard.conftest import BASE, Browser, House, led_to, text_of
 
 HOUR = 3_600_000
@@ -44,6 +44,43 @@ def test_held_money_is_seen_while_a_call_is_under_way(house: House, admin: Brows
     assert "Held $3.00" in page
     assert "Left $7.00" in page
     del admission
+
+
+def test_the_newest_calls_are_shown_however_many_there_were(house: House, admin: Browser) -> None:
+    admissions = [
+        let_go(ask(house.quota, a_call(0), Identity(project=house.project, end_user=f"u{number}")))
+        for number in range(1_100)
+    ]
+    assert "Under way right now: 1,000 or more" in text_of(admin.page(f"/projects/{house.project}"))
+    for admission in admissions[:-2]:
+        admission.settle(used(0))
+    assert house.quota.flush()
+    for path in ("/", f"/projects/{house.project}"):
+        page = admin.page(path)
+        assert "Under way right now: 2" in text_of(page)
+        assert re.findall(r"<td>(u[0-9]+)</td>", page)[:12] == [f"u{n}" for n in range(1097, 1085, -1)]
+    other = house.browser(house.key(house.other, *ROLES["developer"]))
+    assert "Under way right now: 0" in text_of(other.page("/"))
+
+
+def test_more_nodes_than_a_page_shows_are_told_of(
+    house: House, admin: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("pulse", "standings", "projects", "forms", "overview"):
+        monkeypatch.setattr(f"quotaware.management.dashboard.{module}.MOST", 2)
+    for name in ("third", "fourth", "fifth"):
+        house.tenancy.create_project(house.team, name=name)
+    assert "only the first 2 are shown here" in text_of(admin.page("/"))
+    assert "Only the first 2 are shown." in text_of(admin.page("/keys"))
+    seen, path = [], "/projects"
+    while path:
+        page = admin.page(path)
+        seen += re.findall(r'<th scope="row"><a [^>]*>([^<]*)</a>', page)
+        after = re.search(r'dashboard(/projects\?cursor=[^"]*)"', page)
+        path = after[1] if after else ""
+    assert sorted(seen) == ["chatbot", "fifth", "fourth", "ranker", "third"]
+    monkeypatch.setattr("quotaware.management.dashboard.forms.MOST", 5)
+    assert "Only the first" not in text_of(admin.page("/keys"))
 
 
 def test_what_is_used_up_is_blocked_and_why(house: House, admin: Browser) -> None:

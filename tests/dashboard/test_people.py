@@ -130,6 +130,37 @@ def test_who_may_raise_the_limit_needs_nobody(house: House, admin: Browser) -> N
     assert admin.post("/requests", limit="nothing", amount="1").status_code == 422
 
 
+def test_requests_are_shown_the_newest_first_page_by_page(
+    house: House, admin: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quotaware.management.dashboard.requests.PAGE", 3)
+    developer = asked(house, reason="reason0")
+    for number in range(1, 10):
+        house.clock.advance(1000)
+        fields = {"limit": f"project:{house.project}:cost/month", "amount": str(20 + number)}
+        assert developer.post("/requests", **fields, reason=f"reason{number}").status_code == 303
+    for request in house.tenancy.requests(house.org, limit=4):
+        house.tenancy.decide(house.org, request.id, "rejected")
+
+    def all_of(name: str) -> list[str]:
+        seen: list[str] = []
+        path = "/requests"
+        while path:
+            page = admin.page(path)
+            part = page.partition('id="h-decided"')[0 if name == "waiting" else 2]
+            seen += re.findall(r"<p>(reason[0-9])</p>", part)
+            after = re.search(rf'dashboard(/requests\?{name}=[^"]*)"', page)
+            path = after[1] if after else ""
+        return seen
+
+    assert all_of("waiting") == [f"reason{n}" for n in (5, 4, 3, 2, 1, 0)]
+    assert all_of("cursor") == [f"reason{n}" for n in (9, 8, 7, 6)]
+    house.clock.advance(8 * 86_400_000)
+    admin.sign_in(house.admin)
+    assert all_of("waiting") == []
+    assert all_of("cursor") == [f"reason{n}" for n in range(9, -1, -1)]
+
+
 def test_a_viewer_has_no_requests(house: House) -> None:
     viewer = house.browser(house.key(house.project, *ROLES["viewer"]))
     assert viewer.get("/requests").status_code == 403

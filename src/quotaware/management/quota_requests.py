@@ -139,7 +139,7 @@ _route = partial(Route, tag="quota requests")
 
 ROUTES = (
     _route(
-        "GET", "/quota-requests", list_requests, "Requests for more, by id", takes="quota:read",
+        "GET", "/quota-requests", list_requests, "Requests for more, the newest first", takes="quota:read",
         answer=Listing[RequestAnswer], query=Requests, errors=(AlreadyExists,),
     ),
     _route(

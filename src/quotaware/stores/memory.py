@@ -12,7 +12,7 @@ import time
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import dropwhile, islice, takewhile
 from threading import Lock
 from typing import Any
 
@@ -290,17 +290,31 @@ class MemoryStore:
 
     # what happened
 
-    def records(self, org: str, since: int, until: int, after: str, limit: int) -> list[tuple[str, Row]]:
+    def records(
+        self, org: str, since: int, until: int, after: str, limit: int, back: bool = False
+    ) -> list[tuple[str, Row]]:
         start = max((since, -1), position_of(after))
         with self._lock:
             self._check()
             state = self._orgs.get(org)
             if state is None:
                 return []
+            if back:
+                end = min((until, 0), position_of(after)) if after else (until, 0)
+                older = dropwhile(lambda entry: entry[0] >= end, reversed(state.rows))
+                found = islice(takewhile(lambda entry: entry[0][0] >= since, older), limit)
+                return [(position(*at), row) for at, row in found]
             first = bisect_right(state.rows, start, key=lambda entry: entry[0])
             return [
                 (position(*at), row) for at, row in islice(state.rows, first, first + limit) if at[0] < until
             ]
+
+    def under_way(self, org: str, limit: int) -> list[tuple[str, str]]:
+        with self._lock:
+            self._check()
+            state = self._orgs.get(org)
+            held = state.view.open.values() if state is not None else ()
+            return [(each.id, each.about) for each in islice(held, limit)]
 
     def folded(self, org: str) -> str:
         with self._lock:

@@ -144,10 +144,17 @@ class Store(Protocol):
 
     # what happened
 
-    def records(self, org: str, since: int, until: int, after: str, limit: int) -> list[tuple[str, Row]]:
+    def records(
+        self, org: str, since: int, until: int, after: str, limit: int, back: bool = False
+    ) -> list[tuple[str, Row]]:
         """What finished calls left, in the order in which it was booked, each with its position `<ms>-<count>`: booked
-        in [since, until) ms and after the given position ("": from the beginning).
+        in [since, until) ms and after the given position ("": from the beginning). `back`: the newest first, and those
+        before the position ("": from the end).
         """
+        ...
+
+    def under_way(self, org: str, limit: int) -> list[tuple[str, str]]:
+        """Reservations that have not ended, as (id, about), in no order and at most so many."""
         ...
 
     def folded(self, org: str) -> str:

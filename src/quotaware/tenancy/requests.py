@@ -6,8 +6,9 @@ may not asks; where the organization has `auto_upgrade`, what fits the parent's 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Literal
 
 from ..core.limits import Limit
@@ -17,7 +18,7 @@ from .access import escalation
 from .budgets import budgets, overdrawn, set_anew
 from .directory import shortened
 from .documents import as_a
-from .keys import new_id
+from .keys import newest_first
 from .looking import check_page
 from .nodes import Node, Path
 from .people import Request, State
@@ -27,7 +28,8 @@ from .writes import Edit
 MAX_PERIODS = 120
 MAX_PENDING = 100
 """Requests of one node that may wait to be decided."""
-STANDS_MS = 7 * 86_400_000
+DAY_MS = 86_400_000
+STANDS_MS = 7 * DAY_MS
 """How long a request waits to be decided."""
 
 
@@ -100,7 +102,7 @@ class Requests(Tree):
         check_periods(periods, "periods", 0)
         now = self._clock()
         request = Request(
-            new_id("request"), id, None, limit, amount, periods, reason, "pending", self._actor.id,
+            newest_first("request", now), id, None, limit, amount, periods, reason, "pending", self._actor.id,
             created_at=now, expires_at=now + STANDS_MS,
         )  # fmt: skip
 
@@ -161,7 +163,9 @@ class Requests(Tree):
     def requests(
         self, org: str, node: str | None = None, state: State | None = None, after: str = "", limit: int = 100
     ) -> tuple[Request, ...]:
-        """Requests by id, after the given one: those of nodes at which the actor has quota:read."""
+        """Requests by id, which is the newest first, after the given one: those of nodes at which the actor has
+        quota:read.
+        """
         self._inside(org)
         check_page(limit)
         above: dict[str, tuple[str, ...]] = {}
@@ -172,7 +176,11 @@ class Requests(Tree):
             )
 
         docs = self._all(org, "request", node or "", after)
-        found = (self._as_it_stands(as_a(Request, doc)) for doc in docs)
+        stored: Iterator[Request] = (as_a(Request, doc) for doc in docs)
+        if state == "pending":  # those behind one that is long over are over too
+            still = self._clock() - DAY_MS
+            stored = takewhile(lambda request: request.expires_at > still, stored)
+        found = map(self._as_it_stands, stored)
         return tuple(islice(filter(fits, found), limit))
 
     def state(self, request: Request) -> State:

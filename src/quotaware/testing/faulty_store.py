@@ -146,8 +146,13 @@ class FaultyStore:
     def audit(self, org: str, after: int, limit: int) -> list[tuple[int, str]]:
         return self._call(self.inner.audit, org, after, limit)
 
-    def records(self, org: str, since: int, until: int, after: str, limit: int) -> list[tuple[str, Row]]:
-        return self._call(self.inner.records, org, since, until, after, limit)
+    def records(
+        self, org: str, since: int, until: int, after: str, limit: int, back: bool = False
+    ) -> list[tuple[str, Row]]:
+        return self._call(self.inner.records, org, since, until, after, limit, back)
+
+    def under_way(self, org: str, limit: int) -> list[tuple[str, str]]:
+        return self._call(self.inner.under_way, org, limit)
 
     def folded(self, org: str) -> str:
         return self._call(self.inner.folded, org)

@@ -108,7 +108,7 @@ class Dashboard:
         self._parts = parts
         self._door = door
         self._sessions = Sessions(parts.store)
-        self._pulse = Pulse(parts.tenancy)
+        self._pulse = Pulse(parts.tenancy, parts.store)
         self._events = Events(self._pulse)
         self._pages = [(compile_path(page.path)[0], page) for page in PAGES]
 

@@ -16,14 +16,21 @@ WRONG = (InvalidRequest, AlreadyExists, ConfigurationError)
 PLACES: tuple[Kind, ...] = ("organization", "team", "project")
 
 
-def places(view: View, permission: str, *kinds: Kind) -> list[Node]:
+class Places(list[Node]):
+    """Nodes to choose from; `cut`: there are more, and of each kind only so many were looked at (0: there are not)."""
+
+    cut = 0
+
+
+def places(view: View, permission: str, *kinds: Kind) -> Places:
     """The nodes of these kinds (none: of all but keys) at which the viewer has a permission."""
-    return [
-        node
-        for kind in kinds or PLACES
-        for node in view.ask.tenancy.list(view.org, kind, limit=MOST)
-        if view.may(permission, node.id)
-    ]
+    found = Places()
+    for kind in kinds or PLACES:
+        nodes = view.ask.tenancy.list(view.org, kind, limit=MOST + 1)
+        found += [node for node in nodes[:MOST] if view.may(permission, node.id)]
+        if len(nodes) > MOST:
+            found.cut = MOST
+    return found
 
 
 def names(view: View, ids: set[str]) -> dict[str, str]:

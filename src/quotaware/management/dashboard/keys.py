@@ -19,8 +19,8 @@ from ..api_keys import (
     rotate_api_key,
 )
 from ..bodies import bad_fields, validated
+from .forms import places
 from .overview import zone_of
-from .pulse import MOST
 from .view import Html, Page, Redirect, View
 
 PAGE = 100
@@ -95,12 +95,8 @@ def _list(view: View, error: InvalidRequest | None = None) -> Html:
     asked = {"limit": PAGE, "cursor": cursor, "revoked": None if view.query.get("all") else False}
     query = validated(ApiKeys, asked, "query")
     found = view.call(list_api_keys, query=query)
-    places = [
-        (f"{kind}:{node.id}", kind, node.name or node.id)
-        for kind in _PLACES
-        for node in view.ask.tenancy.list(view.org, kind, limit=MOST)
-        if view.may("api_key:create:limited" if kind == "project" else "api_key:create", node.id)
-    ]
+    to_choose = places(view, "api_key:create:limited", "project")
+    above = places(view, "api_key:create", "team", "organization")
     names = view.ask.tenancy.those(
         view.org, {each.project_id or each.team_id or each.organization_id for each in found.data}
     )
@@ -108,7 +104,10 @@ def _list(view: View, error: InvalidRequest | None = None) -> Html:
         "keys": found.data,
         "next": found.next_cursor,
         "names": {id: node.name or id for id, node in names.items()},
-        "places": places,
+        "places": [
+            (f"{node.kind}:{node.id}", node.kind, node.name or node.id) for node in [*to_choose, *above]
+        ],
+        "cut": to_choose.cut or above.cut,
         "lives": LIVES,
         "uses": tuple(USES),
         "zone": zone_of(view),

@@ -19,7 +19,7 @@ from ..members import (
     take_role,
 )
 from ..roles import NewRole, create_role, delete_role, list_roles
-from .forms import WRONG, names, places, shown_again
+from .forms import WRONG, Places, names, places, shown_again
 from .overview import zone_of
 from .view import Html, Page, Redirect, View
 
@@ -118,7 +118,9 @@ def _list(view: View, error: Exception | None = None) -> Html:
 def _one(view: View, error: Exception | None = None) -> Html:
     found = view.call(get_member, id=view.params["id"])
     values, status = shown_again(view, error)
-    values |= _choices(view) if view.may("org:manage") else {"roles": [], "role_names": {}, "places": []}
+    values |= (
+        _choices(view) if view.may("org:manage") else {"roles": [], "role_names": {}, "places": Places()}
+    )
     values |= {
         "member": found,
         "zone": zone_of(view),

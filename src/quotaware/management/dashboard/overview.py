@@ -6,6 +6,7 @@ from typing import Any
 
 from . import spending
 from .charts import days
+from .pulse import MOST
 from .standings import Row, rows
 from .view import Html, Page, View
 
@@ -33,6 +34,7 @@ def _live(view: View) -> dict[str, Any]:
         "zone": zone,
         "home": home,
         "rows": found,
+        "cut": MOST if view.pulse.of(view.org).cut else 0,
         "held": held(found),
         "forecast": forecasts.get(home.id) if home is not None else None,
         "chief": spending.chief_of_yesterday(view, home, zone) if home is not None else None,
@@ -40,6 +42,7 @@ def _live(view: View) -> dict[str, Any]:
         "blocked": [row for row in found if row.blocked or any(bar.state == "full" for bar in row.bars)],
         "denied": spending.denied_of_late(view, home) if home is not None else {},
         "recent": spending.recent(view, home) if home is not None else [],
+        "under_way": spending.under_way(view, home) if home is not None else None,
         "names": {row.node.id: row.node.name for row in found},
     }
 

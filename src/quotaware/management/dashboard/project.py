@@ -82,6 +82,7 @@ def _live(view: View) -> dict[str, Any]:
         "team": team,
         "forecast": forecast,
         "recent": spending.recent(view, node),
+        "under_way": spending.under_way(view, node),
         "names": {node.id: node.name},
     }
 

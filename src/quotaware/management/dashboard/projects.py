@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from . import spending
 from .overview import zone_of
-from .standings import rows
+from .pulse import MOST
+from .standings import by_name, row_of
 from .view import Html, Page, View
 
 
 def projects(view: View) -> Html:
     """The list."""
-    found = rows(view, spending.forecasts(view, spending.homes(view)))
-    teams = {row.node.id: row.node.name for row in found if row.node.kind == "team"}
+    tenancy, cursor = view.ask.tenancy, view.query.get("cursor", "")
+    nodes = tenancy.list(view.org, "project", after=cursor, limit=MOST + 1)
+    shown = nodes[:MOST]
+    figures = tenancy.figures_of(view.org, [node.id for node in shown])
+    teams = tenancy.those(view.org, {node.parent for node in shown} - {view.org})
+    found = [row_of(view, node, figures.get(node.id, ())) for node in by_name(shown)]
     return Html(
         "projects.html",
         {
-            "rows": [row for row in found if row.node.kind == "project"],
-            "teams": teams,
+            "rows": found,
+            "teams": {id: team.name or id for id, team in teams.items()},
+            "next": shown[-1].id if len(nodes) > MOST else None,
             "zone": zone_of(view),
         },
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...tenancy.nodes import Node
+from ...words.wire import Listing
 from ..bodies import validated
 from ..quota_requests import (
     NewRequest,
@@ -20,8 +21,7 @@ from .forms import WRONG, places, shown_again
 from .overview import zone_of
 from .view import Html, Page, Redirect, View
 
-PAGE = 1000
-MOST_DECIDED = 100
+PAGE = 50
 
 
 def requests(view: View) -> Html:
@@ -66,38 +66,36 @@ def _decided(view: View, run: Any, told: str) -> Html | Redirect:
 
 
 def _list(view: View, error: Exception | None = None) -> Html:
-    found = sorted(_all(view), key=lambda each: each.created_at, reverse=True)
-    waiting = [each for each in found if each.state == "pending"]
-    decided = [each for each in found if each.state != "pending"]
-    nodes = view.ask.tenancy.those(view.org, {each.node for each in found})
+    waiting = _some(view, "waiting", state="pending")
+    all_of = _some(view, "cursor")
+    decided = [each for each in all_of.data if each.state != "pending"]
+    shown = [*waiting.data, *decided]
+    nodes = view.ask.tenancy.those(view.org, {each.node for each in shown})
+    asks_at = places(view, "quota:read")
     values, status = shown_again(view, error)
     values |= {
-        "waiting": waiting,
-        "decided": decided[:MOST_DECIDED],
-        "more": len(decided) > MOST_DECIDED,
+        "waiting": waiting.data,
+        "next_waiting": waiting.next_cursor,
+        "decided": decided,
+        "next": all_of.next_cursor,
         "nodes": nodes,
-        "people": _people(view, [*waiting, *decided[:MOST_DECIDED]]),
+        "people": _people(view, shown),
         "decides": {id for id, node in nodes.items() if _decides(view, node)},
         "limits": [
             (f"{node.kind}:{node.id}:{limit.shape}", node.name or node.id, str(limit))
-            for node in places(view, "quota:read")
+            for node in asks_at
             for limit in node.limits
         ],
+        "cut": asks_at.cut,
         "zone": zone_of(view),
     }
     return Html("requests.html", values, status)
 
 
-def _all(view: View) -> list[RequestAnswer]:
-    found: list[RequestAnswer] = []
-    cursor = None
-    while True:
-        query = validated(Requests, {"limit": PAGE, "cursor": cursor}, "query")
-        page = view.call(list_requests, query=query)
-        found += page.data
-        cursor = page.next_cursor
-        if cursor is None:
-            return found
+def _some(view: View, cursor: str, **where: str) -> Listing[RequestAnswer]:
+    """A page of requests, the newest first, from the cursor that the page's query has under this name."""
+    asked = {"limit": PAGE, "cursor": view.query.get(cursor) or None, **where}
+    return view.call(list_requests, query=validated(Requests, asked, "query"))
 
 
 def _decides(view: View, node: Node) -> bool:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from ...core.forecasts import Forecast
 from ...core.totals import Total
 from ...tenancy.nodes import Node
-from ...usage import UsageRecord
+from ...usage import UsageLog, UsageRecord
 from .. import analytics
 from ..analytics import Analytics, Span
 from ..bodies import validated
@@ -118,8 +118,15 @@ def recent(view: View, node: Node) -> list[UsageRecord]:
     if asked is None:
         return []
     since = _moment(view.parts.engine.now()) - RECENT
-    page = view.parts.usage.page(since=since, limit=1000, **asked)
-    return list(reversed(page.records[-RECENT_MOST:]))
+    log: UsageLog = view.parts.usage.log()
+    return log.latest(since=since, limit=RECENT_MOST, **asked)
+
+
+def under_way(view: View, node: Node) -> int | None:
+    """How many calls are on their way, as far as that is counted; None where the viewer may see nothing there."""
+    asked = _asked(view, node)
+    log: UsageLog = view.parts.usage.log()
+    return None if asked is None else log.under_way(**asked)
 
 
 def end_users(view: View, node: Node, days: int) -> list[Total] | None:

@@ -90,17 +90,17 @@ def rows(view: View, forecasts: Mapping[str, Forecast]) -> list[Row]:
     standing = view.pulse.of(org).nodes
     found = [_row(view, node, 0, standing, forecasts) for node in seen["organization"]]
     teams = {team.id for team in seen["team"]}
-    for team in _by_name(seen["team"]):
+    for team in by_name(seen["team"]):
         found.append(_row(view, team, 1, standing, forecasts))
         below = [project for project in seen["project"] if project.parent == team.id]
-        found += [_row(view, project, 2, standing, forecasts) for project in _by_name(below)]
+        found += [_row(view, project, 2, standing, forecasts) for project in by_name(below)]
     others = [project for project in seen["project"] if project.parent not in teams]
-    found += [_row(view, project, 1, standing, forecasts) for project in _by_name(others)]
+    found += [_row(view, project, 1, standing, forecasts) for project in by_name(others)]
     return found
 
 
 def row_of(
-    view: View, node: Node, figures: Sequence[Figures], forecast: Forecast | None, depth: int = 0
+    view: View, node: Node, figures: Sequence[Figures], forecast: Forecast | None = None, depth: int = 0
 ) -> Row:
     """One node with its limits."""
     bars = [bar_of(each) for each in figures]
@@ -137,5 +137,6 @@ def _is_budget(figures: Figures) -> bool:
     return limit.metric == "cost" and limit.models is None and limit.per is None and limit.mode != "shadow"
 
 
-def _by_name(nodes: Sequence[Node]) -> list[Node]:
+def by_name(nodes: Sequence[Node]) -> list[Node]:
+    """Nodes as people look for them."""
     return sorted(nodes, key=lambda node: (node.name or "").casefold())

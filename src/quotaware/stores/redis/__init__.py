@@ -207,8 +207,13 @@ class RedisStore:
 
     # what happened
 
-    def records(self, org: str, since: int, until: int, after: str, limit: int) -> list[tuple[str, Row]]:
-        return books.records(self._access, org, since, until, after, limit, self.deadline)
+    def records(
+        self, org: str, since: int, until: int, after: str, limit: int, back: bool = False
+    ) -> list[tuple[str, Row]]:
+        return books.records(self._access, org, since, until, after, limit, back, self.deadline)
+
+    def under_way(self, org: str, limit: int) -> list[tuple[str, str]]:
+        return books.under_way(self._access, org, limit, self.deadline)
 
     def folded(self, org: str) -> str:
         return self._access.look(org, Step(self._access.names(org)), self.deadline).folded

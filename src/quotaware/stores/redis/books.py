@@ -11,7 +11,7 @@ from ...core.steps import REMEMBER_MS, Event, Row, Sum, position, position_of
 from ...errors import StoreError
 from .keys import Names, bucketed, decode, encode, part, whole
 from .steps import HOUR_MS, TRIES, Access, Met, Step
-from .values import is_idle, pack_event, pack_row, unpack_event, unpack_row
+from .values import about_of, is_idle, pack_event, pack_row, unpack_event, unpack_row
 
 DAY_MS = 86_400_000
 LATE_HOURS = 24
@@ -19,16 +19,33 @@ LATE_HOURS = 24
 
 
 def records(
-    access: Access, org: str, since: int, until: int, after: str, limit: int, deadline: float
+    access: Access, org: str, since: int, until: int, after: str, limit: int, back: bool, deadline: float
 ) -> list[tuple[str, Row]]:
-    """Records in the order in which they were booked."""
+    """Records in the order in which they were booked, or back from the end."""
     if limit <= 0 or until <= 0:
         return []
     names = access.names(org)
-    begin = f"({after}" if after and position_of(after) >= (since, 0) else str(max(0, since))
-    step = Step(names).add("XRANGE", names("u"), begin, until - 1, "COUNT", limit)
+    begin, end, other = str(max(0, since)), str(until - 1), f"({after}"
+    if back:
+        end = other if after and position_of(after) < (until, 0) else end
+        step = Step(names).add("XREVRANGE", names("u"), end, begin, "COUNT", limit)
+    else:
+        begin = other if after and position_of(after) >= (since, 0) else begin
+        step = Step(names).add("XRANGE", names("u"), begin, end, "COUNT", limit)
     (found,) = access.look(org, step, deadline).replies
     return [(decode(at), unpack_row(fields[1])) for at, fields in found]
+
+
+def under_way(access: Access, org: str, limit: int, deadline: float) -> list[tuple[str, str]]:
+    """What open reservations are about, by id."""
+    names = access.names(org)
+    if limit <= 0:
+        return []
+    (ids,) = access.look(org, Step(names).add("ZRANGE", names("x"), 0, limit - 1), deadline).replies
+    if not ids:
+        return []
+    (found,) = access.look(org, Step(names).add("HMGET", names("r"), *ids), deadline).replies
+    return [(decode(id), about_of(value)) for id, value in zip(ids, found, strict=True) if value is not None]
 
 
 # sums

@@ -64,6 +64,12 @@ def pack_open(held: Open) -> bytes:
     )
 
 
+def about_of(value: bytes) -> str:
+    """What a reservation under way is about, of all that `pack_open` packed."""
+    *_, length, _ = _OPEN.unpack_from(value)
+    return decode(value[_OPEN.size : _OPEN.size + length])
+
+
 def unpack_open(id: str, value: bytes, plan: bytes | None, lease_end: int) -> Open:
     """What `pack_open` or the script packed; `plan` None: it stands behind."""
     at, *figures, length, _ = _OPEN.unpack_from(value)

@@ -231,15 +231,24 @@ class SQLiteStore:
 
     # what happened
 
-    def records(self, org: str, since: int, until: int, after: str, limit: int) -> list[tuple[str, Row]]:
-        start = max((since, -1), position_of(after))
+    def records(
+        self, org: str, since: int, until: int, after: str, limit: int, back: bool = False
+    ) -> list[tuple[str, Row]]:
+        begin, end, way = max((since, -1), position_of(after)), (until, 0), "ASC"
+        if back:
+            begin, end, way = (since, -1), min(end, position_of(after)) if after else end, "DESC"
         with self._reading(org) as (sql, _):
             found = sql.execute(
-                f"""SELECT {RECORD} FROM record WHERE org = ? AND (booked, count) > (?, ?) AND booked < ?
-                ORDER BY booked, count LIMIT ?""",  # noqa: S608
-                (org, *start, until, limit),
+                f"""SELECT {RECORD} FROM record WHERE org = ? AND (booked, count) > (?, ?) AND (booked, count) < (?, ?)
+                ORDER BY booked {way}, count {way} LIMIT ?""",  # noqa: S608
+                (org, *begin, *end, limit),
             )
             return [(position(*row[:2]), record_of(row)) for row in found]
+
+    def under_way(self, org: str, limit: int) -> list[tuple[str, str]]:
+        with self._reading(org) as (sql, _):
+            found = "SELECT id, about FROM reservation WHERE org = ? AND how IS NULL LIMIT ?"
+            return sql.execute(found, (org, limit)).fetchall()
 
     def folded(self, org: str) -> str:
         with self._reading(org) as (_, state):

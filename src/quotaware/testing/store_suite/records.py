@@ -7,7 +7,7 @@ import json
 
 from ...core.steps import NOTHING, Event, Mark, Peek, Settle, Sum, position_of
 from ...stores.protocol import Store
-from .kit import FOREVER, NOON, ORG, OTHER_ORG, FakeClock, NewId, ask, budget, hold, in_threads
+from .kit import FOREVER, LEASE, NOON, ORG, OTHER_ORG, FakeClock, NewId, ask, budget, hold, in_threads
 
 
 class Records:
@@ -59,6 +59,46 @@ class Records:
         assert found(NOON + 10, NOON + 30, everything[1][0], 9) == booked[2:3]
         assert found(NOON + 60, FOREVER, "", 9) == []
         assert store.records(OTHER_ORG, 0, FOREVER, "", 9) == []
+
+    def test_records_are_read_back_from_the_newest(self, store: Store, clock: FakeClock, new: NewId) -> None:
+        limit = budget(1000)
+        for _ in range(3):
+            called = [new(), new()]
+            ask(store, *(hold(id, limit, 1) for id in called))
+            ask(store, *(Settle(id, limit, (0, 1, 0), "") for id in called))
+            clock.advance(10)
+        everything = store.records(ORG, 0, FOREVER, "", 9)
+        assert len(everything) == 6
+        booked = [position_of(at)[0] for at, _ in everything]
+        for since, until in ((0, FOREVER), (booked[2], FOREVER), (0, booked[4]), (booked[2], booked[2] + 1)):
+            asked = [each for each, at in zip(everything, booked, strict=True) if since <= at < until][::-1]
+            for size in range(1, 8):
+                assert store.records(ORG, since, until, "", size, True) == asked[:size]
+                for number, (position, _) in enumerate(asked):
+                    behind = asked[number + 1 :][:size]
+                    assert store.records(ORG, since, until, position, size, True) == behind
+        late = everything[-1][0]
+        assert store.records(ORG, 0, booked[4], late, 9, True) == everything[3::-1]
+        assert store.records(OTHER_ORG, 0, FOREVER, "", 9, True) == []
+
+    def test_what_is_under_way_is_told_until_it_ends(self, store: Store, new: NewId) -> None:
+        limit = budget(1000)
+        called = [new() for _ in range(5)]
+        asks = [hold(id, limit, 1, lease=0 if id == called[2] else LEASE) for id in called]
+        ask(store, *asks)
+        told = {(each.id, each.about) for each in asks}
+        assert set(store.under_way(ORG, 9)) == told
+        some = store.under_way(ORG, 2)
+        assert len(set(some)) == 2
+        assert set(some) < told
+        ask(
+            store,
+            Settle(called[0], limit, (0, 1, 0), ""),
+            Settle(called[1], limit, NOTHING, "", "released"),
+            Settle(called[2], limit, NOTHING, "", "expired"),
+        )
+        assert {id for id, _ in store.under_way(ORG, 9)} == set(called[3:])
+        assert store.under_way(OTHER_ORG, 9) == []
 
     def test_every_record_has_a_position_of_its_own(self, store: Store, clock: FakeClock, new: NewId) -> None:
         """Many of one millisecond and one batch, corrections among them; a page may begin between any two."""
