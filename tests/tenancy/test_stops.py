@@ -39,6 +39,8 @@ def test_a_call_under_way_that_ends_after_a_raise_stops_nothing(house, calls, ac
     assert not stopped(house)
     calls.spend(75)
     assert stopped(house)
+    house.host.together(ORG, "raise", lambda each: each.update(ORG, PROJECT, limits=["$300/month"]))
+    assert stopped(house) == (action == "close")
 
 
 @pytest.mark.parametrize("action", ["disable", "close"])
@@ -50,6 +52,7 @@ def test_a_call_under_way_that_ends_after_a_raise_stops_nothing(house, calls, ac
         lambda t: t.override(ORG, PROJECT, "cost/month", usd(200)),
         lambda t: t.update(ORG, PROJECT, alerts=["99% disable"]),
         lambda t: t.drop_limit(ORG, PROJECT, "cost/month"),
+        lambda t: t.together(ORG, "raise", lambda each: each.update(ORG, PROJECT, limits=["$200/month"])),
     ],
 )
 def test_a_call_that_ends_just_after_the_raise_was_written_stops_nothing(house, calls, action, raised):

@@ -31,6 +31,8 @@ _CLASSES: Final[dict[str, type[Thing]]] = {
     "request": Request,
     "channel": Channel,
 }
+DOCUMENTS: Final = tuple(_CLASSES)
+"""All kinds of documents."""
 _KIND_OF: Final[dict[type[Thing], str]] = {of: kind for kind, of in _CLASSES.items() if of is not Node}
 _ELSEWHERE = frozenset({"id", "kind", "parent", "name", "stopped", "rev"})
 """Fields that stand beside the body."""

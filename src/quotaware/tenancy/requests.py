@@ -6,7 +6,7 @@ may not asks; where the organization has `auto_upgrade`, what fits the parent's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice, takewhile
 from typing import Literal
@@ -58,6 +58,22 @@ class Requests(Tree):
             path = self._path(org, id)
             self._require_above("quota:override", path)
             return self._allowed(path, self._raised(path, limit, amount, periods, skip, "override"))
+
+        return self._made(self._commit(org, "node.override", id, draft, expect))
+
+    def set_overrides(
+        self, org: str, id: str, overrides: Iterable[Override], *, expect: int | None = None
+    ) -> Node:
+        """All overrides of a node at once, in place of those that it has. Takes quota:override above the node."""
+        given = tuple(overrides)
+
+        def draft() -> Edit:
+            path = self._path(org, id)
+            self._require_above("quota:override", path)
+            for each in given:
+                _limit_of(path.nodes[0], each.limit)
+            new = replace(path.nodes[0], overrides=given)
+            return self._allowed(path, self._edit(f"{new.kind}.override", path, new, {"overrides": given}))
 
         return self._made(self._commit(org, "node.override", id, draft, expect))
 

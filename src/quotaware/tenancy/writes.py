@@ -90,8 +90,7 @@ class Writes:
                 actor, rev = self._actor_now()
                 self._actor = actor
                 edit = draft()
-                if actor.kind != "host":
-                    check_admins(self._store, org, edit.before, edit.after, self._clock())
+                self._check_admins(org, edit)
             except PermissionDenied as refusal:
                 self._tell_refused(org, what, on, refusal)
                 raise
@@ -144,6 +143,11 @@ class Writes:
                 f"{off[0].kind.capitalize()} '{off[0].name or off[0].id}' is disabled", code="disabled"
             )
         return of_key(path).seen_from(actor.address), path.rev
+
+    def _check_admins(self, org: str, edit: Edit) -> None:
+        """Raises AlreadyExists where nobody would be left who may manage the organization; the host may do that."""
+        if self._actor.kind != "host":
+            check_admins(self._store, org, edit.before, edit.after, self._clock())
 
     def _tell_refused(self, org: str, what: str, on: str, refusal: PermissionDenied) -> None:
         """An audit row of an attempt that was refused; none where there were too many (`Refusals`)."""
