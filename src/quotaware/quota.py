@@ -60,6 +60,7 @@ from .tenancy.nodes import Node, fields_of
 from .tenancy.service import Tenancy
 from .tenancy.starts import SIMPLE_ORG, SIMPLE_PROJECT, Bootstrap
 from .tenancy.tree import organization_id
+from .usage import UsageLog
 
 if TYPE_CHECKING:
     from .management.parts import Parts
@@ -220,11 +221,13 @@ class Quota:
         )
         self._archive = None if records is None else Archive(self._guard, _other(records, store, clock))
         self._keeper = Housekeeper(self._guard, self._archive)
+        folder = Folder(self._guard, self._archive)
         self.alerting = Alerting(
             _alerts(alerts),
             self._guard,
             directory,
             Tenancy(self._guard, directory, clock),
+            UsageLog(self._guard, folder, clock),
             clock,
             StoreThread(self._guard, self._lanes.timer, terms, deadline),
             self._keeper.organizations,
@@ -233,7 +236,6 @@ class Quota:
         self._lanes.told = self._told
         self._lanes.every(KEEP_S, self._keep_house)
         self._lanes.every(terms.lease / 3000, self._look_around)
-        folder = Folder(self._guard, self._archive)
         self._rules = _rules(alerts, self._limits)
         self.blocking = Blocking(self, Tenancy(self._guard, directory, clock), folder)
         self.engine.close_with(self.blocking.tenancy.close_used_up)

@@ -12,9 +12,9 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple, Unpack, get_args
 
 from .core.denied import is_of_denied
-from .core.forecasts import RECENT_MS, Forecast, of_calls
+from .core.forecasts import Forecast, looked_back, of_calls, pace
 from .core.money import to_usd
-from .core.rollups import Value, besides_of, bounds, quality_of, read, usage_of
+from .core.rollups import DAY_MS, Value, besides_of, bounds, quality_of, read, usage_of
 from .core.steps import NOTHING, REMEMBER_MS, Row
 from .core.totals import FOREVER_MS, Denied, DeniedWhere, Narrowed, Only, Total, Unit, ask
 from .core.usage import Quality, Usage
@@ -99,6 +99,15 @@ class RecordPage(NamedTuple):
 
     records: list[UsageRecord]
     next_cursor: str | None
+
+
+class Late(NamedTuple):
+    """What some calls came to of late: nano-dollars, calls and tokens since a moment, ms."""
+
+    cost: int
+    calls: int
+    tokens: int
+    since: int
 
 
 class UsageLog:
@@ -249,8 +258,8 @@ class UsageLog:
         only: Only | None = None,
         **where: Unpack[Narrowed],
     ) -> list[Forecast]:
-        """What the calendar period of now will have cost at its end, at the pace of the last seven days: in all, or by
-        dimensions, the most expected first. Raises as `totals` does.
+        """What the calendar period of now will have cost at its end, at the pace of late (of a month that of the last
+        seven days; `core/forecasts.py`): in all, or by dimensions, the most expected first. Raises as `totals` does.
         """
         now = self._clock()
         zone = time_zone or zone_of(self._store, organization)
@@ -258,25 +267,42 @@ class UsageLog:
         ends = checked.label(now)
         if ends is None:
             raise ConfigurationError("period", f"is one of {', '.join(get_args(Unit))}")
-        recent = now - RECENT_MS
-        hour, _ = bounds("hour", recent, zone)  # so that no hour is cut
-        days = self._between(
-            organization, hour, now + 1, by=checked.by, bucket="day", time_zone=zone, only=only, **where
-        )
-        of_late: dict[tuple[Value, ...], tuple[int, int]] = {}
-        for day in days:
-            group, first = tuple(day.by.values()), _ms(day.since, 0)
-            cost, since = of_late.get(group, (0, first))
-            of_late[group] = cost + day.cost, min(since, first)
+        of_late = self.of_late(organization, ends, checked.by, zone=zone, only=only, **where)
         spent = self._between(organization, ends[0], now + 1, by=checked.by, only=only, **where)
         so_far = {tuple(total.by.values()): (total.cost, total.calls) for total in spent}
         groups = dict.fromkeys([*so_far, *of_late] if checked.by else [()])
         found = []
         for group in groups:
             named = dict(zip(checked.by, group, strict=True))
-            pace = of_late.get(group, (0, hour))
-            found.append(of_calls(organization, named, ends, now, so_far.get(group, (0, 0)), pace))
+            late = of_late.get(group, Late(0, 0, 0, now))
+            told = pace(late.cost, late.since, now, ends)
+            found.append(of_calls(organization, named, ends, now, so_far.get(group, (0, 0)), told))
         return sorted(found, key=lambda each: (-each.expected, str(each.by)))
+
+    def of_late(
+        self,
+        organization: str,
+        period: tuple[int, int],
+        by: Sequence[str] = (),
+        *,
+        zone: str | None = None,
+        only: Only | None = None,
+        **where: Unpack[Narrowed],
+    ) -> dict[tuple[Value, ...], Late]:
+        """What the pace of a period [begin, end) of now is taken from, by dimensions: of all that have any."""
+        now, zone = self._clock(), zone or zone_of(self._store, organization)
+        back = looked_back(period)
+        bucket: Unit = "day" if back > DAY_MS else "hour"
+        since, _ = bounds("hour", now - back, zone) if back >= DAY_MS else (now - back, 0)  # no hour is cut
+        found: dict[tuple[Value, ...], Late] = {}
+        asked: dict[str, Any] = {"by": by, "bucket": bucket, "time_zone": zone, "only": only, **where}
+        for each in self._between(organization, since, now + 1, **asked):
+            group, first = tuple(each.by.values()), _ms(each.since, 0)
+            cost, calls, tokens, began = found.get(group, Late(0, 0, 0, first))
+            found[group] = Late(
+                cost + each.cost, calls + each.calls, tokens + each.usage.total, min(began, first)
+            )
+        return found
 
     def _between(self, org: str, begin: int, end: int, **asked: Any) -> list[Total]:
         return self.totals(org, since=_EPOCH + begin * _MS, until=_EPOCH + end * _MS, **asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,19 @@ import pytest
 from quotaware import Alerts, Quota
 from quotaware.alerts.due import Due
 from quotaware.alerts.sweeper import SWEEP_S, Sweeper
-from quotaware.core.steps import NOTHING, Plan, Settle
+from quotaware.core.limits import Limit
+from quotaware.core.models import Model
+from quotaware.core.steps import Plan, Settle
+from quotaware.rollups import Folder
 from quotaware.stores.memory import MemoryStore
 from quotaware.tenancy.directory import Directory
 from quotaware.tenancy.plans import compile_policy
 from quotaware.tenancy.service import Tenancy
 from quotaware.testing.clocks import ids
+from quotaware.usage import UsageLog
 from tests.support import FakeClock
 
-ORG, PROJECT, DAY = "org_a", "proj_a", 86_400_000
+ORG, PROJECT, HOUR, DAY = "org_a", "proj_a", 3_600_000, 86_400_000
 DOLLAR = 10**9
 
 
@@ -37,7 +42,8 @@ class House:
         self.ids = ids(self.clock)
 
     def sweeper(self) -> Sweeper:
-        return Sweeper(self.store, self.directory, self.tenancy, self.clock)
+        log = UsageLog(self.store, Folder(self.store), self.clock)
+        return Sweeper(self.store, self.directory, self.tenancy, log, self.clock)
 
     def sweep(self, sweeper: Sweeper | None = None) -> list[Due]:
         """What a sweep puts into the outbox, which is emptied."""
@@ -49,11 +55,19 @@ class House:
         assert None not in found
         return [due for due in found if due is not None]
 
-    def spend(self, dollars: float) -> None:
+    def spend(self, dollars: float, model: str = "gpt-4.1", tokens: int = 0) -> None:
         path = self.directory.load(ORG, PROJECT)
-        plan: Plan = compile_policy(path, (), None, self.clock()).plan
-        real = (NOTHING[0], int(dollars * DOLLAR), NOTHING[2])
-        self.store.apply({ORG: [Settle(self.ids(), plan, real, "{}", force=True)]}, 1.0)
+        plan: Plan = compile_policy(path, (Model(None, model),), None, self.clock()).plan
+        about, outcome = {"project": PROJECT, "model": model}, {"usage": {"input": tokens}}
+        settle = Settle(
+            self.ids(),
+            plan,
+            (tokens, int(dollars * DOLLAR), 0),
+            json.dumps(outcome),
+            force=True,
+            about=json.dumps(about),
+        )
+        self.store.apply({ORG: [settle]}, 1.0)
 
 
 @pytest.fixture
@@ -64,15 +78,17 @@ def house() -> House:
 def test_a_budget_that_is_going_to_be_passed_is_told_once_a_period(house: House) -> None:
     house.tenancy.update(ORG, PROJECT, alerts=["forecast 100% email", "forecast $150 slack", "99% email"])
     assert house.sweep() == []
-    house.spend(49)
-    assert house.sweep() == []  # half of the day is over, and 98 will be
-    house.spend(10)
+    house.spend(40)
+    house.clock.advance(DAY - HOUR)
+    house.spend(30)
+    assert house.sweep() == []  # 70 in 23 hours, 13 hours are left: some 70 will be
+    house.spend(25)
     (due,) = house.sweep()
     assert (due.kind, due.action, due.node, due.shape, due.level) == (
         "forecast", "email", PROJECT, "cost/day", "1000000",
     )  # fmt: skip
     assert due.cap == 100 * DOLLAR
-    assert 110 * DOLLAR < due.used < 118 * DOLLAR
+    assert 106 * DOLLAR < due.used < 109 * DOLLAR
     assert house.sweep() == []
     house.spend(30)
     (due,) = house.sweep()
@@ -83,13 +99,54 @@ def test_a_budget_that_is_going_to_be_passed_is_told_once_a_period(house: House)
     assert {due.action for due in house.sweep()} == {"email", "slack"}
 
 
+def test_an_alert_expects_what_the_forecast_of_what_was_used_does(house: House) -> None:
+    """To the nano-dollar, for a month and for a day."""
+    house.tenancy.update(
+        ORG, PROJECT, limits=["$9/month", "$9/day"],
+        alerts=["forecast 100% email on cost/month", "forecast 100% email on cost/day"],
+    )  # fmt: skip
+    for _ in range(9):
+        house.clock.advance(DAY // 3)
+        house.spend(2.5)
+    found = {due.shape: due.used for due in house.sweep()}
+    log = UsageLog(house.store, Folder(house.store), house.clock)
+    for period in ("month", "day"):
+        (told,) = log.forecast(ORG, project=PROJECT, period=period)
+        assert found[f"cost/{period}"] == told.expected
+
+
+def test_requests_tokens_and_models_have_a_pace_of_their_own(house: House) -> None:
+    limits = ["10 requests/day", "1000 tokens/day", "$10/day for gpt-4.1*", "$10/day for claude*"]
+    shapes = [Limit.parse(limit).shape for limit in limits]
+    house.tenancy.update(
+        ORG, PROJECT, limits=limits, alerts=[f"forecast 100% email on {shape}" for shape in shapes]
+    )
+    for _ in range(6):
+        house.spend(1, tokens=60)
+        house.spend(0.1, "claude-sonnet-4-5", tokens=10)
+    found = {due.shape: due.used for due in house.sweep()}
+    assert set(found) == set(shapes[:3])
+    assert found[shapes[0]] == 12 + 12 * _left(house) // _least()
+    assert found[shapes[1]] == 420 + 420 * _left(house) // _least()
+    assert found[shapes[2]] == 6 * DOLLAR + 6 * DOLLAR * _left(house) // _least()
+
+
+def _left(house: House) -> int:
+    """Of a day that was at noon at first."""
+    return DAY - house.clock() % DAY
+
+
+def _least() -> int:
+    return DAY // 7
+
+
 def test_a_budget_that_was_raised_is_another(house: House) -> None:
     house.tenancy.update(ORG, PROJECT, alerts=["forecast 100% email"])
-    house.spend(60)
-    assert len(house.sweep()) == 1
+    house.spend(40)
+    assert len(house.sweep()) == 1  # some 180
     house.tenancy.update(ORG, PROJECT, limits=["$200/day"])
     assert house.sweep() == []
-    house.spend(60)
+    house.spend(10)
     assert len(house.sweep()) == 1
 
 
@@ -98,11 +155,11 @@ def test_what_was_carried_over_is_there_to_be_used(house: House) -> None:
     house.spend(40)
     house.clock.advance(DAY)
     house.spend(75)
-    assert house.sweep() == []  # some 147 of 160 will be used
-    house.spend(10)
+    assert house.sweep() == []  # some 132 of 160 will be used
+    house.spend(25)
     (due,) = house.sweep()
     assert due.cap == 160 * DOLLAR
-    assert 160 * DOLLAR < due.used < 168 * DOLLAR
+    assert 168 * DOLLAR < due.used < 170 * DOLLAR
 
 
 def test_one_process_sweeps(house: House) -> None:

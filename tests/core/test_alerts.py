@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from quotaware.core.alerts import Alert, Stop
-from quotaware.core.forecasts import forecast
 from quotaware.core.limits import Limit
 from quotaware.errors import ConfigurationError
 
@@ -107,19 +106,3 @@ def test_what_stops_a_node_is_read_back_from_its_mark() -> None:
     mark = Alert.parse("95% disable").mark("proj_a", BUDGET, BUDGET.amount, 77)
     assert mark.stop == "proj_a"
     assert Stop.read(mark.id) == Stop("disable", "cost/month", 77)
-
-
-@pytest.mark.parametrize(
-    ("used", "now", "expected"),
-    [
-        (50, 250, 200),
-        (50, 999, 50),
-        (0, 500, 0),
-        (50, 99, None),
-        (50, 0, None),
-        (50, 1000, None),
-        (1, 100, 10),
-    ],
-)
-def test_a_forecast_is_the_pace_so_far_kept_up(used: int, now: int, expected: int | None) -> None:
-    assert forecast(used, 0, now, 1000) == expected

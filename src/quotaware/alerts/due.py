@@ -216,7 +216,10 @@ def _stopped(due: Due, whose: str, limit: str) -> tuple[str, str]:
 def _forecast(due: Due, whose: str, limit: str) -> tuple[str, str]:
     title = f"{whose[0].upper()}{whose[1:]} is going to use {_level(due)} of its {limit}"
     amount = amount_text(metric_of(due.shape), due.used)
-    return title, f"At the pace so far {amount} of {amount_text(metric_of(due.shape), due.cap)} will be used."
+    return (
+        title,
+        f"At the pace of late {amount} of {amount_text(metric_of(due.shape), due.cap)} will be used.",
+    )
 
 
 def _denied(due: Due, whose: str, limit: str) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from ..tenancy.channels import Channel, ChannelType
 from ..tenancy.directory import Directory
 from ..tenancy.nodes import Path
 from ..tenancy.plans import Policy
+from ..usage import UsageLog
 from .addresses import target_of
 from .channels import slack, webhook
 from .denials import Denials, Denied
@@ -58,6 +59,7 @@ class Alerting:
         store: Store,
         directory: Directory,
         tenancy: Any,
+        log: UsageLog,
         clock: Clock,
         thread: StoreThread,
         organizations: Callable[[], Iterable[str]],
@@ -71,7 +73,7 @@ class Alerting:
         self._organizations = organizations
         self._timer = timer
         self._sender = Sender(store, directory, tenancy, self.routes, self.log, clock)
-        self._sweeper = Sweeper(store, directory, tenancy, clock)
+        self._sweeper = Sweeper(store, directory, tenancy, log, clock)
         self._denials = Denials(store, clock, self._tell_denied)
         self._stopped = False
         self._due: dict[str, float] = {}

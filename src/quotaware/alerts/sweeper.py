@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..core.alerts import Alert
-from ..core.forecasts import forecast
 from ..core.steps import Event
 from ..errors import NotFound
 from ..stores.protocol import Clock, Store
@@ -19,8 +18,10 @@ from ..tenancy.documents import from_doc
 from ..tenancy.nodes import KINDS, Node
 from ..tenancy.stops import carried_over
 from ..turns import Turn
+from ..usage import UsageLog
 from .due import Due
 from .once import Once
+from .paces import Paces
 
 SWEEP_S = 300.0
 PAGE = 1000
@@ -43,8 +44,9 @@ class _Known(NamedTuple):
 class Sweeper:
     """Blocking; for one thread at a time. Raises StoreError."""
 
-    def __init__(self, store: Store, directory: Directory, tenancy: Any, clock: Clock) -> None:
+    def __init__(self, store: Store, directory: Directory, tenancy: Any, log: UsageLog, clock: Clock) -> None:
         self._store = store
+        self._log = log
         self._directory = directory
         self._tenancy = tenancy
         self._clock = clock
@@ -57,9 +59,10 @@ class Sweeper:
         if not self._turn.take(org):
             return False
         known = self._look(org)
-        for id in known.forecasts:
-            self._forecast(org, id)
         now = self._clock()
+        paces = Paces(self._log, org, now)
+        for id in known.forecasts:
+            self._forecast(org, id, paces)
         for key, created, expires in known.keys:
             if now < expires:
                 self._expiring(org, key, created, expires, now)
@@ -94,7 +97,7 @@ class Sweeper:
                 yield from map(from_doc, page)
                 after = page[-1].id
 
-    def _forecast(self, org: str, id: str) -> None:
+    def _forecast(self, org: str, id: str, paces: Paces) -> None:
         try:
             node, figures = self._tenancy.figures(org, id)
             path = self._directory.load(org, id)
@@ -106,9 +109,7 @@ class Sweeper:
             if not found.used or window is None or window.kind != "calendar":
                 continue
             since, until = window.bounds(now, zone)
-            will = forecast(found.used, since, now, until)
-            if will is None:
-                continue
+            will = found.used + paces.of(node, found.limit, (since, until)).over(until - now)
             carried = 0
             if found.limit.carryover:
                 carried = carried_over(self._store, path, found.limit.shape, now)

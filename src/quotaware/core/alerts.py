@@ -8,7 +8,7 @@
     expires DAYSd ACTION                expires 7d email
 
 SHAPE names the limit (`Limit.shape`); without it an alert is on every budget of its node. `forecast` is due once the
-period is going to end above that, at the pace so far; `denied` once the limit kept a call out, once in its window;
+period is going to end above that (`core/forecasts.py`); `denied` once the limit kept a call out, once in its window;
 `expires` so many days before a key on the node or below ends. Who is told is the delivery's; when a threshold is due,
 the ledger's.
 """

@@ -1,7 +1,9 @@
-"""Forecasts: what a period is going to come to.
+"""Forecasts: what a calendar period is going to come to. Alerts, the API and the dashboard all mean the same by it.
 
-An alert looks at a limit's counter, and takes the pace that it had so far in its period (`forecast`). Who looks at what
-was used has the records, and takes the pace of the last seven days (`Forecast`), on the first of a month too.
+What was used so far, and the rest of the period at the pace of late: what was used in the time before now that is as
+long as the period, at most in the last seven days, so that on the first of a month too there is a pace. Where the first
+use lies within that time it is the pace since then, but at least of a seventh of it: what began an hour ago is not
+thought to go on so day and night for a month.
 """
 
 from __future__ import annotations
@@ -10,35 +12,44 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 
 from .money import to_usd
 from .rollups import DAY_MS, Value
 
-LEAST = 10
-"""A tenth of the period has to be over: before that a few calls would say anything."""
-RECENT_MS = 7 * DAY_MS
-"""How far back the pace is taken from: a week, in which every weekday is once."""
-LEAST_MS = DAY_MS
-"""The shortest time that it is taken from: what began an hour ago is not thought to go on so day and night."""
+LONGEST_MS = 7 * DAY_MS
+"""How far back the pace is taken from at most: a week, in which every weekday is once."""
+PARTS = 7
+"""The pace is taken from one of so many parts of that time at least."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
 
-def forecast(used: int, since: int, now: int, until: int) -> int | None:
-    """What will be used at `until` (ms), where `used` was since `since`; None where it is too early to tell, or over.
+class Pace(NamedTuple):
+    """So much was used in so many ms."""
 
-    The pace is the average so far: used / (now - since). Whole units, rounded down, never less than what is used.
-    """
-    passed, whole = now - since, until - since
-    if passed <= 0 or now >= until or passed * LEAST < whole:
-        return None
-    return used * whole // passed
+    used: int
+    ms: int
+
+    def over(self, ms: int) -> int:
+        """What that comes to in so many ms, in whole units, rounded down."""
+        return self.used * ms // self.ms
+
+
+def looked_back(period: tuple[int, int]) -> int:
+    """How many ms before now the pace of a period [begin, end) is taken from."""
+    begin, end = period
+    return min(LONGEST_MS, end - begin)
+
+
+def pace(used: int, since: int, now: int, period: tuple[int, int]) -> Pace:
+    """The pace of what was used since a moment in that time."""
+    return Pace(used, max(looked_back(period) // PARTS, now - since))
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a period has come to, and what it will have at its end, at the pace of the last seven days (or since the
-    first call in them, but at least of a day).
+    """What a period has come to, and what it will have at its end, at the pace of late.
 
     by            whose it is: the value of each dimension asked for
     begin, end    the period, [begin, end)
@@ -80,24 +91,12 @@ class Forecast:
 
 
 def of_calls(
-    org: str,
-    by: Mapping[str, Value],
-    period: tuple[int, int],
-    now: int,
-    spent: tuple[int, int],
-    recent: tuple[int, int],
+    org: str, by: Mapping[str, Value], period: tuple[int, int], now: int, spent: tuple[int, int], late: Pace
 ) -> Forecast:
-    """The forecast for a period [begin, end) of which it is `now`.
-
-    spent   nano-dollars and calls so far
-    recent  nano-dollars that calls cost since a moment, and that moment
-    """
-    cost, since = recent
+    """The forecast for a period [begin, end) of which it is `now`; `spent`: nano-dollars and calls so far."""
     begin, end = period
-    length = max(LEAST_MS, now - since)
-    pace = cost * DAY_MS // length
-    expected = spent[0] + cost * (end - now) // length
-    return Forecast(org, by, _at(begin), _at(end), _at(now), *spent, pace, expected)
+    expected = spent[0] + late.over(end - now)
+    return Forecast(org, by, _at(begin), _at(end), _at(now), *spent, late.over(DAY_MS), expected)
 
 
 def _at(ms: int) -> datetime:

@@ -237,7 +237,7 @@ class Records(Told):
 
 
 class ForecastAnswer(Answer):
-    """What a period has come to, and what it will have at its end at the pace of the last seven days."""
+    """What a period has come to, and what it will at the pace of late (of a month, that of the last seven days)."""
 
     by: dict[str, str | int | None]
     requests: int
