@@ -32,6 +32,7 @@ HEAVY = [
     "litestar",
     "multiprocessing",
     "openai",
+    "opentelemetry",
     "prometheus_client",
     "pydantic",
     "pytest",

@@ -12,6 +12,7 @@ import logging
 import os
 import random
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +25,7 @@ from .core.steps import COST, NOTHING, Amounts, Answer, Over, Peek, Plan, Reserv
 from .core.usage import Usage
 from .deferred import Deferred, amounts, told
 from .errors import ApiError, PermissionDenied, QuotaExceeded, QuotawareError, StoreError
+from .observing import UNWATCHED, Ended, Watches, cleaned
 from .stores.thread import Lease
 from .stores.tickets import Steps
 from .tenancy.nodes import Path
@@ -400,8 +402,10 @@ class Admission:
         "degraded",
         "engine",
         "id",
+        "path",
         "policy",
         "price",
+        "watches",
         "would_deny",
     )
 
@@ -420,6 +424,8 @@ class Admission:
         self.call = attempt.call
         self.binding = attempt.binding
         self.would_deny = attempt.would_deny
+        self.path = attempt.path
+        self.watches: Watches | None = None
         self.policy = policy
         self.price = price
         self.bound = bound
@@ -437,6 +443,10 @@ class Admission:
     def cap(self) -> int | None:
         """The output cap (tokens a choice) to write into the body; None leaves it as it is."""
         return self.bound.cap
+
+    def around(self) -> AbstractContextManager[object]:
+        """The block in which its request is sent, for who watches the call."""
+        return UNWATCHED if self.watches is None else self.watches.around()
 
     def moved(self) -> None:
         """Bytes went by: the lease goes on."""
@@ -478,6 +488,7 @@ class Admission:
             org, project = self.policy.plan.org, self.policy.project
             shown = bound.input - bound.allowance
             engine.learned.take(org, project, call, shown, charged.read, charged.made)
+        self._tell(outcome, charged, model)
         text = told(
             outcome,
             charged,
@@ -499,6 +510,7 @@ class Admission:
         plan, bound, cost = self.policy.plan, self.bound, self.bound.on_expiry[COST - 1]
         self.binding.settled(self.id, cost)
         charged = Charge(Usage(), "unsettled", cost)
+        self._tell(outcome, replace(charged, cost=0), model)  # what it costs is told when it is known
         text = told(outcome, charged, model, ms=self._ms(), would_deny=self.would_deny or None)
         project = self.policy.project
         note = Deferred(
@@ -506,6 +518,22 @@ class Admission:
         )
         self.engine.lanes.post(plan.org, Settle(self.id, plan, NOTHING, text, "expired", force=True))
         self.engine.deferred.keep(outcome.later, note)
+
+    def _tell(self, outcome: Outcome, charged: Charge, model: str | None) -> None:
+        """Has observers told how it ended."""
+        if self.watches is not None:
+            self.watches.ended(
+                Ended(
+                    outcome.status,
+                    cleaned(model),
+                    charged.usage,
+                    charged.quality,
+                    outcome.usage is not None and not charged.suspect,
+                    charged.cost,
+                    time.monotonic() - self.began,
+                    None if self._first_ms is None else self._first_ms / 1000,
+                )
+            )
 
     def _ms(self) -> int:
         return round((time.monotonic() - self.began) * 1000)

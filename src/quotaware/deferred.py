@@ -21,6 +21,7 @@ from .core.prices import Dearest, Price, service
 from .core.steps import REMEMBER_MS, Amounts, Plan, Settle, id_time
 from .core.usage import Usage
 from .learned import Learned
+from .observing import Late, Observers, Place, cleaned
 from .stores.items import pack_plan, unpack_plan
 from .stores.lanes import Lanes
 
@@ -86,8 +87,8 @@ class Deferred:
             )
         return cls(note["id"], unpack_plan(note["plan"]), _unpacked(note["call"]), price, *note["bound"])
 
-    def settle(self, outcome: Outcome, model: str | None, batch_price: BatchPrice) -> Settle:
-        """The step that puts its charge right."""
+    def settle(self, outcome: Outcome, model: str | None, batch_price: BatchPrice) -> tuple[Settle, Charge]:
+        """The step that puts its charge right, and that charge."""
         price, most = self.price and self.price.told(model), (self.input, self.output)
         unpriced = None
         if self.call.operation == BATCHES:  # nothing was known of it before
@@ -95,7 +96,13 @@ class Deferred:
             most = (outcome.usage.input, outcome.usage.output) if outcome.usage else most
             unpriced = price is None or None
         charged = charge(self.call, price, *most, outcome)
-        return Settle(self.id, self.plan, amounts(charged), told(outcome, charged, model, unpriced=unpriced))
+        text = told(outcome, charged, model, unpriced=unpriced)
+        return Settle(self.id, self.plan, amounts(charged), text), charged
+
+    def late(self, charged: Charge, model: str | None) -> Late:
+        """What observers are told of it."""
+        place = Place(self.plan.org, None, self.project or None)
+        return Late(place, self.call, cleaned(model or self.call.model), charged.usage, charged.cost)
 
     def teach(self, learned: Learned, usage: Usage) -> None:
         """Has what it used learned, as that of any other call; what many calls used together teaches nothing of one."""
@@ -125,10 +132,11 @@ def _unpacked(said: dict[str, Any]) -> Call:
 class DeferredCalls:
     """The notes of such calls, by the name under which their providers know them. Neither method waits or raises."""
 
-    def __init__(self, lanes: Lanes, batch_price: BatchPrice, learned: Learned) -> None:
+    def __init__(self, lanes: Lanes, batch_price: BatchPrice, learned: Learned, observers: Observers) -> None:
         self._lanes = lanes
         self._learned = learned
         self._batch_price = batch_price
+        self._observers = observers
         self._own: SharedCache[str, str] = SharedCache(NOTES)  # "" once it is settled
 
     def keep(self, answer: str, deferred: Deferred) -> None:
@@ -151,11 +159,14 @@ class DeferredCalls:
         text = text or store.once(org, name, "", 1)
         if text:
             deferred = Deferred.unpack(text)
-            self._lanes.post(org, deferred.settle(outcome, model, self._batch_price))
+            step, charged = deferred.settle(outcome, model, self._batch_price)
+            self._lanes.post(org, step)
             self._own[answer] = ""
             store.once(org, name, "", 1, expect=text)
             if outcome.usage is not None and outcome.status < 300:
                 deferred.teach(self._learned, outcome.usage)
+            if self._observers:
+                self._observers.late(deferred.late(charged, model))
 
     def _do(self, org: str, work: Any) -> None:
         def quietly() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections import Counter as Tally
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,6 +42,7 @@ from .errors import (
 from .ids import Ids
 from .learned import Learned
 from .lookups import LookUp
+from .observing import Begun, Observers, Place, Refused, cleaned
 from .outage import Outage
 from .settings import Settings
 from .stores.lanes import Lanes
@@ -82,11 +84,13 @@ class Engine(Callers):
         prices: PriceBook,
         settings: Settings,
         clock: Clock,
+        observers: Observers | None = None,
     ) -> None:
         super().__init__(lanes, directory, settings, clock)
         lanes.told = self.told
         self.prices = prices
         self.tally: Tally[str] = Tally()
+        self.observers = observers or Observers()
         self._close: Callable[[str, Node], None] = lambda org, node: None
         self._tell_denial: Callable[[Path, Policy, tuple[Over, ...]], None] = lambda path, policy, over: None
         self.room = WaitingRoom(settings.max_waiters)
@@ -98,7 +102,7 @@ class Engine(Callers):
         self._carried: SharedCache[tuple[str, int], int] = SharedCache(TOTALS)
         self.learned = Learned()
         self.denied = DenialCounter(lanes, self.ids, lambda: self.count("denied_uncounted"))
-        self.deferred = DeferredCalls(lanes, self._batch_price, self.learned)
+        self.deferred = DeferredCalls(lanes, self._batch_price, self.learned, self.observers)
         self.outage = Outage(self)
         lanes.renamed = self.outage.renamed
         forks.begin(self)
@@ -193,6 +197,7 @@ class Engine(Callers):
         Shadow mode answers an Admission in any case.
         """
         path = None
+        began = time.monotonic() if self.observers else 0.0
         try:
             yield from self.prepared()
             may_wait = may_wait and self.settings.settle_wait > 0
@@ -202,9 +207,11 @@ class Engine(Callers):
         except StoreError as error:
             outcome = self.outage.admit(call, binding, error)
         if isinstance(outcome, ApiError):
-            self.refused(outcome, call, binding, path)
+            self.refused(outcome, call, binding, path, began)
         else:
             self.count("admitted")
+            if self.observers:
+                outcome.watches = self.observers.begun(_begun(outcome, time.monotonic() - began))
         return outcome
 
     def look_up(self, call: Call, binding: Binding, answer: str) -> Steps[LookUp | ApiError]:
@@ -228,14 +235,23 @@ class Engine(Callers):
                 return refusal
         return LookUp(self, call, (caller, path), answer)
 
-    def refused(self, error: ApiError, call: Call, binding: Binding, path: Path | None = None) -> None:
-        """Counts a call that was denied; `path`: of its caller, where that was found."""
+    def refused(
+        self, error: ApiError, call: Call, binding: Binding, path: Path | None = None, began: float = 0.0
+    ) -> None:
+        """Counts a call that was denied; `path`: of its caller, where that was found; `began`: when it was asked
+        for, of time.monotonic().
+        """
         self.count("denied")
         caller = self.known_caller(binding)
         org = caller.org if isinstance(caller, Caller) else NOBODY.org
         if isinstance(caller, Caller) and (path is None or not path.nodes):
             path = self.directory.peek(org, caller.node, member=caller.member)
-        self.denied.note(org, path or Path(org, 0, ()), call, error.code, self.now())
+        path = path or Path(org, 0, ())
+        self.denied.note(org, path, call, error.code, self.now())
+        if self.observers:
+            took = time.monotonic() - began if began else 0.0
+            told = Refused(_place(org, path), call, cleaned(call.model), error.code, error.status, took)
+            self.observers.refused(told)
 
     def look(self, call: Call, binding: Binding) -> Steps[tuple[Attempt, Admission | ApiError]]:
         """Decides a call as `admit` does that must not wait, and holds, records and counts nothing. The admission is to
@@ -474,6 +490,24 @@ _PERMISSION = {
 }
 _CUTS = {False: ("cap", "clamp"), True: ("clamp",)}
 """Under which settings a cap is written for a call that names none (False), or lowered for one that does (True)."""
+
+
+def _place(org: str, path: Path) -> Place:
+    return Place(org, path.team.id if path.team else None, path.project.id if path.project else None)
+
+
+def _begun(admission: Admission, took: float) -> Begun:
+    call, cap = admission.call, admission.cap
+    return Begun(
+        admission.id,
+        _place(admission.policy.plan.org, admission.path),
+        call,
+        cleaned(call.model),
+        call.cap if cap is None else cap,
+        took,
+        admission.degraded,
+        tuple(admission.would_deny),
+    )
 
 
 def _worst(price: Price | None, call: Call, most_input: int, output: int) -> int:

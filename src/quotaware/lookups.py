@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import AbstractContextManager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from .context import Caller
 from .core.bounds import Call
 from .core.charges import Outcome
 from .core.steps import NOTHING, Plan, Settle
+from .observing import UNWATCHED
 from .tenancy.nodes import Path
 
 if TYPE_CHECKING:
@@ -38,6 +40,10 @@ class LookUp:
         self._whose = whose
         self._answer = answer
         self._end = Lock()
+
+    def around(self) -> AbstractContextManager[object]:
+        """Nobody watches it."""
+        return UNWATCHED
 
     def moved(self) -> None:
         """Nothing is held that could lapse."""

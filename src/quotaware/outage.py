@@ -82,6 +82,7 @@ class Outage:
         self, attempt: Attempt, caller: Caller, path: Path, refusal: ApiError
     ) -> Admission | ApiError:
         engine, call = self._engine, attempt.call
+        attempt.path = path
         shadow = engine.settings.shadow
         policy = engine.policy(path, call, caller)
         if not shadow and (self._modes.cost if policy.budgets else self._modes.rates) == "deny":

@@ -10,10 +10,10 @@ import reprlib
 import secrets
 import tempfile
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 import anyio.to_thread
 
@@ -38,6 +38,7 @@ from .inbound.edge import Edge
 from .inbound.identify import Identify
 from .inbound.middleware import App
 from .inbound.proxies import Proxies
+from .observing import Observer, Observers
 from .outbound.clients import metered
 from .outbound.hook import hook
 from .outbound.httpx import AsyncMeteredTransport, MeteredTransport
@@ -63,7 +64,7 @@ from .tenancy.tree import organization_id
 from .usage import UsageLog
 
 if TYPE_CHECKING:
-    from .management.parts import Parts
+    from .management.parts import Parts, Scraped
 
 LEAST_S = 0.01
 """The shortest deadline, seconds."""
@@ -122,6 +123,8 @@ class Quota:
     journal         directory of what was let through meanwhile, shared by the app's processes, best on a disk that
                     lasts; None: one below the system's temporary files, found again by the store's URL
     alerts          who is told where when limits fill up: `Alerts(smtp=…, slack=…, webhooks=…, callback=…)`
+    telemetry       who is told of each call: `OpenTelemetry()` of `quotaware.integrations.opentelemetry`,
+                    `Prometheus()` of `quotaware.integrations.prometheus`, your own `Observer`; one or several
     clock           ms since the epoch, for tests
 
     QUOTAWARE_ADMIN_KEY in the environment is an admin key of the organization that was made first, from the start
@@ -162,6 +165,7 @@ class Quota:
         allow_max: float = 0.05,
         journal: str | None = None,
         alerts: Alerts | None = None,
+        telemetry: Observer | Iterable[Observer] = (),
         clock: Clock = system_clock,
     ) -> None:
         for name, mapping in (("prices", prices), ("hosts", hosts), ("deployments", deployments)):
@@ -204,7 +208,8 @@ class Quota:
         self._lanes = Lanes(self._guard, clock, terms, deadline)
         book = PriceBook(prices)
         book.context_window(None, "gpt-4.1")  # the list loads now, and not on an event loop
-        self.engine = Engine(self._lanes, directory, book, settings, clock)
+        self._observers = _observers(telemetry)
+        self.engine = Engine(self._lanes, directory, book, settings, clock, Observers(self._observers))
         self.engine.prepare_with(self._prepare)
         self._lanes.every(SYNC_S, self.engine.outage.sync)
         if isinstance(self._guard, Guard):
@@ -242,6 +247,8 @@ class Quota:
         self.tenancy: Any = Awaited(self.blocking.tenancy)
         self.usage = AwaitedUsage(self.blocking.usage)
         self.alerts: Any = Awaited(self.blocking.alerts)
+        for observer in self._observers:
+            observer.observe(*_standing(weakref.ref(self)))
         _open.add(self)
 
     def _told(self, org: str, answer: Answer, ops: list[Op]) -> None:
@@ -403,6 +410,7 @@ class Quota:
             self.store,
             self.blocking.simulate,
             lambda: self.health,
+            next((cast("Scraped", each) for each in self._observers if hasattr(each, "page")), None),
         )
 
     # life
@@ -535,6 +543,32 @@ def _alerts(alerts: Alerts | None) -> Alerts:
     if alerts is not None and not isinstance(alerts, Alerts):
         raise ConfigurationError("alerts", "is Alerts(smtp=…, slack=…, webhooks=…, callback=…)")
     return alerts or Alerts()
+
+
+def _observers(given: Observer | Iterable[Observer]) -> tuple[Observer, ...]:
+    found = tuple(given) if isinstance(given, Iterable) else (given,)
+    for each in found:
+        if not all(callable(getattr(each, name, None)) for name in ("begun", "refused", "late", "observe")):
+            raise ConfigurationError(
+                "telemetry", f"{reprlib.repr(each)} is no observer; give OpenTelemetry() or Prometheus()"
+            )
+    return found
+
+
+def _standing(
+    quota: weakref.ref[Quota],
+) -> tuple[Callable[[], Mapping[str, object]], Callable[[], Mapping[str, int]]]:
+    """Its health and stats, nothing once it is gone."""
+
+    def health() -> Mapping[str, object]:
+        found = quota()
+        return {} if found is None else found.health
+
+    def stats() -> Mapping[str, int]:
+        found = quota()
+        return {} if found is None else found.stats
+
+    return health, stats
 
 
 def _rules(alerts: Alerts | None, limits: list[Limit] | None) -> tuple[Alert, ...] | None:

@@ -375,7 +375,9 @@ def test_a_backup_beside_a_log_that_has_nothing_in_it_yet_is_opened(opened, path
     left = crashed(path)
     assert frames(left)
     begun = bytearray(Path(f"{left}-wal").read_bytes())
-    begun[16:20] = ((int.from_bytes(begun[16:20], "big") + 1) % (1 << 32)).to_bytes(4, "big")  # the first salt
+    begun[16:20] = ((int.from_bytes(begun[16:20], "big") + 1) % (1 << 32)).to_bytes(
+        4, "big"
+    )  # the first salt
     order = "><"[int.from_bytes(begun[:4], "big") == log._MAGIC]
     begun[24:32] = b"".join(each.to_bytes(4, "big") for each in log._sums(bytes(begun[:24]), order, (0, 0)))
     Path(f"{left}-wal").write_bytes(begun)

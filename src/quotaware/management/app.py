@@ -39,7 +39,7 @@ from ..tenancy.access import Actor
 from ..words import terms
 from ..words.wire import Body
 from . import bodies, repeats
-from .parts import Door, Parts
+from .parts import Door, Parts, Scraped
 from .repeats import Reply
 from .routes import Again, Ask, Route, Streamed
 
@@ -143,6 +143,8 @@ class Management:
     async def _answer(self, scope: Any, receive: Any) -> Told | Telling:
         if path_of(scope) == "/healthz" and scope["method"] in {"GET", "HEAD"}:
             return await self._healthy(scope)
+        if path_of(scope) == "/metrics" and self._parts.metrics and scope["method"] in {"GET", "HEAD"}:
+            return await self._metrics(scope, self._parts.metrics)
         page = self._pages.get(path_of(scope))
         if page is not None and scope["method"] in {"GET", "HEAD"}:
             return page(scope.get("root_path", ""))
@@ -166,6 +168,16 @@ class Management:
                 if actor.may("org:manage", (actor.org,)):
                     told |= {name: seen[name] for name in _HEALTH if name in seen}
         return _told(Reply(200 if well else 503, told))
+
+    async def _metrics(self, scope: Any, metrics: Scraped) -> Told:
+        """The metrics: of all organizations to who has the host's token, else of the own to who may see all of it."""
+        if metrics.opens(headers_of(scope).get("authorization", "")):
+            page = await anyio.to_thread.run_sync(metrics.page)
+        else:
+            actor = await self._let_in(scope)
+            actor.require("analytics:full", (actor.org,))
+            page = await anyio.to_thread.run_sync(metrics.page, actor.org)
+        return Told(200, page.body, (), page.media)
 
     async def _let_in(self, scope: Any) -> Actor:
         """Who sends it; nobody, before there is anybody who may manage anything."""

@@ -25,6 +25,25 @@ class Door(Protocol):
         ...
 
 
+class Page(Protocol):
+    """An answer to a scrape."""
+
+    media: str
+    body: bytes
+
+
+class Scraped(Protocol):
+    """What tells metrics."""
+
+    def opens(self, authorization: str) -> bool:
+        """Whether this header lets see the series of all organizations."""
+        ...
+
+    def page(self, organization: str | None = None) -> Page:
+        """The metrics: of all, or of one organization."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """tenancy  the tree, acting for the host; routes use it `by` the actor of their request
@@ -34,6 +53,7 @@ class Parts:
     store       keeps what idempotency keys were answered
     simulate    decides recorded calls under other limits, for sync code
     health      how the store is, as `Quota.health` has it
+    metrics     what `/metrics` tells; None: there is no such page
     """
 
     tenancy: Tenancy
@@ -43,3 +63,4 @@ class Parts:
     store: Store
     simulate: Callable[..., Simulation]
     health: Callable[[], Mapping[str, object]]
+    metrics: Scraped | None = None

@@ -97,7 +97,8 @@ async def _send(meter: Meter, request: Any, handler: Handler, decodes: bool) -> 
     try:
         changed = await decision.body_async()
         sent = _request(request, changed)
-        response = await handler(sent)
+        with tap.around():
+            response = await handler(sent)
     except BaseException:
         tap.failed(sent is not None and sent.response is not None)
         raise

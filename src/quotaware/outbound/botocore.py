@@ -95,7 +95,8 @@ def _sending(original: Any, serving: Serving) -> Any:
         if not isinstance(decision, Passage):
             return original(endpoint, request)
         try:
-            response = original(endpoint, request)
+            with decision.tap.around():
+                response = original(endpoint, request)
         except BaseException as error:
             decision.tap.failed(type(error).__name__ not in NEVER_SENT)
             raise

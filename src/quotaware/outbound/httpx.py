@@ -61,7 +61,8 @@ class MeteredTransport:
         try:
             changed = decision.body()
             sent = _request(request, changed)
-            with passing.Passing(request.url.host, request.url.path, body if changed is None else changed):
+            went = body if changed is None else changed
+            with passing.Passing(request.url.host, request.url.path, went, tap.around()):
                 response = self._inner.handle_request(sent)
         except BaseException as error:
             tap.failed(sent is not None and _was_sent(error))
@@ -106,7 +107,8 @@ class AsyncMeteredTransport:
         try:
             changed = await decision.body_async()
             sent = _request(request, changed)
-            with passing.Passing(request.url.host, request.url.path, body if changed is None else changed):
+            went = body if changed is None else changed
+            with passing.Passing(request.url.host, request.url.path, went, tap.around()):
                 response = await self._inner.handle_async_request(sent)
         except BaseException as error:
             tap.failed(sent is not None and _was_sent(error))

@@ -9,6 +9,7 @@ from ..core.bounds import Call
 from ..core.charges import Outcome
 from ..core.usage import Usage
 from ..errors import ApiError
+from ..observing import UNWATCHED
 from ..settings import whole
 from ..stores.tickets import drive, drive_async, on_loop
 from .meter import Meter
@@ -26,6 +27,7 @@ class ManualCall:
         self._call = call
         self._admission: Admission | None = None
         self._usage: Usage | None = None
+        self._around = UNWATCHED
 
     @property
     def cap(self) -> int | None:
@@ -45,10 +47,13 @@ class ManualCall:
             raise outcome
         self._admission = outcome
         self._usage = None
+        self._around = outcome.around()
+        self._around.__enter__()
         return self
 
     def _end(self, error: BaseException | None) -> None:
         if self._admission is not None:
+            self._around.__exit__(None, None, None)
             self._admission.settle(
                 Outcome(200, usage=self._usage, done=error is None or self._usage is not None)
             )

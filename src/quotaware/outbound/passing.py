@@ -7,6 +7,7 @@ path and body, and only until the layer above has its answer.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from typing import Any
 from urllib.parse import unquote
@@ -15,22 +16,27 @@ from ..providers import jsontext
 
 
 class Passing:
-    """The block in which a metered request is sent: `with Passing(host, path, body): …`."""
+    """The block in which a metered request is sent: `with Passing(host, path, body): …`; `around`: what is
+    entered with it.
+    """
 
-    __slots__ = ("_body", "_over", "_place", "_token")
+    __slots__ = ("_around", "_body", "_over", "_place", "_token")
 
-    def __init__(self, host: str, path: str, body: bytes) -> None:
+    def __init__(self, host: str, path: str, body: bytes, around: AbstractContextManager[object]) -> None:
+        self._around = around
         self._place = _place(host, path)
         self._body = body
         self._over = False
         self._token: Token[Passing | None]
 
     def __enter__(self) -> None:
+        self._around.__enter__()
         self._token = _passing.set(self)
 
     def __exit__(self, *exc: Any) -> None:
         self._over = True  # tasks that were begun meanwhile keep the context, and live on
         _passing.reset(self._token)
+        self._around.__exit__(*exc)
 
     def covers(self, host: str, path: str, body: bytes) -> bool:
         """Whether this is the request that is being sent."""

@@ -44,7 +44,7 @@ def _sending(original: Any, serving: Serving) -> Any:
         try:
             changed = decision.body()
             sent = request if changed is None else _changed(request, changed)
-            with passing.Passing(host, path, body if changed is None else changed):
+            with passing.Passing(host, path, body if changed is None else changed, tap.around()):
                 response = original(adapter, sent, *rest, **options)
         except BaseException as error:
             tap.failed(sent is not None and _was_sent(error))

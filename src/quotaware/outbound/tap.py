@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Any
 
@@ -144,6 +145,10 @@ class Tap:
         self._over = False
         self._looks = 0
         self.rewrites = False
+
+    def around(self) -> AbstractContextManager[object]:
+        """The block in which its request is sent, for who watches the call."""
+        return self._admission.around()
 
     def answered(
         self, status: int, content_type: str, encoding: str, headers: Mapping[str, str] = NO_HEADERS
