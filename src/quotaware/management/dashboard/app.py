@@ -31,6 +31,7 @@ from ..parts import Door, Parts
 from ..routes import Ask
 from .assets import Asset, asset
 from .events import Events
+from .once import once
 from .pulse import Pulse
 from .render import Shell, rendered
 from .sessions import COOKIE, LIFE_MS, Session, Sessions, same
@@ -264,7 +265,7 @@ class Dashboard:
         mark = (
             self._pulse.of(view.org).mark if page.method == "GET" else ""
         )  # what moves from here on is told
-        answer = page.run(view)
+        answer = once(view, page.run) if page.method == "POST" else page.run(view)
         if isinstance(answer, Redirect):
             told = f"?{urlencode({'told': answer.told})}" if answer.told else ""
             return _redirect(request, f"{_inside(answer.path)}{told}")

@@ -32,6 +32,12 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "app.paused": ("Not connected; trying again", "연결이 끊겨 다시 시도하는 중"),
     "app.more": ("Only the first {n} are shown.", "처음 {n}개만 표시됩니다."),
     "app.none": ("None", "없음"),
+    "again.title": ("This form was sent before", "이미 보낸 양식입니다"),
+    "again.more": (
+        "It was done once. Its secret was shown then: if you did not see it, rotate the key or make another channel.",
+        "한 번만 처리했습니다. 비밀 값은 그때만 표시되므로, 보지 못했다면 키를 교체하거나 채널을 새로 만드세요.",
+    ),
+    "again.look": ("See what was made", "만든 항목 보기"),
     "sign_in.title": ("Sign in", "로그인"),
     "sign_in.lead": (
         "Use a quotaware key. It is checked and not kept in your browser.",
