@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 from ..version import __version__
-from . import keys
-from .failures import STOPPED, as_failure
+from . import alerts, keys, limits, members, requests, roles
+from .explain import explain
+from .failures import FAULT, STOPPED, Failure, as_failure
 from .printing import Printer
-from .session import remembered
+from .session import command, remembered
+from .simulate import simulate
+from .usage import usage
 
 app = typer.Typer(
     name="quotaware",
@@ -22,7 +26,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(keys.app)
+for each in (keys.app, members.app, members.groups, roles.app, limits.app, requests.app, alerts.app):
+    app.add_typer(each)
+for run_ in (usage, explain, simulate):
+    command(app)(run_)
 
 
 def _version(asked: bool) -> None:
@@ -54,7 +61,10 @@ def run() -> int:
     except Exception as error:
         failure = as_failure(error)
         if failure is None:
-            raise
+            if os.environ.get("QUOTAWARE_TRACEBACK"):
+                raise
+            told = f"{type(error).__name__}: {error}. This is a fault of quotaware; QUOTAWARE_TRACEBACK=1 shows where"
+            failure = Failure(told, FAULT)
         if "--json" in sys.argv:
             print(json.dumps({"error": failure.error}, ensure_ascii=False), file=sys.stderr)
         else:
