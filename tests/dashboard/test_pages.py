@@ -6,6 +6,7 @@ import gzip
 import re
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from quotaware.management.dashboard.render import count, money, when
 from quotaware.management.dashboard.standings import hundredths
 from quotaware.management.dashboard.table import PAGES
 from quotaware.management.dashboard.texts import TEXTS, language_of
+from quotaware.management.dashboard.texts_errors import KOREAN
 from quotaware.testing.clocks import FakeClock
 from tests.calls import CENT, a_call, ask, let_go, spend, used
 from tests.dashboard.conftest import BASE, Browser, House, led_to, text_of
@@ -318,6 +320,37 @@ def test_the_language_and_theme_are_the_viewers(house: House, admin: Browser) ->
     assert '<html lang="ko" data-theme="dark">' in chosen
     assert led_to(admin.post("/look", language="xx", theme="pink")) == "/"
     assert '<html lang="en">' in admin.page("/")
+
+
+def test_errors_are_told_in_korean_too(house: House, admin: Browser) -> None:
+    ko = {"accept-language": "ko"}
+    viewer = house.browser(house.key(house.project, *ROLES["viewer"]))
+    english = "API key does not have 'api_key:read' permission"
+    told = text_of(viewer.get("/keys", headers=ko).text)
+    assert f"필요한 권한이 없습니다. {english}" in told
+    plain = text_of(viewer.get("/keys").text)
+    assert english in plain
+    assert "권한" not in plain
+    assert "찾을 수 없습니다. There is no such page" in text_of(admin.get("/nothing", headers=ko).text)
+    admin.page("/keys")
+    wrong = admin.post("/keys", place="x:y", use="calls", days="0", headers=ko)
+    assert "입력한 내용이 올바르지 않습니다." in text_of(wrong.text)
+    assert 'lang="en">' in wrong.text
+    spent(house, 1000)
+    asked = f"/explain?project={house.project}&model=tenth&max_output=10"
+    assert "예산을 초과했습니다. Monthly budget of $10 exceeded" in text_of(admin.get(asked, headers=ko).text)
+    viewer.page("/")
+    viewer.post(f"/projects/{house.project}/disable")
+    audit = text_of(admin.get("/audit", headers=ko).text)
+    assert "필요한 권한이 없습니다. API key does not have 'quota:manage' permission" in audit
+
+
+def test_every_error_has_a_korean_text() -> None:
+    home = Path(str(files("quotaware")))
+    source = "\n".join(path.read_text() for path in home.rglob("*.py"))
+    codes = set(re.findall(r"""(?:\bcode|default_code) ?= ?["']([a-z_]+)["']""", source))
+    assert len(codes) > 40
+    assert codes == KOREAN.keys()
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ class Dashboard:
             actor = await self._door.authenticate(_with_key(request.scope, key))
         except ApiError as error:
             told = "sign_in.wrong" if error.status == 401 else ""
-            return self._asking(request, token, keep, status=error.status, told=told, error=error.message)
+            return self._asking(request, token, keep, status=error.status, told=told, error=error)
         session = await anyio.to_thread.run_sync(self._sessions.open, actor.org, "key", keys.digest(key))
         if old := request.cookies.get(COOKIE):
             await anyio.to_thread.run_sync(self._end, old)
@@ -225,7 +225,7 @@ class Dashboard:
 
     def _asking(
         self, request: Request, token: str, *headers: tuple[str, str], status: int = 200, told: str = "",
-        error: str = "",
+        error: ApiError | None = None,
     ) -> Response:  # fmt: skip
         target = request.form.get("next") or request.query.get("next", "")
         values = {"told": told, "error": error, "next": _inside(target)}
@@ -301,7 +301,7 @@ class Dashboard:
         """A page for an error, without what only the log should say."""
         request_id = f"req_{uuid.uuid4().hex}"
         told = as_api(error, request_id)
-        values = {"status": told.status, "message": told.message, "errors": told.fields.get("errors", ())}
+        values = {"status": told.status, "error": told, "errors": told.fields.get("errors", ())}
         return self._html(request, Html("error.html", values, told.status), "")
 
 

@@ -113,8 +113,7 @@ def _list(view: View, error: InvalidRequest | None = None) -> Html:
         "uses": tuple(USES),
         "zone": zone_of(view),
         "form": view.form,
-        "errors": () if error is None else error.fields.get("errors", ()),
-        "message": "" if error is None else error.message,
+        "error": error,
         "wanted": view.form.get("place") or view.query.get("place", ""),
     }
     return Html("keys.html", values, 200 if error is None else 422)

@@ -15,7 +15,7 @@ import jinja2
 from ...core.money import to_usd
 from .assets import asset
 from .table import MENU
-from .texts import LANGUAGES, Language, text
+from .texts import LANGUAGES, Language, Texts, text
 from .view import Html, View
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,10 +40,7 @@ class Shell:
 
 def rendered(shell: Shell, html: Html) -> str:
     """The page as text."""
-    language = shell.language
-
-    def t(key: str, **values: object) -> str:
-        return text(language, key, **values)
+    t = Texts(shell.language)
 
     def url(path: str) -> str:
         return f"{shell.root}{path}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
+from .texts_errors import KOREAN
 from .texts_looking import TEXTS as _LOOKING
 from .texts_pages import TEXTS as _PAGES
 from .texts_people import TEXTS as _PEOPLE
@@ -75,6 +76,20 @@ def text(language: Language, key: str, **values: object) -> str:
     english, korean = TEXTS[key]
     found = korean if language == "ko" else english
     return found.format_map(values) if values else found
+
+
+class Texts:
+    """The texts of a language, as templates ask for them."""
+
+    def __init__(self, language: Language) -> None:
+        self._language = language
+
+    def __call__(self, key: str, **values: object) -> str:
+        return text(self._language, key, **values)
+
+    def error(self, code: str) -> str:
+        """What an error of this code is called in the language, "" where its own text says it, or none is known."""
+        return KOREAN.get(code, "") if self._language == "ko" else ""
 
 
 def language_of(chosen: str, accepted: str) -> Language:
