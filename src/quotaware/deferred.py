@@ -21,7 +21,6 @@ from .core.prices import Dearest, Price, service
 from .core.steps import REMEMBER_MS, Amounts, Plan, Settle, id_time
 from .core.usage import Usage
 from .learned import Learned
-from .logs import logged
 from .observing import Late, Observers, Place, cleaned
 from .stores.items import pack_plan, unpack_plan
 from .stores.lanes import Lanes
@@ -174,9 +173,7 @@ class DeferredCalls:
             try:
                 work()
             except Exception:  # what is charged then is the bound
-                logger.exception(
-                    "what a call used cannot be settled later", extra=logged("late_charge_failed")
-                )
+                logger.exception("what a call used cannot be settled later")
 
         self._lanes.call(quietly, org)
 

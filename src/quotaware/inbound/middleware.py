@@ -14,7 +14,6 @@ from typing import Any
 from ..context import Binding, bound
 from ..core.money import to_usd
 from ..errors import ApiError, ConfigurationError
-from ..logs import logged
 from .denials import body_of, denial_of, is_final, mark, one_line
 from .edge import HasEdge
 from .identify import Identify
@@ -56,6 +55,7 @@ class QuotaMiddleware:
         skip: Iterable[str] = (),
     ) -> None:
         self.app = app
+        self.quota = quota
         self._edge = quota.edge
         self._identify = identify
         self._only = prefixes("only", only)
@@ -115,11 +115,7 @@ class QuotaMiddleware:
                 mark(error, denial)
                 await answer.release()
                 raise
-            logger.info(
-                "a denied LLM call ended a request: %s",
-                one_line(denial.message),
-                extra=logged("request_denied", code=denial.code, request=denial.fields.get("request_id")),
-            )
+            logger.info("a denied LLM call ended a request: %s", one_line(denial.message))
             if not await answer.end_with(denial):
                 raise
         await answer.release()

@@ -38,7 +38,7 @@ class Proxies:
             raise ConfigurationError("trusted_proxies", "is a list, such as ['10.0.0.0/8']")
         entries = tuple(trusted)
         self._unix = UNIX in entries
-        self._blocks = tuple(_block(entry) for entry in entries if entry != UNIX)
+        self.blocks = tuple(_block(entry) for entry in entries if entry != UNIX)
 
     def client(self, scope: Mapping[str, Any]) -> Address | None:
         """The client's address; None where there is none, or none that can be believed."""
@@ -57,7 +57,7 @@ class Proxies:
         return found[0] if all(each == found[0] for each in found) else None
 
     def _trusts(self, address: Address | None) -> bool:
-        return address is not None and any(address in block for block in self._blocks)
+        return address is not None and any(address in block for block in self.blocks)
 
     def _nearest(self, lines: list[str], hops: Callable[[str], list[str]]) -> Address | None:
         """The first from the right who is not trusted; the last where all are."""

@@ -219,6 +219,7 @@ def _total(total: Total) -> TotalAnswer:
         estimated=total.estimated,
         unsettled=total.unsettled,
         overrun=total.overrun,
+        unpriced=total.unpriced,
     )
 
 

@@ -161,6 +161,7 @@ class TotalAnswer(Answer):
     estimated: int
     unsettled: int
     overrun: int
+    unpriced: int
 
 
 class Told(Answer):

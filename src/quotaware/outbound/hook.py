@@ -10,7 +10,6 @@ from typing import Any
 
 from .. import forks
 from ..context import current
-from ..logs import logged
 from . import aiohttp, botocore, executors, httpx, requests, websockets
 from .meter import Meter
 from .patching import ImportWatcher, Patch
@@ -19,14 +18,14 @@ logger = logging.getLogger("quotaware")
 
 
 class Hook:
-    """Holds the meters that are instrumented, and the patches while there are any.
+    """Holds the meters that are instrumented, and the `patches` while there are any.
 
     The Quota bound to the running context is served; a call that nothing is bound to goes to the first Quota that
     was instrumented.
     """
 
     def __init__(self, patches: Sequence[Patch]) -> None:
-        self._patches = patches
+        self.patches = tuple(patches)
         self._watcher = ImportWatcher(frozenset(patch.module for patch in patches), self._imported)
         self._meters: list[Meter] = []
         self._made: dict[tuple[Any, str], tuple[Any, Any]] = {}
@@ -73,17 +72,12 @@ class Hook:
 
     def _imported(self, module: ModuleType) -> None:
         with self._lock:
-            for patch in self._patches if self._meters else ():
+            for patch in self.patches if self._meters else ():
                 if patch.module == module.__name__:
                     try:
                         self._patch(getattr(module, patch.owner), patch)
                     except Exception as error:  # it is the app's import, which goes on
-                        logger.error(
-                            "calls through %s are not metered: %s",
-                            patch.module,
-                            error,
-                            extra=logged("library_not_metered", module=patch.module, why=error),
-                        )
+                        logger.error("calls through %s are not metered: %s", patch.module, error)
 
     def _patch(self, owner: Any, patch: Patch) -> None:
         if (owner, patch.name) not in self._made:

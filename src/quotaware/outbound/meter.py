@@ -18,7 +18,6 @@ from ..context import DENIED_HEADER, Binding, current
 from ..core.bounds import Call
 from ..engine import Engine
 from ..errors import ApiError, BodyTooLarge, InvalidRequest, PermissionDenied
-from ..logs import logged
 from ..providers import formdata, jsontext, looking_up, naming, registry
 from ..providers.base import Route, Unreadable
 from ..stores.tickets import Steps, drive, drive_async, on_loop
@@ -69,9 +68,7 @@ class Passage(NamedTuple):
         try:
             return jsontext.edit(body, parsed, self.changes) if self.changes else None
         except Exception:
-            logger.exception(
-                "a call's body could not be changed and goes out as it came", extra=logged("body_not_changed")
-            )
+            logger.exception("a call's body could not be changed and goes out as it came")
             self.tap.count("faults")
             return None
 
@@ -195,7 +192,7 @@ class Meter:
 
     def _fault(self, what: str) -> None:
         """A fault of ours never breaks a host's call: it is logged and counted, and the call passes unmetered."""
-        logger.exception("a call %s and passes unmetered", what, extra=logged("call_unmetered"))
+        logger.exception("a call %s and passes unmetered", what)
         self.engine.count("faults")
 
     def _passage(self, route: Route, admission: Admission, reading: Reading) -> Passage:
@@ -223,9 +220,7 @@ class Meter:
         try:
             shape = route.format.refusal(error) if route.format is not None else error.body()
         except Exception:  # denied is denied, in whatever shape
-            logger.exception(
-                "a denial could not be told in the provider's shape", extra=logged("denial_not_shaped")
-            )
+            logger.exception("a denial could not be told in the provider's shape")
             shape = error.body()
         headers = {
             "content-type": "application/json",

@@ -24,7 +24,6 @@ from .. import forks
 from ..core.steps import NOTHING, Answer, Extend, Op, Plan, Result, Settle
 from ..errors import StoreError
 from ..ids import Ids
-from ..logs import logged
 from .protocol import Clock, Store
 from .tickets import Ticket, Waker, wake_all
 
@@ -318,9 +317,7 @@ class StoreThread:
                     thread.start()
                 except RuntimeError:  # no thread can be had, or the interpreter is going
                     self._running = False
-                    logger.exception(
-                        "the store thread could not be started", extra=logged("thread_not_started")
-                    )
+                    logger.exception("the store thread could not be started")
                 else:
                     self._thread = thread
 
@@ -463,9 +460,7 @@ class StoreThread:
             return dict.fromkeys(work, error)
         except Exception as error:
             logger.exception(
-                "the store met an error of its own in a trip of %d steps",
-                sum(map(len, work.values())),
-                extra=logged("store_fault"),
+                "the store met an error of its own in a trip of %d steps", sum(map(len, work.values()))
             )
             return error
         except BaseException as error:
@@ -507,9 +502,7 @@ class StoreThread:
     def _give_up(self, op: Settle, why: str) -> None:
         if op.how == "settled":
             self.dropped += 1
-            logger.error(
-                "the settle of %s is lost: %s", op.id, why, extra=logged("settle_lost", call=op.id, why=why)
-            )
+            logger.error("the settle of %s is lost: %s", op.id, why)
 
     def _emptied(self) -> bool:
         """Sends what is in the backlog; whether the store has all of it."""
@@ -541,7 +534,7 @@ class StoreThread:
         try:
             work()
         except Exception:
-            logger.exception("the store thread met an error and goes on", extra=logged("thread_fault"))
+            logger.exception("the store thread met an error and goes on")
 
 
 def _is_named_again(op: Settle) -> bool:

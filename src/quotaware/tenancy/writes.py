@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 from ..errors import AlreadyExists, AuthenticationError, Conflict, NotFound, PermissionDenied, StoreError
-from ..logs import logged
 from ..stores.protocol import Change, Clock, Store
 from .access import HOST, Actor, of_key
 from .acting import acting
@@ -184,10 +183,7 @@ class Writes:
             except (StoreError, NotFound):
                 pass
             logger.warning(
-                "%s of organization %s may be stopped by a threshold that was changed",
-                new.id,
-                org,
-                extra=logged("stop_may_remain", node=new.id, organization=org),
+                "%s of organization %s may be stopped by a threshold that was changed", new.id, org
             )
 
     def _inside(self, org: str) -> str:

@@ -45,8 +45,7 @@ def add(view: View) -> Html | Redirect:
         return _list(view, error)
     if made.secret is None:
         return Redirect(f"/alerts/{node.id}", "told.channel_added")
-    values = {"channel": made, "secret": made.secret, "node": node}
-    return Html("channel_made.html", values, made=f"/alerts/{node.id}")
+    return Html("channel_made.html", {"channel": made, "secret": made.secret, "node": node})
 
 
 def add_rule(view: View) -> Html | Redirect:

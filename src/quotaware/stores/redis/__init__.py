@@ -66,6 +66,11 @@ class RedisStore:
         now = setup.check(self._servers, self.deadline)
         return self._access.now() or now
 
+    def facts(self) -> dict[str, dict[str, str]]:
+        """What each server says of itself (INFO), by its address. Raises `ConfigurationError`, `StoreError`."""
+        found = setup.look(self._servers, time.monotonic() + self.deadline)
+        return {f"{host}:{port}" if port else host: facts for (host, port), facts, _ in found}
+
     def lane(self, org: str) -> Hashable | None:
         return self._servers.lane(self._access.names(org).base)
 

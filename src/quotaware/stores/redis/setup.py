@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 
 from ...errors import ConfigurationError, StoreError
 from .client import Command, Refusal
@@ -18,7 +19,15 @@ def check(servers: Servers, deadline: float) -> int:
     """Looks at all servers that answer; answers the time of one in ms. Raises `ConfigurationError`, `StoreError`."""
     until = time.monotonic() + deadline
     now = 0
-    failure: StoreError | None = None
+    for address, facts, ms in look(servers, until):
+        judge(servers, address, facts)
+        now = max(now, ms)
+    return now
+
+
+def look(servers: Servers, until: float) -> Iterator[tuple[Address, dict[str, str], int]]:
+    """What each server that answers says of itself (INFO), and its time in ms. Raises `StoreError` where none does."""
+    failure, answered = StoreError("no server answered"), False
     for address in servers.primaries(until):
         try:
             told, told_time = servers.at(address, [Command((b"INFO",)), Command((b"TIME",))], until)
@@ -33,11 +42,10 @@ def check(servers: Servers, deadline: float) -> int:
             facts = dict(re.findall(r"^([a-z_]+):(.*?)\r?$", told.decode("utf-8", "replace"), re.MULTILINE))
         except (TypeError, ValueError, AttributeError) as error:
             raise StoreError(f"the server answered nonsense: {told!r:.100}") from error
-        judge(servers, address, facts)
-        now = max(now, seconds * 1000 + micros // 1000)
-    if not now:
-        raise failure or StoreError("no server answered")
-    return now
+        answered = True
+        yield address, facts, seconds * 1000 + micros // 1000
+    if not answered:
+        raise failure
 
 
 def _refused(reply: Refusal) -> Exception:
