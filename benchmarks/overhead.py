@@ -7,7 +7,8 @@ Times are CPU time of the running thread, since shared machines make wall clocks
 1. a request to a host that is no LLM provider, bare client against hooked client (httpx and httpx2, sync and async)
 2. an SDK call (openai) against a fake provider in memory, bare against metered with eight limits
 3. the engine alone: admit and settle over eight limits, against one moving-window hit of the library `limits`
-4. a chunk of a streamed answer through the tap, and through aiohttp's reader with and without one
+4. the same pair without `Quota(telemetry=…)`, and with OpenTelemetry (without and with an SDK) or Prometheus
+5. a chunk of a streamed answer through the tap, and through aiohttp's reader with and without one
 
 Nothing leaves the process: transports answer from memory.
 """
@@ -172,6 +173,47 @@ def engine(rounds: int) -> None:
     quota.close()
 
 
+def telemetry(rounds: int) -> None:
+    """Admit and settle over eight limits without `Quota(telemetry=…)`, and with it."""
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    from opentelemetry.sdk.trace import TracerProvider
+
+    from quotaware.integrations.opentelemetry import OpenTelemetry
+    from quotaware.integrations.prometheus import Prometheus
+
+    call = Call("openai", "chat", "gpt-4.1", cap=100, text=400, parts=2, cache_write=False)
+
+    def pair(quota: Quota) -> Callable[[], None]:
+        binding = Binding(quota.meter, None)
+
+        def run() -> None:
+            admission: Any = drive(quota.engine.admit(call, binding, may_wait=True))
+            with admission.around():
+                pass
+            admission.settle(Outcome(200, usage=Usage(100, 20)), "gpt-4.1")
+
+        return run
+
+    bare = Quota("memory://", limits=EIGHT)
+    for name, observers in (
+        ("again without", []),
+        ("OpenTelemetry, no SDK", [OpenTelemetry()]),
+        ("OpenTelemetry, SDK", [OpenTelemetry(TracerProvider(), MeterProvider([InMemoryMetricReader()]))]),
+        ("Prometheus", [Prometheus()]),
+    ):
+        watched = Quota("memory://", limits=EIGHT, telemetry=observers)
+        first, second = pair(bare), pair(watched)
+        paired(
+            f"admit + settle without telemetry; {name}",
+            lambda work=first: timed(work, 200),
+            lambda work=second: timed(work, 200),
+            rounds,
+        )
+        watched.close()
+    bare.close()
+
+
 def stream(rounds: int) -> None:
     chunk = (
         b'data: {"id":"c","object":"chat.completion.chunk","created":0,"model":"gpt-4.1","choices":[{"index":0,'
@@ -254,6 +296,7 @@ def main() -> None:
         strangers(library, rounds)
     sdk(rounds)
     engine(rounds)
+    telemetry(rounds)
     stream(rounds)
     readers(rounds)
 

@@ -25,6 +25,7 @@ from .core.steps import COST, NOTHING, Amounts, Answer, Over, Peek, Plan, Reserv
 from .core.usage import Usage
 from .deferred import Deferred, amounts, told
 from .errors import ApiError, PermissionDenied, QuotaExceeded, QuotawareError, StoreError
+from .logs import logged
 from .observing import UNWATCHED, Ended, Watches, cleaned
 from .stores.thread import Lease
 from .stores.tickets import Steps
@@ -468,7 +469,7 @@ class Admission:
                 self._settle(outcome, model)
             except Exception:  # its lease will end, and charge it
                 self.engine.count("faults")
-                logger.exception("a call could not be settled")
+                logger.exception("a call could not be settled", extra=logged("settle_failed", call=self.id))
 
     def _settle(self, outcome: Outcome, model: str | None) -> None:
         engine, call, bound = self.engine, self.call, self.bound

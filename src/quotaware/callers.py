@@ -22,6 +22,7 @@ from .errors import (
     QuotawareError,
     StoreError,
 )
+from .logs import logged
 from .settings import Settings
 from .stores.lanes import Lanes
 from .stores.protocol import Clock
@@ -68,7 +69,7 @@ class Callers:
             yield from self._call(work)
         except ConfigurationError as error:
             if self.unready != str(error):
-                logger.error("the store cannot be used: %s", error)
+                logger.error("the store cannot be used: %s", error, extra=logged("store_unusable", why=error))
             self.unready = str(error)
             raise StoreError(f"the store cannot be used: {error}") from error
         self._prepare, self.unready = None, ""

@@ -21,6 +21,7 @@ from .core.prices import Dearest, Price, service
 from .core.steps import REMEMBER_MS, Amounts, Plan, Settle, id_time
 from .core.usage import Usage
 from .learned import Learned
+from .logs import logged
 from .observing import Late, Observers, Place, cleaned
 from .stores.items import pack_plan, unpack_plan
 from .stores.lanes import Lanes
@@ -173,7 +174,9 @@ class DeferredCalls:
             try:
                 work()
             except Exception:  # what is charged then is the bound
-                logger.exception("what a call used cannot be settled later")
+                logger.exception(
+                    "what a call used cannot be settled later", extra=logged("late_charge_failed")
+                )
 
         self._lanes.call(quietly, org)
 

@@ -41,6 +41,7 @@ from .errors import (
 )
 from .ids import Ids
 from .learned import Learned
+from .logs import logged
 from .lookups import LookUp
 from .observing import Begun, Observers, Place, Refused, cleaned
 from .outage import Outage
@@ -129,7 +130,9 @@ class Engine(Callers):
         try:
             self._tell_denial(path, policy, over)
         except Exception:
-            logger.exception("a denial could not be told")
+            logger.exception(
+                "a denial could not be told", extra=logged("denial_not_told", organization=path.org)
+            )
 
     def close(self, org: str, node: Node) -> Steps[None]:
         """Does it. Raises as it does, and `StoreError`."""

@@ -2,7 +2,8 @@
 
     QuotawareError
     ├── ConfigurationError(ValueError)   wrong at set-up: names the field and the way out
-    │   └── LimitSyntaxError             a limit text that cannot be read
+    │   ├── LimitSyntaxError             a limit text that cannot be read
+    │   └── FileError                    a file that cannot be used as it is: names all that is wrong
     ├── StoreError                       the store did not answer, or answered nonsense
     │   └── Lost                         it was emptied or put back to an older state
     ├── Conflict                         another writer changed the tree first
@@ -21,8 +22,8 @@ nothing; `quota.call(...)` and the Python face raise it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 _SECRET = re.compile(r"(qw_[a-z]+_)[0-9A-Za-z]{20,}")
 
@@ -49,6 +50,30 @@ class LimitSyntaxError(ConfigurationError):
         super().__init__("limit", f"{message} (in {text!r})")
         self.text = text
         self.word = word
+
+
+class Problem(NamedTuple):
+    """What is wrong with a file: where (`teams.engineering.budget_usd`, "" for the whole), what, and in which line."""
+
+    field: str
+    message: str
+    line: int | None = None
+
+
+class FileError(ConfigurationError):
+    """A file that cannot be used as it is; `problems`: all that is wrong with it, `name`: of the file."""
+
+    def __init__(self, name: str, problems: Iterable[Problem]) -> None:
+        self.name = name
+        self.problems = tuple(
+            sorted(problems, key=lambda each: (each.line is None, each.line or 0, each.field))
+        )
+        told = [
+            f"{name}{'' if line is None else f':{line}'}: {field + ': ' if field else ''}{message}"
+            for field, message, line in self.problems
+        ]
+        QuotawareError.__init__(self, without_keys("\n".join(told)))
+        self.field = self.problems[0].field if self.problems else ""
 
 
 class StoreError(QuotawareError):

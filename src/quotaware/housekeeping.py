@@ -17,6 +17,7 @@ from .archive import Archive
 from .core.rollups import KEEP, Keep
 from .core.steps import Answer, Op, Settle
 from .errors import Lost, StoreError
+from .logs import logged
 from .rollups import Folder
 from .stores.protocol import Store
 from .turns import Turn
@@ -165,12 +166,21 @@ class Housekeeper:
                 care.prune_at = now if more else now + PRUNE_S
             return True
         except StoreError as error:
-            logger.warning("housekeeping of %s is put off: %s", org, error)
+            logger.warning(
+                "housekeeping of %s is put off: %s",
+                org,
+                error,
+                extra=logged("housekeeping_put_off", organization=org, why=error),
+            )
             care.put_off(self._timer() + LATER_S)
             if not isinstance(error, Lost):  # that is one organization's; else nothing of the lane may answer
                 self._away[self._store.lane(org)] = self._timer() + LATER_S
         except Exception:
-            logger.exception("housekeeping of %s failed, and is tried again", org)
+            logger.exception(
+                "housekeeping of %s failed, and is tried again",
+                org,
+                extra=logged("housekeeping_failed", organization=org),
+            )
             care.put_off(self._timer() + PRUNE_S)
         return False
 

@@ -17,6 +17,7 @@ from .context import Caller
 from .core.bounds import Call
 from .core.charges import Outcome
 from .core.steps import NOTHING, Plan, Settle
+from .logs import logged
 from .observing import UNWATCHED
 from .tenancy.nodes import Path
 
@@ -59,7 +60,7 @@ class LookUp:
             self._settle(outcome, model)
         except Exception:
             self.engine.count("faults")
-            logger.exception("a look-up could not be recorded")
+            logger.exception("a look-up could not be recorded", extra=logged("lookup_not_recorded"))
 
     def abandon(self, outcome: Outcome, model: str | None = None) -> None:
         """The same from a finalizer: takes no lock that others hold."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 from .core.bounds import Call
 from .core.usage import Quality, Usage
 from .errors import without_keys
+from .logs import logged
 
 logger = logging.getLogger("quotaware")
 T = TypeVar("T")
@@ -202,7 +203,7 @@ def _quietly(tell: Callable[..., T], *what: Any) -> T | None:
     try:
         return tell(*what)
     except Exception:
-        logger.exception("an observer failed")
+        logger.exception("an observer failed", extra=logged("observer_failed"))
         return None
 
 

@@ -21,6 +21,7 @@ from .context import NOBODY, Binding, Caller
 from .core.bounds import Call
 from .core.steps import COST, Amounts, Answer, Event, Op, Settle
 from .errors import ApiError, StoreError, StoreUnavailable
+from .logs import logged
 from .stores.journal import Journal, Leftover, leftovers
 from .stores.thread import call_of
 from .tenancy.nodes import Path
@@ -162,7 +163,11 @@ class Outage:
         with self._lock:
             cost, self._cost = self._cost, 0
             self._spent.clear()
-        logger.warning("calls let through while the store was away are booked: %.6f USD", cost / 1e9)
+        logger.warning(
+            "calls let through while the store was away are booked: %.6f USD",
+            cost / 1e9,
+            extra=logged("outage_booked", organization=org, cost_usd=cost / 1e9),
+        )
         told = json.dumps({"degraded": {"cost": cost}})
         event = Event(f"degraded|{self._engine.ids.new(self._engine.now())}", self._engine.now(), told)
         self._engine.lanes.call(lambda: self._engine.lanes.store.outbox(org, put=(event,)), org)
@@ -172,7 +177,11 @@ class Outage:
         for leftover in leftovers(self._journal.directory, self._engine.now(), self._engine.ids):
             if leftover:
                 self._leftovers.append(leftover)
-                logger.warning("%d calls of a process that is gone are booked now", len(leftover))
+                logger.warning(
+                    "%d calls of a process that is gone are booked now",
+                    len(leftover),
+                    extra=logged("leftovers_booked", calls=len(leftover)),
+                )
             for org, settles in groupby(leftover.settles, key=lambda settle: settle.plan.org):
                 self._engine.lanes.post(org, *settles)
 

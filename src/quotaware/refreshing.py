@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError
+from .logs import logged
 
 if TYPE_CHECKING:
     from genai_prices import UpdatePrices
@@ -42,7 +43,9 @@ class Refresh:
             self._updates = _updates(self._address)
             self._updates.start()
         except Exception:
-            logger.exception("prices cannot be refreshed; those that are known go on")
+            logger.exception(
+                "prices cannot be refreshed; those that are known go on", extra=logged("prices_not_refreshed")
+            )
 
     def stop(self) -> None:
         """Ends it; what was fetched stays in use."""

@@ -14,6 +14,11 @@ from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -22,20 +27,27 @@ from starlette.testclient import TestClient
 
 from quotaware import Quota, QuotaMiddleware
 from quotaware.errors import QuotawareError
+from quotaware.integrations.opentelemetry import OpenTelemetry
+from quotaware.integrations.prometheus import Prometheus
 from quotaware.stores.protocol import Store
 from quotaware.tenancy import keys
 from quotaware.testing import FakeProvider
 
 PROVIDER_KEY = "sk-the-hosts-own"
+SCRAPER = "what-the-hosts-scraper-sends"
 
 
 class Run:
     """A host with the API mounted, everything that leaves it, and every secret that was ever in it."""
 
     def __init__(self, url: str) -> None:
-        self.quota = Quota(url)
+        self.spans, self.reader = InMemorySpanExporter(), InMemoryMetricReader()
+        tracers = TracerProvider()
+        tracers.add_span_processor(SimpleSpanProcessor(self.spans))
+        traced = OpenTelemetry(tracers, MeterProvider([self.reader]))
+        self.quota = Quota(url, telemetry=[traced, Prometheus(SCRAPER)])
         self.provider = FakeProvider()
-        self.secrets: set[str] = set()
+        self.secrets: set[str] = {SCRAPER}
         self.told: list[str] = []
         llm = httpx.AsyncClient(
             transport=self.quota.transport(httpx.ASGITransport(self.provider)),
@@ -122,8 +134,9 @@ def test_a_secret_is_shown_once_and_is_nowhere_else(
     assert run.send("POST", f"/ask?key={secret}", chat, authorization=f"Bearer {secret}").status_code == 200
     large = {**chat, "max_tokens": 30_000_000}
     assert run.send("POST", "/ask", large, authorization=f"Bearer {secret}").status_code == 429
-    unknown_model = {**chat, "model": "no-such-model"}
-    assert run.send("POST", "/ask", unknown_model, authorization=f"Bearer {secret}").status_code == 403
+    for name in ("no-such-model", secret, f"gpt-4.1-mini-{secret}"):
+        unknown_model = {**chat, "model": name}
+        assert run.send("POST", "/ask", unknown_model, authorization=f"Bearer {secret}").status_code == 403
     assert run.send("GET", "/broken", authorization=f"Bearer {secret}").status_code == 500
     wrong = secret[:-1] + ("A" if secret[-1] != "A" else "B")
     assert run.send("GET", "/broken", authorization=f"Bearer {wrong}").status_code == 401
@@ -141,9 +154,14 @@ def test_a_secret_is_shown_once_and_is_nowhere_else(
         "/v1/audit-log",
         f"/v1/api-keys/{secret}",
         f"/v1/projects?name={secret}",
+        "/v1/metrics",
+        f"/v1/metrics?token={secret}",
     ):
         run.send("GET", path)
     run.send("GET", "/v1/me", authorization=f"Bearer {secret}")
+    run.send("GET", "/v1/metrics", authorization=f"Bearer {secret}")
+    scraped = run.send("GET", "/v1/metrics", authorization=f"Bearer {SCRAPER}")
+    assert f'project="{project}",provider="openai",status="200"' in scraped.text
     run.send("PATCH", f"/v1/api-keys/{id}", {secret: secret, "name": 5})
     run.send("POST", f"/v1/projects/{project}/move", {"parent": secret})
     run.send("DELETE", f"/v1/teams/{team}", authorization=f"Bearer {secret}")
@@ -189,6 +207,13 @@ def everything(run: Run, caplog: pytest.LogCaptureFixture, files: Path) -> Itera
     yield "records", "\n".join(map(repr, run.quota.blocking.usage.records()))
     yield "audit", "\n".join(map(repr, run.quota.blocking.tenancy.audit(run.org, limit=1000)))
     yield "dump", "\n".join(kept(run.quota.store))
+    spans = [span.to_json() for span in run.spans.get_finished_spans()]
+    assert len(spans) >= 7
+    yield "spans", "\n".join(spans)
+    metrics = run.reader.get_metrics_data()
+    assert metrics is not None
+    assert "quotaware.calls.refused" in metrics.to_json()
+    yield "metrics", metrics.to_json()
     for seen in run.provider.calls:
         yield "upstream", f"{seen.path} {dict(seen.headers)} {seen.raw!r}"
     for path in files.rglob("*"):

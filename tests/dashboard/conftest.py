@@ -24,7 +24,7 @@ class Browser:
 
     def __init__(self, app: Any) -> None:
         self.client = TestClient(app, raise_server_exceptions=False, follow_redirects=False)
-        self.token = ""
+        self.token = self.once = self.sent = ""
 
     def get(self, path: str = "/", **more: Any) -> Any:
         """A page, not followed where it leads elsewhere."""
@@ -32,8 +32,13 @@ class Browser:
 
     def post(self, path: str, csrf: str | None = None, headers: Any = None, **fields: str) -> Any:
         """A form as the last page had it."""
-        fields = {"csrf": self.token if csrf is None else csrf, **fields}
+        self.sent = self.once
+        fields = {"csrf": self.token if csrf is None else csrf, "once": self.once, **fields}
         return self._kept(self.client.post(BASE + path, data=fields, headers=headers))
+
+    def again(self, path: str, **fields: str) -> Any:
+        """The same form a second time, from the page that it was on."""
+        return self.client.post(BASE + path, data={"csrf": self.token, "once": self.sent, **fields})
 
     def page(self, path: str = "/") -> str:
         """The text of a page that is there."""
@@ -49,6 +54,8 @@ class Browser:
     def _kept(self, response: Any) -> Any:
         found = re.search(r'name="csrf" value="([^"]+)"', response.text)
         self.token = found[1] if found else self.token
+        found = re.search(r'name="once" value="([^"]+)"', response.text)
+        self.once = found[1] if found else self.once
         return response
 
 

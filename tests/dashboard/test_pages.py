@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import re
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from quotaware.management.dashboard.render import count, money, when
 from quotaware.management.dashboard.standings import hundredths
 from quotaware.management.dashboard.table import PAGES
 from quotaware.management.dashboard.texts import TEXTS, language_of
+from quotaware.management.dashboard.texts_errors import KOREAN
 from quotaware.testing.clocks import FakeClock
 from tests.calls import CENT, a_call, ask, let_go, spend, used
 from tests.dashboard.conftest import BASE, Browser, House, led_to, text_of
@@ -128,6 +131,52 @@ def test_a_key_is_made_shown_once_and_works(house: House, admin: Browser) -> Non
         let_go(ask(house.quota, a_call(1), by))
     again = admin.post("/keys", place=f"project:{house.project}", use="calls", days="30", name="nightly")
     assert again.status_code == 409
+
+
+def test_a_second_click_makes_no_second_key(house: House, admin: Browser) -> None:
+    fields = {"place": f"project:{house.project}", "use": "calls", "days": "0"}
+    admin.page("/keys")
+    first = admin.post("/keys", **fields)
+    assert "qw_live_" in first.text
+    second = admin.again("/keys", **fields)
+    assert second.status_code == 409
+    assert "qw_" not in re.sub(r"qw_…", "", second.text)
+    (key,) = [key for key in house.tenancy.list(house.org, "key") if key.parent == house.project]
+    assert f'href="/v1/dashboard/keys/{key.id}"' in second.text
+    assert "qw_live_" in admin.again("/keys", **fields, name="another").text
+    admin.page("/keys")
+    assert "qw_live_" in admin.post("/keys", **fields).text
+    admin.page(f"/keys/{key.id}")
+    assert "qw_live_" in admin.post(f"/keys/{key.id}/rotate", grace="0").text
+    assert admin.again(f"/keys/{key.id}/rotate", grace="0").status_code == 409
+    assert len([each for each in house.tenancy.list(house.org, "key") if not each.revoked]) == 4
+
+
+def test_a_form_that_is_sent_by_two_clicks_at_once_is_done_once(house: House, admin: Browser) -> None:
+    fields = {"place": f"project:{house.project}", "use": "calls", "days": "0", "csrf": "", "once": ""}
+    admin.page("/keys")
+    fields |= {"csrf": admin.token, "once": admin.once}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(
+            pool.map(lambda _: admin.client.post(f"{BASE}/keys", data=fields).status_code, range(4))
+        )
+    assert sorted(answers) == [200, 409, 409, 409]
+    assert len([key for key in house.tenancy.list(house.org, "key") if key.parent == house.project]) == 1
+
+
+def test_what_a_form_did_is_not_done_again_and_what_was_refused_may_be(house: House, admin: Browser) -> None:
+    admin.page("/members")
+    assert admin.post("/members", name="mina", email="no address").status_code == 422
+    assert admin.again("/members", name="mina", email="no address").status_code == 422
+    first = admin.post("/members", name="mina")
+    assert led_to(admin.again("/members", name="mina")) == led_to(first)
+    assert [member.name for member in house.tenancy.members(house.org)] == ["mina"]
+    path = f"/projects/{house.project}"
+    admin.page(path)
+    assert admin.post(f"{path}/disable").status_code == 303
+    house.tenancy.update(house.org, house.project, enabled=True)
+    assert admin.again(f"{path}/disable").status_code == 303
+    assert house.tenancy.get(house.org, house.project).enabled
 
 
 def test_a_bad_form_is_shown_again_with_what_is_wrong(house: House, admin: Browser) -> None:
@@ -273,6 +322,37 @@ def test_the_language_and_theme_are_the_viewers(house: House, admin: Browser) ->
     assert '<html lang="en">' in admin.page("/")
 
 
+def test_errors_are_told_in_korean_too(house: House, admin: Browser) -> None:
+    ko = {"accept-language": "ko"}
+    viewer = house.browser(house.key(house.project, *ROLES["viewer"]))
+    english = "API key does not have 'api_key:read' permission"
+    told = text_of(viewer.get("/keys", headers=ko).text)
+    assert f"필요한 권한이 없습니다. {english}" in told
+    plain = text_of(viewer.get("/keys").text)
+    assert english in plain
+    assert "권한" not in plain
+    assert "찾을 수 없습니다. There is no such page" in text_of(admin.get("/nothing", headers=ko).text)
+    admin.page("/keys")
+    wrong = admin.post("/keys", place="x:y", use="calls", days="0", headers=ko)
+    assert "입력한 내용이 올바르지 않습니다." in text_of(wrong.text)
+    assert 'lang="en">' in wrong.text
+    spent(house, 1000)
+    asked = f"/explain?project={house.project}&model=tenth&max_output=10"
+    assert "예산을 초과했습니다. Monthly budget of $10 exceeded" in text_of(admin.get(asked, headers=ko).text)
+    viewer.page("/")
+    viewer.post(f"/projects/{house.project}/disable")
+    audit = text_of(admin.get("/audit", headers=ko).text)
+    assert "필요한 권한이 없습니다. API key does not have 'quota:manage' permission" in audit
+
+
+def test_every_error_has_a_korean_text() -> None:
+    home = Path(str(files("quotaware")))
+    source = "\n".join(path.read_text() for path in home.rglob("*.py"))
+    codes = set(re.findall(r"""(?:\bcode|default_code) ?= ?["']([a-z_]+)["']""", source))
+    assert len(codes) > 40
+    assert codes == KOREAN.keys()
+
+
 @pytest.mark.parametrize(
     ("accepted", "language"),
     [
@@ -318,6 +398,7 @@ def test_no_form_goes_without_its_token_or_by_a_viewer(house: House, path: str) 
     member = house.tenancy.create_member(house.org, "mina").id
     key = house.tenancy.create_key(house.project, name="app").node.id
     role = house.tenancy.create_role(house.org, "auditor", ["quota:read"]).id
+    group = house.tenancy.create_group(house.org, house.team, "ops").id
     channel, _ = house.quota.blocking.alerts.add_channel(house.org, house.org, "email", email="a@example.com")
     more = f"project:{house.project}:cost/month"
     developer = house.browser(house.key(house.project, *ROLES["developer"]))
@@ -326,13 +407,14 @@ def test_no_form_goes_without_its_token_or_by_a_viewer(house: House, path: str) 
     (request,) = house.tenancy.requests(house.org)
     ids = {
         "members": member, "keys": key, "roles": role, "projects": house.project, "alerts": house.project,
-        "requests": request.id, "channels": channel.id,
+        "requests": request.id, "channels": channel.id, "groups": group,
     }  # fmt: skip
     kind = path.split("/")[1]
     url = path.replace("{id}", ids.get(kind, ""))
     revision = house.quota.blocking.tenancy.audit(house.org)[-1]["revision"]
     fields = {
         "name": "n1", "role": "org_admin", "node": house.org, "role_name": "r1", "permissions": "org:manage",
+        "group": group, "group_name": "g1", "roles": "org_admin",
         "place": f"organization:{house.org}", "use": "admin", "days": "0",
         "limit": more if kind == "requests" else "$1/day",
         "amount": "50", "rule": "80% email", "type": "email", "target": "a@example.com", "time_zone": "UTC",

@@ -70,6 +70,70 @@ def test_a_role_is_made_given_and_removed(house: House, admin: Browser) -> None:
     assert admin.post("/roles/developer/remove").status_code == 409
 
 
+def test_a_role_is_changed_for_all_who_hold_it(house: House, admin: Browser) -> None:
+    role = house.tenancy.create_role(house.org, "auditor", ["quota:read"]).id
+    assert f'href="/v1/dashboard/roles/{role}"' in admin.page("/members")
+    assert "quota:read</textarea>" in admin.page(f"/roles/{role}")
+    made = admin.post(f"/roles/{role}", role_name="seer", permissions="quota:read analytics:full")
+    assert led_to(made) == f"/roles/{role}?told=told.saved"
+    found = house.tenancy.role(house.org, role)
+    assert (found.name, found.permissions) == ("seer", ("quota:read", "analytics:full"))
+    wrong = admin.post(f"/roles/{role}", role_name="seer", permissions="<b>tea")
+    assert wrong.status_code == 422
+    assert "&lt;b&gt;tea</textarea>" in wrong.text
+    fixed = admin.page("/roles/developer")
+    assert "<textarea" not in fixed
+    assert admin.post("/roles/developer", role_name="d", permissions="org:manage").status_code == 409
+    lead = house.browser(house.key(house.team, "org:manage"))
+    assert "<textarea" not in lead.page(f"/roles/{role}")
+    assert lead.post(f"/roles/{role}", role_name="mine", permissions="org:manage").status_code == 403
+
+
+def test_a_group_is_made_changed_joined_left_and_removed(house: House, admin: Browser) -> None:
+    member = house.tenancy.create_member(house.org, "mina").id
+    admin.page("/members")
+    made = led_to(admin.post("/groups", group_name="ops", node=house.team, roles="developer"))
+    path = made.partition("?")[0]
+    (group,) = house.tenancy.groups(house.org)
+    assert (group.name, group.parent, group.roles) == ("ops", house.team, ("developer",))
+    assert "ops Search developer" in text_of(admin.page("/members"))
+    page = admin.page(path)
+    assert re.findall(r'value="([a-z_]+)" checked', page) == ["developer"]
+    assert admin.post(path, group_name="on call", roles="developer\nviewer").status_code == 303
+    (group,) = house.tenancy.groups(house.org)
+    assert (group.name, group.roles) == ("on call", ("developer", "viewer"))
+    assert admin.post(path, group_name="on call", roles="nothing").status_code == 422
+    assert admin.post(path, group_name="on call").status_code == 303
+    assert house.tenancy.groups(house.org)[0].roles == ()
+    admin.page(f"/members/{member}")
+    assert admin.post(f"/members/{member}/groups", group=group.id).status_code == 303
+    assert house.tenancy.member(house.org, member).groups == (group.id,)
+    page = text_of(admin.page(f"/members/{member}"))
+    assert "on call Take out" in page
+    assert "Add to group" not in page
+    assert admin.post(f"/members/{member}/groups/leave", group=group.id).status_code == 303
+    assert house.tenancy.member(house.org, member).groups == ()
+    assert led_to(admin.post(f"{path}/remove")) == "/members?told=told.group_removed"
+    assert house.tenancy.groups(house.org) == ()
+    taken = admin.post("/groups", group_name="", node=house.team)
+    assert taken.status_code == 422
+
+
+def test_a_groups_team_lead_changes_it_and_nobody_elses(house: House) -> None:
+    member = house.tenancy.create_member(house.org, "mina").id
+    own = house.tenancy.create_group(house.org, house.team, "ours").id
+    other = house.tenancy.create_group(house.org, house.org, "theirs", roles=["org_admin"]).id
+    lead = house.browser(house.key(house.team, "org:manage"))
+    page = lead.page("/members")
+    assert "ours" in page
+    assert "theirs" not in page
+    assert lead.get(f"/groups/{other}").status_code == 403
+    assert lead.post(f"/members/{member}/groups", group=other).status_code == 403
+    assert lead.post(f"/members/{member}/groups", group=own).status_code == 303
+    assert "theirs" not in lead.page(f"/members/{member}")
+    assert house.tenancy.member(house.org, member).groups == (own,)
+
+
 def test_members_are_for_who_manages_the_organization(house: House) -> None:
     developer = house.browser(house.key(house.project, *DEVELOPER))
     assert "/dashboard/members" not in developer.page("/")
@@ -170,9 +234,11 @@ def test_a_viewer_has_no_requests(house: House) -> None:
 def test_names_of_people_and_reasons_stay_text(house: House, admin: Browser, name: str) -> None:
     house.tenancy.update(house.org, house.project, name=name)
     member = house.tenancy.create_member(house.org, name, roles=[("viewer", house.project)]).id
-    house.tenancy.create_role(house.org, name, ["quota:read"])
+    role = house.tenancy.create_role(house.org, name, ["quota:read"]).id
+    group = house.tenancy.create_group(house.org, house.team, name).id
+    house.tenancy.update_member(house.org, member, groups=[group])
     asked(house, reason=name)
-    for path in ("/members", f"/members/{member}", "/requests"):
+    for path in ("/members", f"/members/{member}", f"/groups/{group}", f"/roles/{role}", "/requests"):
         page = admin.page(path)
         inside = [
             tag for tag in re.findall(r"<(?:script|img|svg|iframe)\b[^>]*>", page) if "/static/" not in tag

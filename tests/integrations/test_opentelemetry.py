@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
+import requests
+from botocore.httpsession import URLLib3Session
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -17,6 +21,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from urllib3.connectionpool import HTTPConnectionPool
 
 from quotaware import ConfigurationError, Quota
 from quotaware.core.bounds import Call
@@ -24,6 +29,8 @@ from quotaware.core.usage import Usage
 from quotaware.errors import ApiError
 from quotaware.integrations.opentelemetry import OpenTelemetry, _modalities
 from quotaware.testing import FakeProvider
+from quotaware.testing.server import serve
+from tests.outbound import aws
 
 CHAT = {
     "model": "gpt-4.1",
@@ -164,6 +171,139 @@ def test_spans_of_the_request_are_below_it_and_it_is_below_the_apps_own(
     span, app = collected.spans
     assert transport.within == [span.context.span_id]
     assert span.parent.span_id == app.context.span_id == outside
+
+
+Current = list[int]
+"""Ids of the spans that were current when something was sent."""
+
+
+async def by_httpx(provider: FakeProvider, seen: Current) -> None:
+    class Noting(httpx.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            seen.append(current_span())
+            return await super().handle_async_request(request)
+
+    async with httpx.AsyncClient(transport=Noting()) as client:
+        await client.post(f"{provider.url}/v1/chat/completions", json=CHAT)
+
+
+async def by_aiohttp(provider: FakeProvider, seen: Current) -> None:
+    async def note(*_: Any) -> None:
+        seen.append(current_span())
+
+    trace_config = aiohttp.TraceConfig()
+    trace_config.on_connection_create_start.append(note)
+    url = f"{provider.url}/v1/chat/completions"
+    async with (
+        aiohttp.ClientSession(trace_configs=[trace_config]) as session,
+        session.post(url, json=CHAT) as answer,
+    ):
+        await answer.read()
+
+
+async def by_requests(provider: FakeProvider, seen: Current) -> None:
+    with requests.Session() as session, noting(HTTPConnectionPool, "urlopen", seen):
+        session.trust_env = False
+        session.post(f"{provider.url}/v1/chat/completions", json=CHAT)
+
+
+async def by_boto3(provider: FakeProvider, seen: Current) -> None:
+    bedrock = aws.Bedrock()
+    with serve(bedrock) as url, noting(URLLib3Session, "send", seen):
+        aws.client(url).converse(**aws.converse())
+
+
+@contextmanager
+def noting(owner: type, name: str, seen: Current) -> Iterator[None]:
+    """Notes the span that is current whenever a method is called."""
+    original = getattr(owner, name)
+
+    def noted(*args: Any, **options: Any) -> Any:
+        seen.append(current_span())
+        return original(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, noted)
+        yield
+
+
+def current_span() -> int:
+    return trace.get_current_span().get_span_context().span_id
+
+
+@pytest.mark.parametrize("send", [by_httpx, by_aiohttp, by_requests, by_boto3])
+def test_whatever_library_sends_it_its_own_spans_are_below(
+    collected: Collected, provider: FakeProvider, send: Callable[[FakeProvider, Current], Awaitable[None]]
+) -> None:
+    seen: Current = []
+    hosts = aws.HOSTS if send is by_boto3 else None
+    quota = Quota("memory://", limits=["$9/day"], hosts=hosts, telemetry=collected.telemetry)
+    quota.instrument()
+    try:
+        with provider.serve():
+            asyncio.run(send(provider, seen))  # type: ignore[arg-type]
+    finally:
+        quota.close()
+    (span,) = collected.spans
+    assert span.attributes["gen_ai.usage.output_tokens"] > 0
+    assert set(seen) == {span.context.span_id}
+    assert current_span() == 0
+
+
+def test_many_calls_at_once_have_each_their_own(collected: Collected, quota: Quota) -> None:
+    """I-20: in tasks of one loop."""
+    seen: dict[str, int] = {}
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0)
+        seen[request.headers["x-number"]] = current_span()
+        return httpx.Response(200, json={"model": request.headers["x-number"], "usage": None})
+
+    async def run() -> None:
+        async with httpx.AsyncClient(transport=quota.transport(httpx.MockTransport(answer))) as client:
+            url = "https://api.openai.com/v1/chat/completions"
+            await asyncio.gather(
+                *(client.post(url, json=CHAT, headers={"x-number": f"n{n}"}) for n in range(20))
+            )
+
+    asyncio.run(run())
+    assert {
+        span.attributes["gen_ai.response.model"]: span.context.span_id for span in collected.spans
+    } == seen
+    assert len(seen) == len(set(seen.values())) == 20
+
+
+def test_what_is_known_only_later_is_counted_then_once(collected: Collected, quota: Quota) -> None:
+    """A response in the background, asked for until it is there."""
+    usage = {"input_tokens": 15, "output_tokens": 9, "total_tokens": 24}
+    one = {
+        "id": "resp_" + "1" * 30,
+        "object": "response",
+        "background": True,
+        "model": "gpt-4.1",
+        "output": [],
+    }
+    states = [
+        {"status": "queued"},
+        {"status": "completed", "usage": usage},
+        {"status": "completed", "usage": usage},
+    ]
+    inner = httpx.MockTransport(lambda request: httpx.Response(200, json={**one, **states.pop(0)}))
+    asked = {"model": "gpt-4.1", "input": "2 + 2?", "background": True, "max_output_tokens": 1000}
+    with httpx.Client(transport=quota.sync_transport(inner)) as client:
+        post(client, asked, path="/v1/responses")
+        quota.flush()
+        assert collected.spans[0].attributes["quotaware.quality"] == "unsettled"
+        assert "quotaware.cost.usd" not in collected.spans[0].attributes
+        assert collected.points("quotaware.cost") == []
+        for _ in range(2):
+            client.get(f"https://api.openai.com/v1/responses/{one['id']}")
+            quota.flush()
+    ((_, cost),) = collected.points("quotaware.cost")
+    assert cost == pytest.approx((15 * 2 + 9 * 8) / 1e6)
+    tokens = [value for _, value in collected.points("gen_ai.client.inference.usage.output_tokens")]
+    assert sum(tokens) == 9
+    assert len(collected.spans) == 1
 
 
 def test_a_call_by_hand_is_a_span_too_with_the_apps_spans_below_it(

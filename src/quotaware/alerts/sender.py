@@ -22,6 +22,7 @@ from typing import Any
 
 from ..core.steps import Event
 from ..errors import NotFound, StoreError
+from ..logs import logged
 from ..stores.protocol import Clock, Store
 from ..tenancy.directory import Directory
 from ..tenancy.nodes import Path
@@ -171,7 +172,12 @@ class Sender:
         except StoreError:
             raise
         except Exception:  # it keeps no other from being sent
-            logger.exception("an alert of %s cannot be told: %s", org, event.id)
+            logger.exception(
+                "an alert of %s cannot be told: %s",
+                org,
+                event.id,
+                extra=logged("alert_not_told", organization=org, alert=event.id),
+            )
             return None if fresh else []
 
     def _deliveries(self, org: str, event: Event, due: Due) -> list[Delivery]:
@@ -265,13 +271,25 @@ class Sender:
         elif not outcome.again or delivery.tries + 1 >= TRIES or now - delivery.at >= GIVE_UP_MS:
             self._tell(org, replace(delivery, tries=delivery.tries + 1), "failed", outcome.why)
             logger.error(
-                "an alert of %s could not be delivered by %s: %s", org, delivery.address.channel, outcome.why
+                "an alert of %s could not be delivered by %s: %s",
+                org,
+                delivery.address.channel,
+                outcome.why,
+                extra=logged(
+                    "alert_failed", organization=org, channel=delivery.address.channel, why=outcome.why
+                ),
             )
         else:
             later = delivery.after(outcome, now, wait_s)
             self._store.outbox(org, put=[later.event()], done=[delivery.id])
             logger.warning(
-                "an alert of %s is tried again by %s: %s", org, delivery.address.channel, outcome.why
+                "an alert of %s is tried again by %s: %s",
+                org,
+                delivery.address.channel,
+                outcome.why,
+                extra=logged(
+                    "alert_retried", organization=org, channel=delivery.address.channel, why=outcome.why
+                ),
             )
             return later
         self._store.outbox(org, done=[delivery.id])
@@ -305,7 +323,11 @@ def _in_order(events: Sequence[Event]) -> list[Delivery]:
         try:
             found.append(Delivery.read(event))
         except (ValueError, TypeError, LookupError):  # of a newer version: its own sender knows it
-            logger.warning("a delivery cannot be read here, and is left: %s", event.id)
+            logger.warning(
+                "a delivery cannot be read here, and is left: %s",
+                event.id,
+                extra=logged("delivery_unreadable", alert=event.id),
+            )
     return sorted(found, key=lambda each: (each.at, each.limit, each.order, each.key))
 
 

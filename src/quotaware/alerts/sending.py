@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from ..logs import logged
 from .addresses import Allowed, Refused, Target, resolve
 
 logger = logging.getLogger("quotaware")
@@ -102,7 +103,7 @@ def _careful(work: Callable[[], Outcome]) -> Outcome:
     except (OSError, http.client.HTTPException, ValueError) as error:
         return Outcome(False, f"no answer ({type(error).__name__})")
     except Exception as error:
-        logger.exception("an alert could not be sent")
+        logger.exception("an alert could not be sent", extra=logged("alert_fault"))
         return Outcome(False, f"a fault ({type(error).__name__})")
 
 

@@ -17,6 +17,7 @@ from typing import Any, Self
 from ..core.steps import Answer, Over
 from ..errors import ConfigurationError, StoreError
 from ..ids import Ids
+from ..logs import logged
 from ..stores.protocol import Clock, Store
 from ..stores.thread import StoreThread
 from ..tenancy.channels import Channel, ChannelType
@@ -162,7 +163,7 @@ class Alerting:
 
     def _put_off(self, message: str, org: str, error: StoreError) -> None:
         if not self._stopped:  # else the store is closed, and the next process does it
-            logger.warning(message, org, error)
+            logger.warning(message, org, error, extra=logged("alerts_put_off", organization=org, why=error))
 
     def _forget(self, orgs: Iterable[str]) -> None:
         known = {*orgs, *self._due}

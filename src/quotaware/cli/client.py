@@ -6,9 +6,9 @@ Both speak HTTP and JSON, so a command does not know which of the two it has.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ NOWHERE = (
     "Say where to look: --store URL for a store, or --url URL and --key KEY for a running app; also as "
     "QUOTAWARE_STORE, QUOTAWARE_URL and QUOTAWARE_KEY, or in quotaware.toml"
 )
+Heard = Callable[[int, int | None], None]
 _PLACED = re.compile(r"(project|team|organization|key)[:/](.+)", re.DOTALL)
 
 
@@ -63,12 +64,14 @@ class Client:
     """One API. What it refuses is raised as `Failure`.
 
     patience  seconds for what works through much (`simulate`, `apply`); None: as long as it takes
+    heard     is told how far that is, as far as it is known here: how much is done, of how much
     """
 
     def __init__(self, http: httpx.Client, life: ExitStack, patience: float | None) -> None:
         self._http = http
         self._life = life
         self._patience = patience
+        self.heard: Heard = lambda done, total: None
 
     def get(self, path: str, **query: Any) -> Any:
         """A parameter that is None is not sent."""
@@ -190,10 +193,16 @@ def over(quota: Quota, actor: Actor, life: ExitStack) -> Client:
     from ..management.app import Management  # noqa: PLC0415  # a remote one needs none of it
     from ..management.table import ROUTES  # noqa: PLC0415
 
-    app = Management(quota.parts, _Always(actor), ROUTES, needs_admin=False)
+    def simulate(*asked: Any, most: int | None = None, **more: Any) -> Any:
+        """As many calls as there are: nobody else waits for this process."""
+        return quota.blocking.simulate(*asked, **more, progress=lambda read, done: found.heard(done, read))
+
+    parts = replace(quota.parts, simulate=simulate)
+    app = Management(parts, _Always(actor), ROUTES, needs_admin=False)
     http = httpx.Client(base_url="http://local", transport=InProcess(app))  # which knows no timeout
     life.enter_context(http)
-    return Client(http, life, None)
+    found = Client(http, life, None)
+    return found
 
 
 @contextmanager

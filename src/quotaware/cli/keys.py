@@ -2,39 +2,219 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
-from .printing import Column, moment
+from .arguments import Anywhere, Where, Yes, moment
+from .printing import Column, Printer, money, number, portion
+from .printing import moment as when
+from .secret_files import SecretTo, kept
 from .session import Session, command
 
 app = typer.Typer(name="keys", help="API keys: list, make, change, rotate, revoke.", no_args_is_help=True)
 
-Node = Annotated[str | None, typer.Argument(help="A project, team or organization, by name or id.")]
+Id = Annotated[str, typer.Argument(help="A key, by id or name.", show_default=False)]
+Permissions = Annotated[list[str], typer.Option("--permission", help="Such as chat:create; repeat it.")]
+Models = Annotated[list[str], typer.Option("--model", help="A model or pattern that may be used; repeat it.")]
+Addresses = Annotated[list[str], typer.Option("--address", help="An address or CIDR block; repeat it.")]
+Limits = Annotated[list[str], typer.Option("--limit", help="Such as '60 requests/minute'; repeat it.")]
+Expires = Annotated[str | None, typer.Option(help="A day, a time, or a span from now such as 30d.")]
 
 
-def _state(key: Any) -> str:
+def state(key: Mapping[str, Any]) -> str:
+    """Whether it works."""
     return "revoked" if key["revoked"] else "on" if key["enabled"] else "off"
+
+
+def place(key: Mapping[str, Any]) -> str:
+    """The id of the node that it hangs on."""
+    return str(key["project_id"] or key["team_id"] or key["organization_id"])
 
 
 COLUMNS = (
     Column("id", lambda key: key["id"]),
     Column("name", lambda key: key["name"]),
-    Column("on", lambda key: key["project_id"] or key["team_id"] or key["organization_id"]),
-    Column("state", _state),
-    Column("permissions", lambda key: key["permissions"]),
-    Column("limits", lambda key: key.get("limits")),
-    Column("expires", lambda key: moment(key["expires_at"])),
-    Column("last used", lambda key: moment(key["last_used_at"])),
+    Column("on", place),
+    Column("state", state),
+    Column("limits", lambda key: key["limits"]),
+    Column("expires", lambda key: when(key["expires_at"])),
+    Column("last used", lambda key: when(key["last_used_at"])),
 )
 
 
 @command(app, "list")
-def list_keys(to: Session, node: Node = None) -> None:
-    """Keys, of all places or of one."""
+def list_keys(to: Session, node: Anywhere = None) -> None:
+    """Keys, of all places or on one node and below."""
     where: dict[str, Any] = {}
     if node is not None:
-        place = to.api.place(node)
-        where = {f"{place.kind}_id": place.id}
+        found = to.api.place(node)
+        where = {f"{found.kind}_id": found.id}
     to.out.rows(to.api.pages("/api-keys", **where), COLUMNS, "There are no keys.")
+
+
+@command(app, "show")
+def show(to: Session, key: Id) -> None:
+    """One key, without its secret."""
+    _show(to.out, to.api.get(_path(key)))
+
+
+@command(app, "create")
+def create(
+    to: Session,
+    node: Where,
+    name: Annotated[str | None, typer.Argument(help="What it is called.")] = None,
+    permission: Permissions = [],  # noqa: B006  # typer copies it
+    model: Models = [],  # noqa: B006
+    address: Addresses = [],  # noqa: B006
+    limit: Limits = [],  # noqa: B006
+    expires: Expires = None,
+    secret_to: SecretTo = None,
+) -> None:
+    """Makes a key on a node and prints its secret, this once."""
+    at = to.api.place(node)
+    body = _body(name, permission, model, address, limit, expires) | {f"{at.kind}_id": at.id}
+    with kept(secret_to) as write:
+        key = to.api.post("/api-keys/service", body)
+        _hand_over(to.out, key, key["id"], write, secret_to)
+
+
+@command(app, "change")
+def change(
+    to: Session,
+    key: Id,
+    name: Annotated[str | None, typer.Option(help="A new name.")] = None,
+    permission: Permissions = [],  # noqa: B006
+    model: Models = [],  # noqa: B006
+    address: Addresses = [],  # noqa: B006
+    limit: Limits = [],  # noqa: B006
+    expires: Expires = None,
+) -> None:
+    """Changes a key: what is said replaces, what is not said stays."""
+    _show(to.out, to.api.patch(_path(key), _body(name, permission, model, address, limit, expires)))
+
+
+@command(app, "rotate")
+def rotate(
+    to: Session,
+    key: Id,
+    grace: Annotated[int, typer.Option(min=0, help="Seconds that the old one still works.")] = 0,
+    yes: Yes = False,
+    secret_to: SecretTo = None,
+) -> None:
+    """Puts a new key in the place of one, and prints its secret, this once."""
+    if not grace:
+        to.confirm(f"The old key '{key}' stops at once. Rotate it?", yes)
+    with kept(secret_to) as write:
+        made = to.api.post(f"{_path(key)}/rotate", {"grace_seconds": grace})
+        _hand_over(to.out, made, made["new_key_id"], write, secret_to)
+
+
+@command(app, "revoke")
+def revoke(to: Session, key: Id, yes: Yes = False) -> None:
+    """Ends a key for ever, at once."""
+    found = to.api.get(_path(key))
+    to.confirm(f"Key '{found['name'] or found['id']}' never works again. Revoke it?", yes)
+    to.api.delete(_path(found["id"]))
+    to.out.done(f"Revoked {found['id']}.", {"id": found["id"], "revoked": True})
+
+
+@command(app, "enable")
+def enable(to: Session, key: Id) -> None:
+    """Lets a key work again."""
+    _show(to.out, to.api.post(f"{_path(key)}/enable"))
+
+
+@command(app, "disable")
+def disable(to: Session, key: Id) -> None:
+    """Has a key do nothing until it is enabled."""
+    _show(to.out, to.api.post(f"{_path(key)}/disable"))
+
+
+@command(app, "usage")
+def usage(
+    to: Session, key: Id, days: Annotated[int, typer.Option(min=1, max=400, help="How many days back.")] = 30
+) -> None:
+    """What was used with a key and those in whose place it came, by model."""
+    found = to.api.get(f"{_path(key)}/usage", days=days)
+    if to.out.json:
+        to.out.data(found)
+        return
+    to.out.line(
+        f"{number(found['total_requests'])} requests, {money(found['total_cost_usd'])} in {days} days"
+    )
+    models = sorted(found["by_model"].items(), key=lambda each: -each[1]["cost"])
+    most = max((each["cost"] for _, each in models), default=0)
+    columns = [
+        Column("model", str),
+        Column("requests", str, True),
+        Column("cost", str, True),
+        Column("", str),
+    ]
+    cells = [
+        (name, number(each["requests"]), money(each["cost"]), portion(each["cost"], most))
+        for name, each in models
+    ]
+    to.out.table(columns, cells)
+
+
+def _path(key: str) -> str:
+    return f"/api-keys/{quote(key, safe='')}"
+
+
+def _body(
+    name: str | None,
+    permissions: list[str],
+    models: list[str],
+    addresses: list[str],
+    limits: list[str],
+    expires: str | None,
+) -> dict[str, Any]:
+    given = {
+        "name": name,
+        "permissions": permissions,
+        "allowed_models": models,
+        "allowed_ips": addresses,
+        "limits": limits,
+        "expires_at": moment(expires),
+    }
+    return {field: value for field, value in given.items() if value}
+
+
+def _hand_over(out: Printer, answer: dict[str, Any], id: str, write: Any, path: Path | None) -> None:
+    """The secret goes into the file, or else to the terminal."""
+    if write is not None:
+        write(f"{answer['key']}\n")
+        answer = {**answer, "key": None, "secret_in": str(path)}
+    if out.json:
+        out.data(answer)
+        return
+    where = f"its secret is in {path}" if write is not None else "this is its secret, shown this once"
+    out.aside(f"{id}: {where}.")
+    if write is None:
+        out.secret(answer["key"])
+
+
+def _show(out: Printer, key: dict[str, Any]) -> None:
+    if out.json:
+        out.data(key)
+        return
+    out.facts(
+        {
+            "id": key["id"],
+            "name": key["name"],
+            "on": place(key),
+            "state": state(key),
+            "permissions": key["permissions"],
+            "models": key["allowed_models"],
+            "addresses": key["allowed_ips"],
+            "limits": key["limits"],
+            "expires": key["expires_at"] and when(key["expires_at"]),
+            "last used": key["last_used_at"] and when(key["last_used_at"]),
+            "made by": key["created_by"],
+            "made": when(key["created_at"]),
+        }
+    )

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 from ..version import __version__
-from . import keys
-from .demo import command as demo
-from .doctor import command as doctor
-from .failures import STOPPED, as_failure
+from . import alerts, keys, limits, members, requests, roles
+from .demo.command import demo
+from .doctor.command import doctor
+from .explain import explain
+from .failures import FAULT, STOPPED, Failure, as_failure
 from .printing import Printer
-from .session import remembered
+from .session import command, remembered
+from .simulate import simulate
+from .usage import usage
 
 app = typer.Typer(
     name="quotaware",
@@ -24,9 +28,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(keys.app)
-for alone in (demo, doctor):
-    app.add_typer(alone.app)
+for each in (keys.app, members.app, members.groups, roles.app, limits.app, requests.app, alerts.app):
+    app.add_typer(each)
+for run_ in (usage, explain, simulate, doctor, demo):
+    command(app)(run_)
 
 
 def _version(asked: bool) -> None:
@@ -58,7 +63,10 @@ def run() -> int:
     except Exception as error:
         failure = as_failure(error)
         if failure is None:
-            raise
+            if os.environ.get("QUOTAWARE_TRACEBACK"):
+                raise
+            told = f"{type(error).__name__}: {error}. This is a fault of quotaware; QUOTAWARE_TRACEBACK=1 shows where"
+            failure = Failure(told, FAULT)
         if "--json" in sys.argv:
             print(json.dumps({"error": failure.error}, ensure_ascii=False), file=sys.stderr)
         else:

@@ -11,14 +11,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
 )
@@ -35,11 +36,17 @@ _WARM, _HOT = 0.8, 1.0
 _HIDDEN = {*range(32), *range(127, 160), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 
 
+class Progressed(Protocol):
+    """Is told how much is done, of how much in all, and where it is."""
+
+    def __call__(self, done: int, total: int | None = None, of: str = "") -> None: ...
+
+
 class Column(NamedTuple):
     """A column of a table: its title, what it shows of an entry, and whether it is a number."""
 
     title: str
-    of: Callable[[Mapping[str, Any]], Any]
+    of: Callable[[Any], Any]
     right: bool = False
 
 
@@ -66,6 +73,20 @@ class Printer:
             self.aside(empty)
         else:
             self.table(columns, [[column.of(entry) for column in columns] for entry in found])
+
+    def one(self, entry: Mapping[str, Any], columns: Sequence[Column]) -> None:
+        """One entry as a table of one row, or as a JSON object."""
+        if self.json:
+            self.data(entry)
+        else:
+            self.table(columns, [[column.of(entry) for column in columns]])
+
+    def done(self, text: str, data: Any) -> None:
+        """What was done: said to a person, or as JSON."""
+        if self.json:
+            self.data(data)
+        else:
+            self.line(text)
 
     def table(
         self, columns: Sequence[Column], cells: Iterable[Sequence[Any]], title: str | None = None
@@ -108,13 +129,13 @@ class Printer:
         self._aside.print(Text("error: ", style="bold red").append_text(self._cell(text)), soft_wrap=True)
 
     @contextmanager
-    def progress(self, what: str, total: int | None = None) -> Iterator[Callable[[int, str], None]]:
-        """A bar on a terminal, gone when it is done: answers what is told how much is done, and of what."""
+    def progress(self, what: str, total: int | None = None, unit: str = "") -> Iterator[Progressed]:
+        """A bar on a terminal, gone when it is done: answers what is told how much is done, of how much, and where."""
         with Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(BAR * 2),
-            MofNCompleteColumn(),
+            _Done(unit),
             TimeElapsedColumn(),
             console=self._aside,
             transient=True,
@@ -122,8 +143,8 @@ class Printer:
         ) as bar:
             task = bar.add_task(shown(what), total=total)
 
-            def told(done: int, of: str = "") -> None:
-                bar.update(task, completed=done, description=shown(f"{what} {of}".rstrip()))
+            def told(done: int, total: int | None = None, of: str = "") -> None:
+                bar.update(task, completed=done, total=total, description=shown(f"{what} {of}".rstrip()))
 
             yield told
 
@@ -196,6 +217,20 @@ def sparkline(values: Sequence[float]) -> Text:
     most = max(values, default=0)
     marks = (_BLOCKS[min(7, int(value / most * 7.999))] if most > 0 else _BLOCKS[0] for value in values)
     return Text("".join(marks), style="cyan")
+
+
+class _Done(ProgressColumn):
+    """How much is done, of how much where that is known; nothing where nothing is counted."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        if task.total is None and not task.completed:
+            return Text("")
+        of = "" if task.total is None else f" of {task.total:,.0f}"
+        return Text(f"{task.completed:,.0f}{of} {self._unit}".rstrip(), style="progress.download")
 
 
 def _console(stream: Any) -> Console:

@@ -41,6 +41,8 @@ Timeout = Annotated[float | None, _option("--timeout", about="Seconds that an an
 Config = Annotated[str | None, _option("--config", about="A configuration file, instead of quotaware.toml.")]
 Json = Annotated[bool, _option("--json", about="Print JSON.")]
 
+PREFIX = "common_"
+"""Tells their parameters from a command's own."""
 COMMON: tuple[tuple[str, Any, Any], ...] = (
     ("url", Url, None),
     ("key", Key, None),
@@ -65,7 +67,7 @@ class Common:
     @classmethod
     def take(cls, values: dict[str, Any]) -> Common:
         """Takes them out of a command's values."""
-        given = {name: values.pop(name) for name, _, _ in COMMON}
+        given = {name: values.pop(f"{PREFIX}{name}") for name, _, _ in COMMON}
         config, as_json = given.pop("config"), given.pop("json")
         if given["timeout"] is not None and not given["timeout"] > 0:
             raise Failure("--timeout is a number of seconds above 0", USAGE)
@@ -153,7 +155,7 @@ def remembered(callback: Callable[..., Any]) -> Callable[..., Any]:
 
 def common_parameters() -> list[inspect.Parameter]:
     """The options of every command."""
-    return [_parameter(name, annotation, default) for name, annotation, default in COMMON]
+    return [_parameter(f"{PREFIX}{name}", annotation, default) for name, annotation, default in COMMON]
 
 
 def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:

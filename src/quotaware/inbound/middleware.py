@@ -14,6 +14,7 @@ from typing import Any
 from ..context import Binding, bound
 from ..core.money import to_usd
 from ..errors import ApiError, ConfigurationError
+from ..logs import logged
 from .denials import body_of, denial_of, is_final, mark, one_line
 from .edge import HasEdge
 from .identify import Identify
@@ -115,7 +116,11 @@ class QuotaMiddleware:
                 mark(error, denial)
                 await answer.release()
                 raise
-            logger.info("a denied LLM call ended a request: %s", one_line(denial.message))
+            logger.info(
+                "a denied LLM call ended a request: %s",
+                one_line(denial.message),
+                extra=logged("request_denied", code=denial.code, request=denial.fields.get("request_id")),
+            )
             if not await answer.end_with(denial):
                 raise
         await answer.release()

@@ -149,7 +149,9 @@ class _Watch:
     def ended(self, ended: Ended) -> None:
         span = self._span
         if span.is_recording():
-            told: Attributes = {"quotaware.quality": ended.quality, "quotaware.cost.usd": ended.cost / 1e9}
+            told: Attributes = {"quotaware.quality": ended.quality}
+            if ended.quality != "unsettled":
+                told["quotaware.cost.usd"] = ended.cost / 1e9
             if self._own:
                 told |= _answered(ended)
             span.set_attributes(told)

@@ -34,6 +34,7 @@ from ..errors import (
     StoreError,
     StoreUnavailable,
 )
+from ..logs import logged
 from ..stores.tickets import drive_async
 from ..tenancy.access import Actor
 from ..words import terms
@@ -319,7 +320,12 @@ def as_api(error: Exception, request_id: str) -> ApiError:
             return StoreUnavailable("The quota store did not answer; try again", retry_after=1)
         case Conflict():
             return StoreUnavailable("The organization kept changing; try again", retry_after=1)
-    logger.error("a management request failed (%s)", request_id, exc_info=error)
+    logger.error(
+        "a management request failed (%s)",
+        request_id,
+        exc_info=error,
+        extra=logged("request_failed", request=request_id),
+    )
     return InternalError("Something went wrong here; the log has it under this request id")
 
 
@@ -399,7 +405,11 @@ async def _tell(scope: Any, receive: Any, send: Any, telling: Telling, request_i
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         except Exception as error:
-            logger.exception("an answer broke off in the middle (%s)", request_id)
+            logger.exception(
+                "an answer broke off in the middle (%s)",
+                request_id,
+                extra=logged("answer_broke_off", request=request_id),
+            )
             broken = error
         group.cancel_scope.cancel()
     if broken is not None:

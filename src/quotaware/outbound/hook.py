@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import forks
 from ..context import current
+from ..logs import logged
 from . import aiohttp, botocore, executors, httpx, requests, websockets
 from .meter import Meter
 from .patching import ImportWatcher, Patch
@@ -77,7 +78,12 @@ class Hook:
                     try:
                         self._patch(getattr(module, patch.owner), patch)
                     except Exception as error:  # it is the app's import, which goes on
-                        logger.error("calls through %s are not metered: %s", patch.module, error)
+                        logger.error(
+                            "calls through %s are not metered: %s",
+                            patch.module,
+                            error,
+                            extra=logged("library_not_metered", module=patch.module, why=error),
+                        )
 
     def _patch(self, owner: Any, patch: Patch) -> None:
         if (owner, patch.name) not in self._made:

@@ -18,6 +18,7 @@ from ..context import DENIED_HEADER, Binding, current
 from ..core.bounds import Call
 from ..engine import Engine
 from ..errors import ApiError, BodyTooLarge, InvalidRequest, PermissionDenied
+from ..logs import logged
 from ..providers import formdata, jsontext, looking_up, naming, registry
 from ..providers.base import Route, Unreadable
 from ..stores.tickets import Steps, drive, drive_async, on_loop
@@ -68,7 +69,9 @@ class Passage(NamedTuple):
         try:
             return jsontext.edit(body, parsed, self.changes) if self.changes else None
         except Exception:
-            logger.exception("a call's body could not be changed and goes out as it came")
+            logger.exception(
+                "a call's body could not be changed and goes out as it came", extra=logged("body_not_changed")
+            )
             self.tap.count("faults")
             return None
 
@@ -192,7 +195,7 @@ class Meter:
 
     def _fault(self, what: str) -> None:
         """A fault of ours never breaks a host's call: it is logged and counted, and the call passes unmetered."""
-        logger.exception("a call %s and passes unmetered", what)
+        logger.exception("a call %s and passes unmetered", what, extra=logged("call_unmetered"))
         self.engine.count("faults")
 
     def _passage(self, route: Route, admission: Admission, reading: Reading) -> Passage:
@@ -220,7 +223,9 @@ class Meter:
         try:
             shape = route.format.refusal(error) if route.format is not None else error.body()
         except Exception:  # denied is denied, in whatever shape
-            logger.exception("a denial could not be told in the provider's shape")
+            logger.exception(
+                "a denial could not be told in the provider's shape", extra=logged("denial_not_shaped")
+            )
             shape = error.body()
         headers = {
             "content-type": "application/json",

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from .. import forks
 from ..core.steps import Answer, Event, Op, Reserve, Result, Settle
 from ..errors import Conflict, Lost, StoreError, StoreFull
+from ..logs import logged
 from .protocol import Change, Clock, Doc, Store
 
 logger = logging.getLogger("quotaware")
@@ -199,17 +200,27 @@ class Guard:
                 rev = self.inner.adopt(org)
                 if rev is None:
                     logger.error(
-                        "organization %s is gone from the store; it stays closed until it is restored", org
+                        "organization %s is gone from the store; it stays closed until it is restored",
+                        org,
+                        extra=logged("organization_gone", organization=org),
                     )
                     return False
-                logger.error("the store went on without what it knew of organization %s; replaying", org)
+                logger.error(
+                    "the store went on without what it knew of organization %s; replaying",
+                    org,
+                    extra=logged("store_went_back", organization=org),
+                )
                 self.adopted(org)
                 self._replay_changes(org, rev)
                 self._replay_steps(org)
                 told = json.dumps({"adopted": org, "rev": rev})
                 self.inner.outbox(org, put=(Event(f"adopted|{rev}", self._clock(), told),))
             except StoreError:
-                logger.exception("what the store lost of organization %s could not be replayed yet", org)
+                logger.exception(
+                    "what the store lost of organization %s could not be replayed yet",
+                    org,
+                    extra=logged("replay_failed", organization=org),
+                )
                 return False
             self._lost.pop(org, None)
         self.adopted(org)
@@ -258,7 +269,11 @@ class Guard:
                         again = replace(change, audit=told)
                         self._changed.append(_Changed(time.monotonic(), org, rev, each.first, again))
                 return
-        logger.error("a change of organization %s that the store lost could not be made again", org)
+        logger.error(
+            "a change of organization %s that the store lost could not be made again",
+            org,
+            extra=logged("change_lost", organization=org),
+        )
 
     def _is_later(self, org: str, doc: Doc, ours: _Changed) -> bool:
         """Whether a document's last change was made, the first time, no earlier than ours."""

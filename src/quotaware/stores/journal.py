@@ -25,6 +25,7 @@ from typing import IO, Any
 from .. import forks
 from ..core.steps import REMEMBER_MS, Amounts, Plan, Settle, id_time
 from ..ids import Ids
+from ..logs import logged
 from .items import pack_plan, unpack_plan
 from .thread import anew, call_of
 
@@ -81,7 +82,11 @@ class _Noted:
             if self._file is not None:
                 _append(self._file, line)
         except OSError as error:
-            logger.error("what became of a call could not be written to the journal: %s", error)
+            logger.error(
+                "what became of a call could not be written to the journal: %s",
+                error,
+                extra=logged("journal_not_written", why=error),
+            )
 
     def _remove(self) -> None:
         file, self._file = self._file, None
@@ -118,7 +123,12 @@ class Journal(_Noted):
                 number = self._plan(plan)
                 self._write({"call": id, "plan": number, "on_expiry": on_expiry, "about": about})
             except OSError as error:
-                logger.error("the journal in %s cannot be written: %s", self.directory, error)
+                logger.error(
+                    "the journal in %s cannot be written: %s",
+                    self.directory,
+                    error,
+                    extra=logged("journal_not_written", path=self.directory, why=error),
+                )
                 return False
             self._pending.add(id)
             return True
@@ -190,7 +200,12 @@ def leftovers(directory: str | Path, now: int, ids: Ids) -> Iterator[Leftover]:
             if _own(file) and path.exists():  # another may just have finished with it
                 found = Leftover(file, now, ids)
         except OSError as error:  # new ids cannot be written down: it stays as it is for another time
-            logger.error("the journal %s cannot be used: %s", path, error)
+            logger.error(
+                "the journal %s cannot be used: %s",
+                path,
+                error,
+                extra=logged("journal_unusable", path=path, why=error),
+            )
         if found is None:
             file.close()
         else:
@@ -217,7 +232,11 @@ def _entries(file: IO[bytes]) -> dict[str, dict[Any, dict[str, Any]]]:
                 entry["lines"] = unpack_plan(entry["lines"])
             found[kind][entry[kind]] = entry
         except (ValueError, KeyError, TypeError, StopIteration):
-            logger.warning("a line of the journal %s cannot be read", file.name)
+            logger.warning(
+                "a line of the journal %s cannot be read",
+                file.name,
+                extra=logged("journal_line_unreadable", path=file.name),
+            )
     return found
 
 

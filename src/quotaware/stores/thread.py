@@ -24,6 +24,7 @@ from .. import forks
 from ..core.steps import NOTHING, Answer, Extend, Op, Plan, Result, Settle
 from ..errors import StoreError
 from ..ids import Ids
+from ..logs import logged
 from .protocol import Clock, Store
 from .tickets import Ticket, Waker, wake_all
 
@@ -317,7 +318,9 @@ class StoreThread:
                     thread.start()
                 except RuntimeError:  # no thread can be had, or the interpreter is going
                     self._running = False
-                    logger.exception("the store thread could not be started")
+                    logger.exception(
+                        "the store thread could not be started", extra=logged("thread_not_started")
+                    )
                 else:
                     self._thread = thread
 
@@ -460,7 +463,9 @@ class StoreThread:
             return dict.fromkeys(work, error)
         except Exception as error:
             logger.exception(
-                "the store met an error of its own in a trip of %d steps", sum(map(len, work.values()))
+                "the store met an error of its own in a trip of %d steps",
+                sum(map(len, work.values())),
+                extra=logged("store_fault"),
             )
             return error
         except BaseException as error:
@@ -502,7 +507,9 @@ class StoreThread:
     def _give_up(self, op: Settle, why: str) -> None:
         if op.how == "settled":
             self.dropped += 1
-            logger.error("the settle of %s is lost: %s", op.id, why)
+            logger.error(
+                "the settle of %s is lost: %s", op.id, why, extra=logged("settle_lost", call=op.id, why=why)
+            )
 
     def _emptied(self) -> bool:
         """Sends what is in the backlog; whether the store has all of it."""
@@ -534,7 +541,7 @@ class StoreThread:
         try:
             work()
         except Exception:
-            logger.exception("the store thread met an error and goes on")
+            logger.exception("the store thread met an error and goes on", extra=logged("thread_fault"))
 
 
 def _is_named_again(op: Settle) -> bool:

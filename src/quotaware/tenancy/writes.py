@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 from ..errors import AlreadyExists, AuthenticationError, Conflict, NotFound, PermissionDenied, StoreError
+from ..logs import logged
 from ..stores.protocol import Change, Clock, Store
 from .access import HOST, Actor, of_key
 from .acting import acting
@@ -183,7 +184,10 @@ class Writes:
             except (StoreError, NotFound):
                 pass
             logger.warning(
-                "%s of organization %s may be stopped by a threshold that was changed", new.id, org
+                "%s of organization %s may be stopped by a threshold that was changed",
+                new.id,
+                org,
+                extra=logged("stop_may_remain", node=new.id, organization=org),
             )
 
     def _inside(self, org: str) -> str:

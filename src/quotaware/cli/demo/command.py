@@ -9,9 +9,7 @@ from typing import Annotated
 import typer
 
 from ..failures import CONFLICT, USAGE, Failure
-from ..session import Session, command
-
-app = typer.Typer()
+from ..session import Session
 
 PORT = 8000
 NEEDED = ("uvicorn", "jinja2")
@@ -23,7 +21,6 @@ Port = Annotated[
 Browse = Annotated[bool, typer.Option("--open", help="Open the dashboard in a browser.")]
 
 
-@command(app)
 def demo(to: Session, port: Port = None, browse: Browse = False) -> None:
     """Serve a made-up company with customers at work, and its dashboard to look at, until ctrl-c."""
     if missing := [name for name in NEEDED if find_spec(name) is None]:

@@ -15,13 +15,11 @@ from ...stores.opening import open_store
 from ...tenancy.access import Actor
 from ..client import local, organization_of, over, remote
 from ..failures import FOUND, Failure
-from ..session import Session, command
+from ..session import Session
 from . import stores
 from .apps import layers_of, load, quota_of
 from .checks import Outcome, examine
 from .findings import Evidence, NotLooked
-
-app = typer.Typer()
 
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "skipped": "dim"}
 
@@ -37,7 +35,6 @@ Days = Annotated[int, typer.Option(help="Tell of keys that end within so many da
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings too.")]
 
 
-@command(app)
 def doctor(
     to: Session, target: Target = None, workers: Workers = None, days: Days = 14, strict: Strict = False
 ) -> int | None:

@@ -45,7 +45,8 @@ def add(view: View) -> Html | Redirect:
         return _list(view, error)
     if made.secret is None:
         return Redirect(f"/alerts/{node.id}", "told.channel_added")
-    return Html("channel_made.html", {"channel": made, "secret": made.secret, "node": node})
+    values = {"channel": made, "secret": made.secret, "node": node}
+    return Html("channel_made.html", values, made=f"/alerts/{node.id}")
 
 
 def add_rule(view: View) -> Html | Redirect:

@@ -31,6 +31,7 @@ from ..parts import Door, Parts
 from ..routes import Ask
 from .assets import Asset, asset
 from .events import Events
+from .once import once
 from .pulse import Pulse
 from .render import Shell, rendered
 from .sessions import COOKIE, LIFE_MS, Session, Sessions, same
@@ -206,7 +207,7 @@ class Dashboard:
             actor = await self._door.authenticate(_with_key(request.scope, key))
         except ApiError as error:
             told = "sign_in.wrong" if error.status == 401 else ""
-            return self._asking(request, token, keep, status=error.status, told=told, error=error.message)
+            return self._asking(request, token, keep, status=error.status, told=told, error=error)
         session = await anyio.to_thread.run_sync(self._sessions.open, actor.org, "key", keys.digest(key))
         if old := request.cookies.get(COOKIE):
             await anyio.to_thread.run_sync(self._end, old)
@@ -224,7 +225,7 @@ class Dashboard:
 
     def _asking(
         self, request: Request, token: str, *headers: tuple[str, str], status: int = 200, told: str = "",
-        error: str = "",
+        error: ApiError | None = None,
     ) -> Response:  # fmt: skip
         target = request.form.get("next") or request.query.get("next", "")
         values = {"told": told, "error": error, "next": _inside(target)}
@@ -264,7 +265,7 @@ class Dashboard:
         mark = (
             self._pulse.of(view.org).mark if page.method == "GET" else ""
         )  # what moves from here on is told
-        answer = page.run(view)
+        answer = once(view, page.run) if page.method == "POST" else page.run(view)
         if isinstance(answer, Redirect):
             told = f"?{urlencode({'told': answer.told})}" if answer.told else ""
             return _redirect(request, f"{_inside(answer.path)}{told}")
@@ -300,7 +301,7 @@ class Dashboard:
         """A page for an error, without what only the log should say."""
         request_id = f"req_{uuid.uuid4().hex}"
         told = as_api(error, request_id)
-        values = {"status": told.status, "message": told.message, "errors": told.fields.get("errors", ())}
+        values = {"status": told.status, "error": told, "errors": told.fields.get("errors", ())}
         return self._html(request, Html("error.html", values, told.status), "")
 
 

@@ -41,5 +41,4 @@ def names(view: View, ids: set[str]) -> dict[str, str]:
 def shown_again(view: View, error: Exception | None) -> tuple[dict[str, Any], int]:
     """What the form's page says of an error, and its status."""
     told: ApiError | None = None if error is None else as_api(error, "")
-    values = {"form": view.form, "message": "" if told is None else told.message}
-    return values, 200 if told is None else told.status
+    return {"form": view.form, "error": told}, 200 if told is None else told.status

@@ -49,14 +49,14 @@ def create(view: View) -> Html:
         given: dict[str, Any] = {f"{kind}_id": id, "permissions": list(USES[use])}
         if name := view.said("name"):
             given["name"] = name
-        if limits := view.said("limits").splitlines():
-            given["limits"] = [line.strip() for line in limits if line.strip()]
+        if limits := view.lines("limits"):
+            given["limits"] = limits
         if int(days):
             given["expires_at"] = iso(view.parts.engine.now() + int(days) * DAY_MS)
         made = view.call(create_api_key, body=view.body(NewApiKey, **given))
     except InvalidRequest as error:
         return _list(view, error)
-    return Html("key_made.html", {"secret": made.key, "key": made, "rotated": False, "zone": zone_of(view)})
+    return Html("key_made.html", {"secret": made.key, "key": made, "rotated": False}, made=f"/keys/{made.id}")
 
 
 def key(view: View) -> Html:
@@ -81,7 +81,8 @@ def rotate(view: View) -> Html:
     grace = view.said("grace")
     body = view.body(Rotation, grace_seconds=int(grace) if grace in map(str, GRACES) else 0)
     made = view.call(rotate_api_key, body=body, id=view.params["id"])
-    return Html("key_made.html", {"secret": made.key, "key": made, "rotated": True, "zone": zone_of(view)})
+    path = f"/keys/{made.new_key_id}"
+    return Html("key_made.html", {"secret": made.key, "key": made, "rotated": True}, made=path)
 
 
 def revoke(view: View) -> Redirect:
@@ -112,8 +113,7 @@ def _list(view: View, error: InvalidRequest | None = None) -> Html:
         "uses": tuple(USES),
         "zone": zone_of(view),
         "form": view.form,
-        "errors": () if error is None else error.fields.get("errors", ()),
-        "message": "" if error is None else error.message,
+        "error": error,
         "wanted": view.form.get("place") or view.query.get("place", ""),
     }
     return Html("keys.html", values, 200 if error is None else 422)

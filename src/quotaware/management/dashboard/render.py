@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -14,7 +15,7 @@ import jinja2
 from ...core.money import to_usd
 from .assets import asset
 from .table import MENU
-from .texts import LANGUAGES, Language, text
+from .texts import LANGUAGES, Language, Texts, text
 from .view import Html, View
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -23,7 +24,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 @dataclass(frozen=True, slots=True)
 class Shell:
     """What stands around every page; `view` is None where nobody is signed in. `mark`: how things stood when
-    it was made (`Pulse`).
+    it was made (`Pulse`); `once`: what its forms carry, so that each is done once (`once.py`).
     """
 
     root: str
@@ -34,14 +35,12 @@ class Shell:
     query: Mapping[str, str]
     view: View | None = None
     mark: str = ""
+    once: str = field(default_factory=lambda: secrets.token_urlsafe(12))
 
 
 def rendered(shell: Shell, html: Html) -> str:
     """The page as text."""
-    language = shell.language
-
-    def t(key: str, **values: object) -> str:
-        return text(language, key, **values)
+    t = Texts(shell.language)
 
     def url(path: str) -> str:
         return f"{shell.root}{path}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import alerts, audit, explain, keys, members, overview, project, projects, requests, settings
+from . import alerts, audit, explain, groups, keys, members, overview, project, projects, requests, settings
 from .view import Page
 
 PAGES: tuple[Page, ...] = (
@@ -11,6 +11,7 @@ PAGES: tuple[Page, ...] = (
     *project.PAGES,
     *keys.PAGES,
     *members.PAGES,
+    *groups.PAGES,
     *requests.PAGES,
     *alerts.PAGES,
     *explain.PAGES,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
+from .texts_errors import KOREAN
 from .texts_looking import TEXTS as _LOOKING
 from .texts_pages import TEXTS as _PAGES
 from .texts_people import TEXTS as _PEOPLE
@@ -32,6 +33,12 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "app.paused": ("Not connected; trying again", "연결이 끊겨 다시 시도하는 중"),
     "app.more": ("Only the first {n} are shown.", "처음 {n}개만 표시됩니다."),
     "app.none": ("None", "없음"),
+    "again.title": ("This form was sent before", "이미 보낸 양식입니다"),
+    "again.more": (
+        "It was done once. Its secret was shown then: if you did not see it, rotate the key or make another channel.",
+        "한 번만 처리했습니다. 비밀 값은 그때만 표시되므로, 보지 못했다면 키를 교체하거나 채널을 새로 만드세요.",
+    ),
+    "again.look": ("See what was made", "만든 항목 보기"),
     "sign_in.title": ("Sign in", "로그인"),
     "sign_in.lead": (
         "Use a quotaware key. It is checked and not kept in your browser.",
@@ -69,6 +76,20 @@ def text(language: Language, key: str, **values: object) -> str:
     english, korean = TEXTS[key]
     found = korean if language == "ko" else english
     return found.format_map(values) if values else found
+
+
+class Texts:
+    """The texts of a language, as templates ask for them."""
+
+    def __init__(self, language: Language) -> None:
+        self._language = language
+
+    def __call__(self, key: str, **values: object) -> str:
+        return text(self._language, key, **values)
+
+    def error(self, code: str) -> str:
+        """What an error of this code is called in the language, "" where its own text says it, or none is known."""
+        return KOREAN.get(code, "") if self._language == "ko" else ""
 
 
 def language_of(chosen: str, accepted: str) -> Language:

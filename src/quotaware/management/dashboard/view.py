@@ -24,11 +24,12 @@ B = TypeVar("B", bound=Body)
 
 @dataclass(frozen=True, slots=True)
 class Html:
-    """A page to show: its template and what stands in it."""
+    """A page to show: its template and what stands in it; `made`: the page of what its form has just made."""
 
     template: str
     values: Mapping[str, Any] = field(default_factory=dict)
     status: int = 200
+    made: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +81,16 @@ class View:
         return text(self.language, key, **values)
 
     def call(
-        self, run: Callable[..., A], *args: Any, query: Any = None, body: Any = None, **params: str
+        self,
+        run: Callable[..., A],
+        *args: Any,
+        query: Any = None,
+        body: Any = None,
+        expect: int | None = None,
+        **params: str,
     ) -> A:
         """An operation of the API, as the viewer. Raises as it does."""
-        return run(replace(self.ask, params=params, query=query, body=body), *args)
+        return run(replace(self.ask, params=params, query=query, body=body, expect=expect), *args)
 
     def maybe(self, run: Callable[..., A], *args: Any, **asked: Any) -> A | None:
         """The same; None where the viewer may not, or it is not there."""
@@ -108,6 +115,10 @@ class View:
     def said(self, name: str) -> str:
         """A field of the form, without spaces around; "" where it was left empty."""
         return self.form.get(name, "").strip()
+
+    def lines(self, name: str) -> list[str]:
+        """The lines of a field, or all that was chosen under its name, without those that are empty."""
+        return [line.strip() for line in self.said(name).splitlines() if line.strip()]
 
 
 Run = Callable[[View], Html | Redirect]

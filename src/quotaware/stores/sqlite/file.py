@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...errors import ConfigurationError, Lost, StoreError
+from ...logs import logged
 from .log import brand, count, is_foreign, log_of
 from .mounts import network_type
 from .schema import STEPS, check_version, migrate, stored_version, version
@@ -150,7 +151,9 @@ class DatabaseFile:
             self._lock.release()
         else:
             logger.warning(
-                "%s is in use by another thread, and is closed when that ends or the process does", self.path
+                "%s is in use by another thread, and is closed when that ends or the process does",
+                self.path,
+                extra=logged("file_busy_at_close", path=self.path),
             )
 
     # transactions

@@ -76,6 +76,18 @@
     });
   }
 
+  // forms: a second click sends nothing, so that the first answer is the one that is seen
+
+  for (const form of document.querySelectorAll("form[method=post]")) {
+    form.addEventListener("submit", (event) => {
+      if (form.dataset.sent) event.preventDefault();
+      form.dataset.sent = "1";
+    });
+  }
+  addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+  });
+
   // secrets
 
   for (const button of document.querySelectorAll("[data-copy]")) {

@@ -1,0 +1,58 @@
+"""Arguments that several commands take, and how their words are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from .failures import USAGE, Failure
+
+NODE = (
+    "A project, team, organization or key by name or id; team/NAME says which. Without it, the organization."
+)
+
+Where = Annotated[str, typer.Argument(help=NODE.partition(" Without")[0], show_default=False)]
+Anywhere = Annotated[str | None, typer.Argument(help=NODE, show_default=False)]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Period = Annotated[str | None, typer.Option(help="The last days or hours, such as 7d or 24h.")]
+Since = Annotated[str | None, typer.Option("--from", help="Instead of a period: a day or a time (UTC).")]
+Until = Annotated[str | None, typer.Option("--to", help="The end, which is not in it; now without it.")]
+
+_SPAN = re.compile(r"([1-9]\d{0,4})([dh])")
+
+
+def moment(text: str | None) -> str | None:
+    """A time as the API takes it: of a day, a time (UTC where no zone is said), or a span from now such as 30d."""
+    if text is None:
+        return None
+    if span := _SPAN.fullmatch(text):
+        length = timedelta(**{"days" if span[2] == "d" else "hours": int(span[1])})
+        return _told(datetime.now(UTC) + length)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise Failure(
+            f"'{text}' is no time: give 2026-12-23, 2026-12-23T09:15:00Z, or 30d from now", USAGE
+        ) from None
+    return _told(found if found.tzinfo else found.replace(tzinfo=UTC))
+
+
+def span(period: str | None, since: str | None, until: str | None) -> dict[str, Any]:
+    """A period as the API takes it."""
+    return {"period": period, "from": moment(since), "to": moment(until)}
+
+
+def pairs(words: Iterable[str], what: str) -> dict[str, str]:
+    """`name=value`, several."""
+    found = dict(word.partition("=")[::2] for word in words)
+    if any("=" not in word for word in words):
+        raise Failure(f"{what} is NAME=VALUE", USAGE)
+    return found
+
+
+def _told(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
