@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator
 from html import unescape
@@ -14,6 +15,7 @@ from starlette.testclient import TestClient
 
 from quotaware import Quota
 from quotaware.testing.clocks import FakeClock
+from tests.alerts.servers import Mailbox, Receiver
 from tests.calls import a_quota
 
 BASE = "/v1/dashboard"
@@ -74,6 +76,15 @@ class House:
         self.other = self.tenancy.create_project(self.org, name="chatbot", limits=["$5/day"]).id
         self.admin = self.key(self.org, "org:manage")
 
+    @classmethod
+    def beside(cls, other: House, quota: Quota) -> House:
+        """Another process of the same app: another Quota on the store."""
+        beside = copy.copy(other)
+        beside.quota, beside.tenancy = quota, quota.blocking.tenancy
+        beside.app = Starlette()
+        beside.app.mount("/v1", quota.management())
+        return beside
+
     def key(self, node: str, *permissions: str, **more: Any) -> str:
         """A key on a node."""
         return str(self.tenancy.create_key(node, permissions=permissions, **more).secret)
@@ -90,6 +101,18 @@ class House:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver().serve() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    with Mailbox().serve() as mailbox:
+        yield mailbox
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ from urllib.parse import urlencode
 
 import pytest
 
+from quotaware import Usage
 from quotaware.context import Identity
+from quotaware.core.charges import Outcome
 from quotaware.core.permissions import ROLES
 from quotaware.errors import ApiError
 from quotaware.testing.server import serve
@@ -88,7 +90,9 @@ def test_a_day_at_the_dashboard(house: House, served: str, page: Any) -> None:
     page.click("summary:has-text('New key')")
     page.fill("input[name=name]", "from the browser")
     page.select_option("select[name=place]", f"project:{house.project}")
-    page.click("text=Create key")
+    page.dblclick("text=Create key")  # makes one
+    page.wait_for_selector("[data-secret]")
+    assert len([key for key in house.tenancy.list(house.org, "key") if key.parent == house.project]) == 1
     secret = page.inner_text("[data-secret]")
     with house.quota.acting_as(key=secret) as by:
         spend(house.quota, 750, by=by)
@@ -200,12 +204,16 @@ def test_whatever_a_name_says_stays_text(house: House, served: str, page: Any) -
         team = house.tenancy.create_team(house.org, name=name).id
         project = house.tenancy.create_project(team, name=name).id
         key = house.tenancy.create_key(project, name=name).node.id
-        spend(house.quota, 1, by=Identity(project=project, end_user=name, tags={"t": name}))
+        who = Identity(project=project, end_user=name, tags={"t": name, name[:20]: "v"})
+        call = a_call(1, model=name, provider=name[:20])
+        let_go(ask(house.quota, call, who)).settle(Outcome(200, usage=Usage(output=10)), name)
         member = house.tenancy.create_member(house.org, name, roles=[("viewer", project)]).id
         house.tenancy.create_role(house.org, name, ["quota:read"])
-        house.tenancy.create_group(house.org, team, name)
+        group = house.tenancy.create_group(house.org, team, name).id
+        house.tenancy.update_member(house.org, member, groups=[group])
+        pages += [f"/projects/{project}", f"/groups/{group}"]
         if number % 8 == 0:
-            pages += [f"/projects/{project}", f"/keys/{key}", f"/members/{member}", f"/alerts/{project}"]
+            pages += [f"/keys/{key}", f"/members/{member}", f"/alerts/{project}"]
             pages += [f"/explain?{urlencode({'model': name, 'end_user': name, 'project': project})}"]
             pages += [f"/audit?{urlencode({'who': name, 'what': name, 'node': name})}"]
             developer = house.browser(house.key(house.project, *ROLES["developer"], name=name))
@@ -215,8 +223,20 @@ def test_whatever_a_name_says_stays_text(house: House, served: str, page: Any) -
     house.tenancy.update(house.org, house.org, name=PAYLOADS[0])
     assert house.quota.flush()
     sign_in(page, served, house.admin)
+    models: set[str] = set()
+    users: set[str] = set()
     for path in pages:
         page.goto(f"{served}{BASE}{path}")
+        if path.startswith("/projects/"):
+            models |= {
+                each.strip()
+                for each in page.locator("section[aria-labelledby=h-models] td").all_inner_texts()
+            }
+            users |= {
+                each.strip() for each in page.locator("section[aria-labelledby=h-users] td").all_inner_texts()
+            }
+    assert set(PAYLOADS) <= models
+    assert set(PAYLOADS) <= users
     page.goto(f"{served}{BASE}/members")
     assert set(PAYLOADS) <= {each.strip() for each in page.locator("tbody th").all_inner_texts()}
     page.goto(f"{served}{BASE}/projects")

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...core.money import NANO
 from ...errors import NotFound
+from ...tenancy.keys import is_ours
 from ..explanations import AskedOf, Explained, State, explain_call
 from .forms import WRONG, names, places, shown_again
 from .overview import zone_of
@@ -24,7 +25,7 @@ def explain(view: View) -> Html:
             error = wrong
     values, status = shown_again(view, error)
     values |= {
-        "form": view.query,
+        "form": {name: said for name, said in view.query.items() if not is_ours(said.strip())},
         "found": found,
         "until": None if found is None else _moment(found.until),
         "limits": [] if found is None else [_row(each) for each in found.limits],

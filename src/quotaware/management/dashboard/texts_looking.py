@@ -65,6 +65,10 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "실제 호출과 같은 조건으로 확인합니다. 사용량에는 반영되지 않습니다.",
     ),
     "explain.me": ("my own", "내 호출"),
+    "explain.no_secret": (
+        "The key's id or name, never the secret itself",
+        "비밀 키 자체가 아니라 키의 ID나 이름",
+    ),
     "explain.key": ("or a key, by id or name", "또는 키의 ID나 이름"),
     "explain.input": ("Tokens in", "입력 토큰"),
     "explain.output": ("Most tokens out", "최대 출력 토큰"),
