@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import logging
 import re
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ def run_page(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = vars(module)
     blocks = CODE.findall(page.read_text())
     assert blocks
+    monkeypatch.setattr(logging.getLogger("quotaware"), "handlers", [])
 
     async def run() -> None:
         for block in blocks:

@@ -558,11 +558,11 @@ def _observers(given: Observer | Iterable[Observer]) -> tuple[Observer, ...]:
 def _standing(
     quota: weakref.ref[Quota],
 ) -> tuple[Callable[[], Mapping[str, object]], Callable[[], Mapping[str, int]]]:
-    """Its health and stats, nothing once it is gone."""
+    """Its health and stats, nothing once it is closed or gone."""
 
     def health() -> Mapping[str, object]:
         found = quota()
-        return {} if found is None else found.health
+        return {} if found is None or found not in _open else found.health
 
     def stats() -> Mapping[str, int]:
         found = quota()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -423,6 +424,33 @@ def test_a_stream_is_one_span_until_its_end_and_tells_its_first_token(
     assert span.attributes["gen_ai.usage.output_tokens"] == 7
     ((_, (_, count)),) = collected.points("quotaware.time_to_first_token")
     assert count == 1
+
+
+def test_a_stream_that_is_left_or_forgotten_ends_its_span(
+    collected: Collected, client: httpx.Client, quota: Quota
+) -> None:
+    url, body = "https://api.openai.com/v1/chat/completions", {**CHAT, "stream": True}
+    with client.stream("POST", url, json=body) as answer:
+        next(answer.iter_bytes())
+    forgotten = client.send(client.build_request("POST", url, json=body), stream=True)
+    next(forgotten.iter_bytes())
+    del forgotten
+    gc.collect()
+    quota.flush()
+    assert [span.attributes["quotaware.quality"] for span in collected.spans] == ["partial", "partial"]
+    assert all("gen_ai.usage.output_tokens" not in span.attributes for span in collected.spans)
+
+
+def test_one_serves_several_quotas_as_long_as_they_are_open(collected: Collected, quota: Quota) -> None:
+    other = Quota("memory://", limits=["$1/day"], telemetry=collected.telemetry)
+    assert collected.points("quotaware.store.up") == [({}, 1)]
+    other.engine.count("faults")
+    quota.engine.count("faults")
+    assert collected.points("quotaware.faults") == [({}, 2)]
+    other.close()
+    assert collected.points("quotaware.store.up") == [({}, 1)]
+    quota.close()
+    assert collected.points("quotaware.store.up") == []
 
 
 def test_embeddings_have_metrics_of_their_own(collected: Collected, client: httpx.Client) -> None:

@@ -86,7 +86,7 @@ def test_calls_are_counted_by_whose_they_are_and_what_became_of_them(quota: Quot
     tokens = {kind: found.get(("quotaware_tokens_total", *whose, kind)) for kind in KINDS}
     assert tokens == {"input": 300, "output": 30, "cache_read": 120, "cache_write": None, "reasoning": 12}
     assert found["quotaware_cost_usd_total", *whose] == pytest.approx(costs / 1e9)
-    assert found["quotaware_call_seconds_count", org, "openai", "gpt-4.1"] == 3
+    assert found["quotaware_call_seconds_count", "openai", "gpt-4.1"] == 3
     assert found["quotaware_decision_seconds_count", "let_go"] == 3
     assert found["quotaware_store_up",] == 1
 
@@ -109,7 +109,7 @@ def test_over_http_failures_refusals_and_first_tokens_are_counted(metrics: Prome
     counts = {key[-1]: value for key, value in found.items() if key[0] == "quotaware_calls_total"}
     assert counts == {"503": 1, "429": 1, "200": 2}
     assert found["quotaware_calls_refused_total", *whose, "rate_limit_exceeded"] == 2
-    assert found["quotaware_first_token_seconds_count", "org_app", "openai", "gpt-4.1"] == 1
+    assert found["quotaware_first_token_seconds_count", "openai", "gpt-4.1"] == 1
     assert found["quotaware_decision_seconds_count", "refused"] == 2
 
 
@@ -136,6 +136,44 @@ def test_how_the_store_is_and_what_went_without_it() -> None:
     assert found["quotaware_calls_total", "org_app", "proj_app", "openai", "gpt-4.1", "200"] == 7
     store.p = 0.0
     quota.close()
+
+
+def test_one_serves_several_quotas_as_long_as_they_are_open(metrics: Prometheus) -> None:
+    store = FaultyStore(MemoryStore(FakeClock()))
+    quotas = [
+        Quota(
+            each,
+            limits=["9 requests/day"],
+            deadline=0.05,
+            on_store_error="allow",
+            clock=FakeClock(),
+            telemetry=metrics,
+        )
+        for each in ("memory://", store)
+    ]
+
+    def call() -> dict[tuple[str, ...], float]:
+        for quota in quotas:
+            with quota.call(provider="openai", model="gpt-4.1", input=1, max_output=1):
+                pass
+        return samples(metrics.page().body.decode())
+
+    assert call()["quotaware_store_up",] == 1
+    store.p = 1.0
+    for _ in range(5):
+        found = call()
+    assert found["quotaware_store_up",] == 0, "one of them is away"
+    assert found["quotaware_calls_total", "org_app", "proj_app", "openai", "gpt-4.1", "200"] == 12
+    store.p = 0.0
+    quotas.pop().close()
+    assert call()["quotaware_store_up",] == 1
+    quotas.pop().close()
+    assert not [key for key in call() if key[0] == "quotaware_store_up"]
+
+
+def test_there_is_no_series_of_when_another_was_begun(metrics: Prometheus, quota: Quota) -> None:
+    spend(quota, a_project(quota, quota.bootstrap("acme").organization_id))
+    assert "_created" not in metrics.page().body.decode()
 
 
 # who sees it

@@ -18,6 +18,7 @@ from ..core.usage import Usage
 from ..observing import Begun, Ended, Late, Place, Refused
 from ..version import __version__
 from .series import Labels, Series
+from .standing import Figures, Standing
 
 try:
     from opentelemetry import context, metrics, trace
@@ -116,7 +117,7 @@ class OpenTelemetry:
         self, health: Callable[[], Mapping[str, object]], stats: Callable[[], Mapping[str, int]]
     ) -> None:
         """Tells how the store is, too."""
-        self._metrics.observe(health, stats)
+        self._metrics.standing.add(health, stats)
 
     def _span(self, attributes: Attributes) -> tuple[Span, bool]:
         """The span for a call, and whether it is ours to end."""
@@ -175,8 +176,10 @@ class _Metrics:
     """The instruments, under the meter `quotaware`."""
 
     def __init__(self, provider: MeterProvider | None) -> None:
-        meter = self._meter = metrics.get_meter("quotaware", __version__, provider)
+        meter = metrics.get_meter("quotaware", __version__, provider)
         self._series = Series()
+        self.standing = Standing()
+        self._observe(meter)
 
         def seconds(name: str, description: str, buckets: tuple[float, ...] = SECONDS) -> metrics.Histogram:
             return meter.create_histogram(name, "s", description, explicit_bucket_boundaries_advisory=buckets)
@@ -249,30 +252,27 @@ class _Metrics:
             for modality, count in _modalities(call, usage, name):
                 counter.add(count, {**common, "gen_ai.token.modality": modality})
 
-    def observe(
-        self, health: Callable[[], Mapping[str, object]], stats: Callable[[], Mapping[str, int]]
-    ) -> None:
-        def up(options: CallbackOptions) -> Iterable[Observation]:
-            return [Observation(int(health().get("store") == "ok"))]
+    def _observe(self, meter: metrics.Meter) -> None:
+        """Tells how the stores are whenever it is asked."""
 
-        def dropped(options: CallbackOptions) -> Iterable[Observation]:
-            return [Observation(int(str(health().get("dropped", 0))))]
+        def told(
+            figure: Callable[[Figures], int | None],
+        ) -> list[Callable[[CallbackOptions], Iterable[Observation]]]:
+            def observed(options: CallbackOptions) -> Iterable[Observation]:
+                value = figure(self.standing.figures())
+                return () if value is None else (Observation(value),)
 
-        def degraded(options: CallbackOptions) -> Iterable[Observation]:
-            return [Observation(stats().get("degraded", 0))]
+            return [observed]
 
-        def faults(options: CallbackOptions) -> Iterable[Observation]:
-            return [Observation(stats().get("faults", 0))]
-
-        meter = self._meter
-        meter.create_observable_gauge("quotaware.store.up", [up], "1", "1 while the store answers.")
-        meter.create_observable_counter(
-            "quotaware.settles.dropped", [dropped], "{call}", "Settles that are lost."
+        up, counter = meter.create_observable_gauge, meter.create_observable_counter
+        up("quotaware.store.up", told(lambda now: now.up), "1", "1 while the store answers.")
+        counter(
+            "quotaware.settles.dropped", told(lambda now: now.dropped), "{call}", "Settles that are lost."
         )
-        meter.create_observable_counter(
-            "quotaware.calls.degraded", [degraded], "{call}", "Let go without the store."
+        counter(
+            "quotaware.calls.degraded", told(lambda now: now.degraded), "{call}", "Let go without the store."
         )
-        meter.create_observable_counter("quotaware.faults", [faults], "{fault}", "Faults of quotaware's own.")
+        counter("quotaware.faults", told(lambda now: now.faults), "{fault}", "Faults of quotaware's own.")
 
 
 def _modalities(call: Call, usage: Usage, name: str) -> Iterator[tuple[str, int]]:

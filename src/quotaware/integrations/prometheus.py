@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from ..errors import ConfigurationError
 from ..observing import UNWATCHED, Begun, Ended, Late, Refused
 from .series import Series
+from .standing import Health, Standing, Stats
 
 try:
     from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -28,15 +29,14 @@ except ImportError as error:  # pragma: no cover  # tested in an interpreter of 
     raise ImportError("prometheus-client is not installed; pip install 'quotaware[prometheus]'") from error
 
 WHOSE = ("organization", "project", "provider", "model")
+WHOM = ("provider", "model")
+"""Who is asked: how long an answer takes is the provider's doing, and its buckets are many."""
 KINDS = ("input", "output", "cache_read", "cache_write", "reasoning")
 """Kinds of tokens; the last three are parts of the first two."""
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 DECISION = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 LEAST = 16
 """Characters of the shortest token."""
-
-Health = Callable[[], Mapping[str, object]]
-Stats = Callable[[], Mapping[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Prometheus:
             raise ConfigurationError("token", f"is at least {LEAST} characters of ASCII")
         self._token = token
         self._series = Series()
-        self._quotas: list[tuple[Health, Stats]] = []
+        self._standing = Standing()
         self.registry = CollectorRegistry() if registry is None else registry
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -80,13 +80,12 @@ class Prometheus:
         self._refused = counter("calls_refused", "Calls that were kept from going.", *WHOSE, "code")
         self._tokens = counter("tokens", "Tokens that calls are charged for.", *WHOSE, "kind")
         self._cost = counter("cost_usd", "What calls are charged, USD.", *WHOSE)
-        whom = ("organization", "provider", "model")
-        self._took = seconds("call", "From letting a call go to the end of its answer.", *whom)
-        self._first = seconds("first_token", "Until a streamed answer has something in it.", *whom)
+        self._took = seconds("call", "From letting a call go to the end of its answer.", *WHOM)
+        self._first = seconds("first_token", "Until a streamed answer has something in it.", *WHOM)
         self._decision = seconds(
             "decision", "To let a call go or refuse it, waits included.", "outcome", buckets=DECISION
         )
-        self.registry.register(_Standing(self._quotas))
+        self.registry.register(_Store(self._standing))
 
     # as an observer
 
@@ -108,13 +107,13 @@ class Prometheus:
 
     def observe(self, health: Health, stats: Stats) -> None:
         """Tells how the store is, too."""
-        self._quotas.append((health, stats))
+        self._standing.add(health, stats)
 
     def ended(self, begun: Begun, ended: Ended) -> None:
         """A call that was let go has ended."""
         answered = 200 <= ended.status < 300
         labels = self._series.of(begun.place, begun.call.provider, begun.model, answered=answered)
-        whom = (labels.organization, labels.provider, labels.model)
+        whom = (labels.provider, labels.model)
         self._calls.labels(*labels, str(ended.status) if ended.status else "none").inc()
         self._took.labels(*whom).observe(ended.seconds)
         if ended.first_s is not None:
@@ -143,10 +142,10 @@ class Prometheus:
         shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         source: Any = self.registry
         if shared:
-            source = _Shared(shared, _Standing(self._quotas))
+            source = _Shared(shared, _Store(self._standing))
         if organization is not None:
             source = _Of(source, organization)
-        return Page(CONTENT_TYPE_PLAIN_0_0_4, generate_latest(source))
+        return Page(CONTENT_TYPE_PLAIN_0_0_4, generate_latest(_Plain(source)))
 
 
 class _Watch:
@@ -165,25 +164,21 @@ class _Watch:
         self._metrics.ended(self._begun, ended)
 
 
-class _Standing:
+class _Store:
     """How the store is and what this process counted, as it is asked for."""
 
-    def __init__(self, quotas: list[tuple[Health, Stats]]) -> None:
-        self._quotas = quotas
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
 
     def collect(self) -> Iterator[Metric]:
-        seen = [(health(), stats()) for health, stats in self._quotas]
-        seen = [each for each in seen if each[0]]  # those that are gone tell nothing
-        up = all(health.get("store") == "ok" for health, _ in seen)
-        yield GaugeMetricFamily("quotaware_store_up", "1 while the store answers.", value=int(up))
+        now = self._standing.figures()
+        if now.up is None:
+            return
+        yield GaugeMetricFamily("quotaware_store_up", "1 while the store answers.", value=now.up)
         for name, text, count in (
-            (
-                "settles_dropped",
-                "Settles that are lost.",
-                sum(int(str(h.get("dropped", 0))) for h, _ in seen),
-            ),
-            ("calls_degraded", "Calls let go without the store.", sum(s.get("degraded", 0) for _, s in seen)),
-            ("faults", "Faults of quotaware's own.", sum(s.get("faults", 0) for _, s in seen)),
+            ("settles_dropped", "Settles that are lost.", now.dropped),
+            ("calls_degraded", "Calls let go without the store.", now.degraded),
+            ("faults", "Faults of quotaware's own.", now.faults),
         ):
             yield CounterMetricFamily(f"quotaware_{name}", text, value=count)
 
@@ -191,16 +186,16 @@ class _Standing:
 class _Shared:
     """The metrics of all processes, without the app's own."""
 
-    def __init__(self, directory: str, standing: _Standing) -> None:
+    def __init__(self, directory: str, store: _Store) -> None:
         self._directory = directory
-        self._standing = standing
+        self._store = store
 
     def collect(self) -> Iterator[Metric]:
         shared: Any = MultiProcessCollector
         for metric in shared(CollectorRegistry(), self._directory).collect():
             if metric.name.startswith("quotaware_"):
                 yield metric
-        yield from self._standing.collect()
+        yield from self._store.collect()
 
 
 class _Of:
@@ -212,8 +207,23 @@ class _Of:
 
     def collect(self) -> Iterator[Metric]:
         for metric in self._source.collect():
-            own = [each for each in metric.samples if each.labels.get("organization") == self._organization]
-            if own:
-                found = Metric(metric.name, metric.documentation, metric.type, metric.unit)
-                found.samples = own
+            yield _with(metric, lambda sample: sample.labels.get("organization") == self._organization)
+
+
+class _Plain:
+    """Without the time that each series was begun at, which is a series more for each and of no use."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._source.collect():
+            found = _with(metric, lambda sample: not sample.name.endswith("_created"))
+            if found.samples:
                 yield found
+
+
+def _with(metric: Metric, wanted: Callable[[Any], bool]) -> Metric:
+    found = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+    found.samples = [sample for sample in metric.samples if wanted(sample)]
+    return found
