@@ -114,6 +114,27 @@ class Housekeeper:
                     break  # others of its lane are not due any more
         return False
 
+    def clear(self, org: str, told: Callable[[int], None] = lambda rows: None) -> int | None:
+        """Does all that is due in an organization now: copies and folds its records, and takes away what is past its
+        time; how many rows these were, None where another process is at it. `told` hears how many so far. Raises
+        StoreError.
+        """
+        for work in (self._copy, self._fold):
+            while more := work(org):
+                pass
+            if more is None:
+                return None
+        gone = 0
+        if not self._pruning.take(org):
+            return None
+        try:
+            while pruned := self._prune_once(org):
+                gone += pruned
+                told(gone)
+        finally:
+            self._pruning.let_go(org)
+        return gone
+
     def _note(self, orgs: Iterable[str]) -> None:
         now = self._timer()
         if now >= self._roam_at:
@@ -216,10 +237,13 @@ class Housekeeper:
 
     def _prune(self, org: str) -> bool:
         """Takes away some of what is past its time; whether there may be more. Then nobody looks for `PRUNE_S`."""
+        return self._pruning.take(org) and self._prune_once(org) > 0
+
+    def _prune_once(self, org: str) -> int:
         archive = self._archive
-        if not self._pruning.take(org) or not (archive is None or archive.has_oldest(org, PRUNE)):
-            return False
+        if archive is not None and not archive.has_oldest(org, PRUNE):
+            return 0
         pruned = self._store.prune(org, PRUNE)
         if archive is not None:
             pruned += archive.store.prune(org, PRUNE)
-        return pruned > 0
+        return pruned

@@ -270,5 +270,8 @@ def _is_short(watch: Stopwatch) -> None:
     busy = sorted(piece.busy for pieces in watch.pieces.values() for piece in pieces)
     assert busy[-1] < LONGEST_MS, longest
     assert busy[int(len(busy) * 0.999)] < LONGEST_MS / 4 or len(busy) < 1000, longest
-    for name, pieces in watch.pieces.items():  # of few, one that had to wait for a processor may be the middle one
+    for (
+        name,
+        pieces,
+    ) in watch.pieces.items():  # of few, one that had to wait for a processor may be the middle one
         assert len(pieces) < 100 or median(piece.wall for piece in pieces) < LONGEST_MS / 4, name

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..version import __version__
-from . import alerts, keys, limits, members, requests, roles
+from . import alerts, keys, limits, members, requests, roles, stores
 from .demo.command import demo
 from .doctor.command import doctor
 from .explain import explain
@@ -28,7 +28,16 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for each in (keys.app, members.app, members.groups, roles.app, limits.app, requests.app, alerts.app):
+for each in (
+    keys.app,
+    members.app,
+    members.groups,
+    roles.app,
+    limits.app,
+    requests.app,
+    alerts.app,
+    stores.app,
+):
     app.add_typer(each)
 for run_ in (usage, explain, simulate, doctor, demo):
     command(app)(run_)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -91,12 +91,19 @@ class Printer:
     def table(
         self, columns: Sequence[Column], cells: Iterable[Sequence[Any]], title: str | None = None
     ) -> None:
-        """A table of cells that are made already."""
+        """A table of cells that are made already; where the terminal is too narrow, a fact a line."""
+        rows = [[self._cell(each) for each in row] for row in cells]
+        if _needed(columns, rows) > self._out.width:
+            for row in rows:
+                self.facts({column.title: cell for column, cell in zip(columns, row, strict=True)})
+                self._out.print()
+            return
         table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
         for column in columns:
-            table.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
-        for row in cells:
-            table.add_row(*(self._cell(each) for each in row))
+            justify: Literal["left", "right"] = "right" if column.right else "left"
+            table.add_column(column.title, justify=justify, overflow="fold", no_wrap=column.right)
+        for row in rows:
+            table.add_row(*row)
         self._out.print(table)
 
     def facts(self, facts: Mapping[str, Any]) -> None:
@@ -105,7 +112,7 @@ class Printer:
         table.add_column(style="bold")
         table.add_column(overflow="fold")
         for name, value in facts.items():
-            if value not in (None, "", [], {}):
+            if value not in (None, "", [], {}) and str(value):
                 table.add_row(name, self._cell(value))
         self._out.print(table)
 
@@ -217,6 +224,19 @@ def sparkline(values: Sequence[float]) -> Text:
     most = max(values, default=0)
     marks = (_BLOCKS[min(7, int(value / most * 7.999))] if most > 0 else _BLOCKS[0] for value in values)
     return Text("".join(marks), style="cyan")
+
+
+def _needed(columns: Sequence[Column], rows: Sequence[Sequence[Text]]) -> int:
+    """The width of a table none of whose words is cut."""
+    widths = [
+        max(
+            len(word)
+            for text in (column.title, *(row[place].plain for row in rows))
+            for word in text.split() or [""]
+        )
+        for place, column in enumerate(columns)
+    ]
+    return sum(widths) + 2 * (len(columns) - 1)
 
 
 class _Done(ProgressColumn):

@@ -18,7 +18,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -107,6 +107,16 @@ class DatabaseFile:
         """
         with self._held(seconds) as until:
             self._ready(until)
+
+    def schema(self) -> tuple[int, int]:
+        """The schema of the file as it stands, and the newest. Raises as `open` does."""
+        try:
+            with closing(sqlite3.connect(f"{Path(self.path).as_uri()}?mode=ro", uri=True)) as connection:
+                found = version(connection)
+        except sqlite3.Error as error:
+            raise self._failure(error, 0) from error
+        check_version(found, self._steps)
+        return found, len(self._steps)
 
     @contextmanager
     def read(self, seconds: float) -> Iterator[sqlite3.Connection]:

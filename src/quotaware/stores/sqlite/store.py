@@ -120,6 +120,10 @@ class SQLiteStore:
         """The file, as an absolute path."""
         return self._file.path
 
+    def schema(self) -> tuple[int, int]:
+        """The schema of the file as it stands, and the newest that is known here; nothing is changed."""
+        return self._file.schema()
+
     @property
     def place(self) -> Hashable:
         """What tells it from other stores: the same for each spelling of its path."""
