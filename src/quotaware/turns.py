@@ -21,10 +21,10 @@ class Turn:
         self._ttl = ttl
         self._token = secrets.token_hex(8)
 
-    def take(self, org: str) -> bool:
-        """Whether it is this thread's, from now on for `ttl` ms."""
+    def take(self, org: str, ttl: int | None = None) -> bool:
+        """Whether it is this thread's, from now on for `ttl` ms (None: as ever)."""
         me = self._me()
-        return self._store.once(org, self._name, me, self._ttl, expect=me) == me
+        return self._store.once(org, self._name, me, ttl or self._ttl, expect=me) == me
 
     def let_go(self, org: str) -> None:
         """Leaves it to others, where it was this thread's."""

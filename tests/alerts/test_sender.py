@@ -15,7 +15,7 @@ from quotaware.alerts.due import Due
 from quotaware.alerts.log import DeliveryLog
 from quotaware.alerts.notices import Notice
 from quotaware.alerts.routes import Address, Routes
-from quotaware.alerts.sender import GIVE_UP_MS, LEASE_S, TRIES, WAITING, Delivery, Sender, wait_s
+from quotaware.alerts.sender import GIVE_UP_MS, TRIES, WAITING, Delivery, Sender, lease_s, wait_s
 from quotaware.alerts.sending import DONE, Outcome
 from quotaware.alerts.settings import Alerts, Smtp
 from quotaware.core.ledger import Fired
@@ -212,7 +212,7 @@ def test_a_sender_that_dies_leaves_the_rest_to_the_next(house: House) -> None:
     second = house.sender()
     assert second.turn(ORG) == house.clock() + sending.BUSY_MS
     assert len(house.sent) == 2
-    house.clock.advance(int(LEASE_S * 1000))
+    house.clock.advance(int(lease_s("email") * 1000))
     assert second.turn(ORG) is None
     assert house.told == ["50 %", "80 %", "80 %", "95 %"]
 
@@ -287,7 +287,7 @@ def test_one_sends_at_a_time(house: House) -> None:
 
 def test_who_lost_the_lease_sends_no_more(here: House) -> None:
     def slow(address: Address, notice: Notice) -> Outcome:
-        here.clock.advance(int(LEASE_S * 1000))
+        here.clock.advance(int(lease_s("email") * 1000))
         here.store.once(ORG, "alerts", "another", 60_000)
         return DONE
 

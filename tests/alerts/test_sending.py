@@ -56,7 +56,7 @@ def test_how_it_may_be_tried_again(receiver: Receiver) -> None:
     receiver.answer = lambda posted: (429, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"})
     assert send(receiver.url) == Outcome(False, "answered 429")
     receiver.answer = lambda posted: (410, {})
-    assert send(receiver.url) == Outcome(False, "answered 410", again=False)
+    assert send(receiver.url) == Outcome(False, "answered 410", again=False, gone=True)
 
 
 def test_the_connection_goes_to_the_address_that_was_looked_at(

@@ -12,14 +12,16 @@ import pytest
 from cryptography.fernet import Fernet
 
 from quotaware import Alerts, ConfigurationError, Notice, PermissionDenied, Quota, QuotaExceeded, Webhook
-from quotaware.alerts import sender
-from quotaware.alerts.channels import webhook
+from quotaware.alerts import sender, sending
+from quotaware.alerts.channels import callback, email, webhook
 from quotaware.alerts.due import Due
 from quotaware.alerts.log import PAGES, ROWS, DeliveryLog
+from quotaware.alerts.routes import Address
+from quotaware.alerts.sending import Outcome
 from quotaware.errors import NotFound, StoreError
 from quotaware.stores.memory import MemoryStore
 from quotaware.tenancy.starts import SIMPLE_ORG, SIMPLE_PROJECT
-from tests.alerts.servers import Receiver
+from tests.alerts.servers import Posted, Receiver
 from tests.support import FakeClock
 
 PRICES = {"m": {"input": 1000, "output": 1000}}
@@ -244,6 +246,9 @@ async def _a_moment() -> None:
 # channels
 
 
+NOTICE = Notice("n", "test", 0, "org_a", "proj_a", "project", "app", ("team_a", "org_a"), "title", "text")
+
+
 @pytest.fixture
 def house(make: Make) -> Quota:
     quota = make(alerts=Alerts(secret_key=Fernet.generate_key().decode(), allow=["127.0.0.1"]))
@@ -278,6 +283,101 @@ def test_a_channel_of_a_node_is_told_of_what_happens_below(house: Quota, receive
     id = alerts.test("org_a", "proj_a")
     (entry,) = _waited(lambda: alerts.deliveries("org_a", alert=id), 1)
     assert (entry["outcome"], entry["channel"]) == ("undeliverable", "none")
+
+
+def test_a_channel_is_changed_and_nothing_of_it_that_was_not_named(house: Quota, receiver: Receiver) -> None:
+    alerts = house.blocking.alerts
+    channel, secret = alerts.add_channel("org_a", "proj_a", "webhook", url="https://old.example.com/x" * 3)
+    moved, none = alerts.change_channel("org_a", channel.id, url=receiver.url)
+    assert (moved.id, moved.type, moved.secret, none) == (channel.id, "webhook", channel.secret, None)
+    assert moved.hint == f"127.0.0.1:{receiver.port}/…"
+    id = alerts.test("org_a", "proj_a")
+    (entry,) = _waited(lambda: alerts.deliveries("org_a", alert=id), 1)
+    assert entry["outcome"] == "delivered"
+    _, fresh = alerts.change_channel("org_a", channel.id, new_secret=True)
+    assert fresh is not None
+    assert fresh != secret
+    id = alerts.test("org_a", "proj_a")
+    _waited(lambda: alerts.deliveries("org_a", alert=id), 1)
+    posted = receiver.got[-1]
+    stamp = int(posted.headers["webhook-timestamp"])
+    signed = webhook.signature(fresh, posted.headers["webhook-id"], stamp, posted.body)
+    assert posted.headers["webhook-signature"] == signed
+    off, _ = alerts.change_channel("org_a", channel.id, enabled=False)
+    assert (off.enabled, off.target) == (False, moved.target)
+    id = alerts.test("org_a", "proj_a")
+    (entry,) = _waited(lambda: alerts.deliveries("org_a", alert=id), 1)
+    assert (entry["outcome"], entry["channel"]) == ("undeliverable", "none")
+    assert alerts.change_channel("org_a", channel.id, url=receiver.url)[0].enabled
+    still, _ = alerts.change_channel("org_a", channel.id, url=receiver.url, enabled=False)
+    assert not still.enabled
+    mail, _ = alerts.add_channel("org_a", "proj_a", "email", email="a@example.com")
+    mail, _ = alerts.change_channel("org_a", mail.id, email="b@example.com")
+    assert (mail.target, mail.hint) == ("b@example.com", "b@example.com")
+    for given, field in (
+        ({"url": receiver.url}, "url"),
+        ({"email": "none"}, "email"),
+        ({"new_secret": True}, "new_secret"),
+        ({"secret": webhook.new_secret()}, "secret"),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            alerts.change_channel("org_a", mail.id, **given)  # type: ignore[arg-type]
+        assert caught.value.field == field
+    with pytest.raises(ConfigurationError, match="in place of"):
+        alerts.change_channel("org_a", channel.id, new_secret=True, secret=webhook.new_secret())
+
+
+def test_a_channel_that_wants_nothing_any_more_is_disabled_and_says_so(
+    house: Quota, receiver: Receiver
+) -> None:
+    alerts = house.blocking.alerts
+    receiver.answer = lambda posted: (410, {})
+    channel, _ = alerts.add_channel("org_a", "team_a", "webhook", url=receiver.url)
+    id = alerts.test("org_a", "proj_a")
+    (entry,) = _waited(lambda: alerts.deliveries("org_a", alert=id), 1)
+    assert (entry["outcome"], entry["why"]) == ("failed", "answered 410; the channel is disabled")
+    (found,) = alerts.channels("org_a", "team_a")
+    assert (found.enabled, found.why) == (False, "answered 410")
+    row = house.blocking.tenancy.audit("org_a")[-1]
+    assert (row["what"], row["who"]["kind"]) == ("channel.update", "host")
+    assert (row["after"][0]["enabled"], row["after"][0]["why"]) == (False, "answered 410")
+    id = alerts.test("org_a", "proj_a")
+    (entry,) = _waited(lambda: alerts.deliveries("org_a", alert=id), 1)
+    assert (entry["outcome"], entry["channel"]) == ("undeliverable", "none")
+    assert len(receiver.got) == 1
+    receiver.answer = lambda posted: (200, {})
+    back, _ = alerts.change_channel("org_a", channel.id, enabled=True)
+    assert (back.enabled, back.why) == (True, "")
+    id = alerts.test("org_a", "proj_a")
+    (entry,) = _waited(lambda: alerts.deliveries("org_a", alert=id), 1)
+    assert entry["outcome"] == "delivered"
+
+
+def test_a_channel_that_was_changed_while_its_old_place_said_it_wants_nothing_stays(
+    house: Quota, receiver: Receiver
+) -> None:
+    alerts = house.blocking.alerts
+    channel, _ = alerts.add_channel("org_a", "proj_a", "webhook", url=receiver.url)
+
+    def gone(posted: Posted) -> tuple[int, dict[str, str]]:
+        alerts.change_channel("org_a", channel.id, url=f"{receiver.url}/new")
+        return 410, {}
+
+    receiver.answer = gone
+    id = alerts.test("org_a", "proj_a")
+    (entry,) = _waited(lambda: alerts.deliveries("org_a", alert=id), 1)
+    assert (entry["outcome"], entry["why"]) == ("failed", "answered 410")
+    assert alerts.channels("org_a", "proj_a")[0].enabled
+
+
+def test_what_waits_for_a_channel_that_was_disabled_is_sent_no_more(house: Quota, receiver: Receiver) -> None:
+    alerts = house.blocking.alerts
+    channel, _ = alerts.add_channel("org_a", "proj_a", "webhook", url=receiver.url)
+    routes = house.alerting.routes
+    alerts.change_channel("org_a", channel.id, enabled=False)
+    outcome = routes.send("org_a", Address("webhook", channel.id), NOTICE, "msg_1")
+    assert outcome == Outcome(False, "the channel is disabled", again=False)
+    assert receiver.got == []
 
 
 def _waited(look: Callable[[], list[Any]], count: int) -> list[Any]:
@@ -554,4 +654,13 @@ def test_no_secret_stands_in_a_repr() -> None:
     assert "hooks.slack" not in repr(given)
     assert secret not in repr(given)
     assert "tok" not in repr(given)
-    assert sender.LEASE_S > 30
+
+
+def test_a_lease_is_longer_than_an_attempt_takes() -> None:
+    for channel, most in (
+        ("webhook", sending.TOTAL_S),
+        ("slack", sending.TOTAL_S),
+        ("email", email.TOTAL_S),
+        ("callback", callback.TOTAL_S),
+    ):
+        assert most < sender.lease_s(channel) <= 2 * most

@@ -35,6 +35,7 @@ async def spend(quota: Quota, calls: int, tasks: int) -> tuple[int, int]:
 def main() -> None:
     given = json.loads(sys.argv[1])
     sender.FIRST_S, sender.LONGEST_S, sender.LEASE_S = 0.02, 0.2, given["lease"]
+    sender.LEASES_S.clear()
     alerts = Alerts(
         rules=given["rules"],
         smtp=Smtp("127.0.0.1", "quota@example.com", given["smtp"], security="none"),

@@ -76,6 +76,33 @@ def test_thresholds_are_added_and_removed(house: House, admin: Browser) -> None:
     assert developer.post(f"{path}/rules", rule="50% email").status_code == 403
 
 
+def test_a_channel_is_changed_disabled_and_gets_another_secret(house: House, admin: Browser) -> None:
+    alerts = house.quota.blocking.alerts
+    mail, _ = alerts.add_channel(house.org, house.project, "email", email="a@example.com")
+    hook, _ = alerts.add_channel(house.org, house.project, "webhook", url="https://a.example.com/hook")
+    path = f"/alerts/{house.project}"
+    admin.page(path)
+    assert (
+        led_to(admin.post(f"/channels/{mail.id}", target="b@example.com"))
+        == f"{path}?told=told.channel_changed"
+    )
+    assert "b@example.com" in admin.page(path)
+    wrong = admin.post(f"/channels/{mail.id}", target="nowhere")
+    assert wrong.status_code == 422
+    assert "b@example.com" in text_of(wrong.text)
+    assert admin.post(f"/channels/{hook.id}/disable").status_code == 303
+    assert "Disabled Change" in text_of(admin.page(path))
+    assert admin.post(f"/channels/{hook.id}/enable").status_code == 303
+    house.tenancy.update_channel(house.org, hook.id, enabled=False, why="answered 410")
+    assert "Disabled answered 410" in text_of(admin.page(path))
+    assert admin.post(f"/channels/{hook.id}", target="https://b.example.com/hook").status_code == 303
+    assert "answered 410" not in admin.page(path)
+    made = admin.post(f"/channels/{hook.id}/secret")
+    assert re.search(r"whsec_[0-9A-Za-z+/=]+", made.text)
+    assert "whsec_" not in admin.again(f"/channels/{hook.id}/secret").text
+    assert admin.post(f"/channels/{mail.id}/secret").status_code == 422
+
+
 def test_a_wrong_channel_is_shown_again(house: House, admin: Browser) -> None:
     path = f"/alerts/{house.org}"
     admin.page(path)

@@ -187,6 +187,7 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
         )
     },
     "GET /alert-channels/{id}": (Example(),),
+    "PATCH /alert-channels/{id}": (Example({"email": "more@example.com"}),),
     "DELETE /alert-channels/{id}": (Example(),),
     # requests for more
     "GET /quota-requests": (_LIST,),

@@ -70,6 +70,16 @@ def test_a_channel_is_set_tried_looked_at_and_taken_away(api: Api, project: str)
         signed = webhook.signature(made["secret"], posted.headers["webhook-id"], stamp, posted.body)
         assert posted.headers["webhook-signature"] == signed
     etag = f'"{shown["revision"]}"'
+    path = f"/alert-channels/{made['id']}"
+    assert api("PATCH", path, {"enabled": False}, headers={"if-match": '"1"'}).status_code == 412
+    off = api.ok("PATCH", path, {"enabled": False}, headers={"if-match": etag})
+    assert (off["enabled"], off["why"], off["target"], off["secret"]) == (False, None, made["target"], None)
+    renewed = api.ok("PATCH", path, {"new_secret": True})
+    assert renewed["secret"].startswith("whsec_")
+    assert renewed["secret"] != made["secret"]
+    assert api.error("PATCH", path, {"email": "a@example.com"})["errors"][0]["field"] == "email"
+    assert api.error("PATCH", "/alert-channels/none", {"enabled": True})["status"] == 404
+    etag = f'"{renewed["revision"]}"'
     assert api("DELETE", f"/alert-channels/{made['id']}", headers={"if-match": '"1"'}).status_code == 412
     api.ok("DELETE", f"/alert-channels/{made['id']}", headers={"if-match": etag})
     assert api.error("GET", f"/alert-channels/{made['id']}")["status"] == 404

@@ -81,7 +81,9 @@ class Routes:
         for id in ids:
             for doc in self._all(org, "channel", id):
                 channel = as_a(Channel, doc)
-                yield Address(channel.type, channel.target if channel.type == "email" else channel.id)
+                if channel.enabled:
+                    to = channel.target if channel.type == "email" else channel.id
+                    yield Address(channel.type, to)
 
     def _people(self, org: str, ids: tuple[str, ...]) -> list[str]:
         """Addresses of the members at the nearest node where any has one."""
@@ -122,23 +124,27 @@ class Routes:
             if self._smtp is None:
                 return Outcome(False, NO_SERVER, again=False)
             return email.send(self._smtp, address.to, notice, key)
-        found = self._own.get(address) or self._set(org, address.to)
-        if found is None:
+        channel = None if address in self._own else self._set(org, address.to)
+        if channel is not None and not channel.enabled:
+            return Outcome(False, "the channel is disabled", again=False)
+        if channel is not None:
+            url, secret = self.vault.open(channel.target), channel.secret and self.vault.open(channel.secret)
+        elif address in self._own:
+            url, secret = self._own[address]
+        else:
             return Outcome(False, "the channel is not there any more", again=False)
-        url, secret = found
         if address.channel == "slack":
-            return slack.send(url, notice, key, self.allowed)
-        return webhook.send(url, secret, notice, key, self.allowed)
+            outcome = slack.send(url, notice, key, self.allowed)
+        else:
+            outcome = webhook.send(url, secret, notice, key, self.allowed)
+        return outcome if channel is None else outcome._replace(rev=channel.rev)
 
-    def _set(self, org: str, id: str) -> tuple[str, str] | None:
-        """URL and secret of a channel that was set."""
+    def _set(self, org: str, id: str) -> Channel | None:
+        """A channel that was set."""
         if not is_id(id):
             return None
         _, (doc,) = self._store.read(org, (id,))
-        if doc is None or doc.kind != "channel":
-            return None
-        channel = as_a(Channel, doc)
-        return self.vault.open(channel.target), self.vault.open(channel.secret) if channel.secret else ""
+        return as_a(Channel, doc) if doc is not None and doc.kind == "channel" else None
 
     @property
     def mails(self) -> bool:
@@ -154,10 +160,8 @@ class Routes:
             return "callback"
         if (own := self._own.get(address)) is not None:
             return hint_of(own[0])
-        if not is_id(address.to):
-            return address.to
-        _, (doc,) = self._store.read(org, (address.to,))
-        return (as_a(Channel, doc).hint if doc is not None and doc.kind == "channel" else "") or address.to
+        channel = self._set(org, address.to)
+        return (channel.hint if channel is not None else "") or address.to
 
 
 def hint_of(url: str) -> str:

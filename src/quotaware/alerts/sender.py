@@ -21,7 +21,7 @@ from itertools import groupby
 from typing import Any
 
 from ..core.steps import Event
-from ..errors import NotFound, StoreError
+from ..errors import AlreadyExists, Conflict, NotFound, StoreError
 from ..logs import logged
 from ..stores.protocol import Clock, Store
 from ..tenancy.directory import Directory
@@ -36,8 +36,11 @@ from .sending import Outcome
 
 logger = logging.getLogger("quotaware")
 
-LEASE_S = 45.0
-"""How long an organization is one sender's own; longer than any one attempt takes. Taken anew before each."""
+LEASE_S = 10.0
+LEASES_S = {"email": 20.0, "callback": 40.0}
+"""How long an organization is one sender's own, by channel where that needs more: longer than one attempt takes, before
+each of which it is taken anew. Another takes over that much after a sender died.
+"""
 BUSY_MS = 500
 """When it is looked again where another sends just now, ms."""
 TURN_S = 20.0
@@ -107,6 +110,11 @@ class Delivery:
 def wait_s(tries: int) -> float:
     """How long to wait after so many attempts that failed, seconds: at random, so that senders draw apart."""
     return min(LONGEST_S, FIRST_S * 3.0 ** min(tries - 1, 12)) * (0.5 + _random.random() / 2)
+
+
+def lease_s(channel: str) -> float:
+    """How long the lease for an attempt by a channel is, seconds."""
+    return LEASES_S.get(channel, LEASE_S)
 
 
 class Sender:
@@ -237,14 +245,15 @@ class Sender:
         left = {each.key: each for each in deliveries}
         by_address = sorted(deliveries, key=lambda each: each.address)  # stable: in order for each
         around = deque(
-            self._serve(org, list(own), left) for _, own in groupby(by_address, key=lambda each: each.address)
+            (address.channel, self._serve(org, list(own), left))
+            for address, own in groupby(by_address, key=lambda each: each.address)
         )
         while around:
-            if time.monotonic() >= until or not self._turn.take(org):
+            channel, one = around.popleft()
+            if time.monotonic() >= until or not self._turn.take(org, int(lease_s(channel) * 1000)):
                 return self._clock()
-            one = around.popleft()
             if next(one, None) is not None:
-                around.append(one)
+                around.append((channel, one))
         return _next(left.values())
 
     def _serve(self, org: str, deliveries: Sequence[Delivery], left: dict[str, Delivery]) -> Iterator[bool]:
@@ -266,6 +275,8 @@ class Sender:
     def _settle(self, org: str, delivery: Delivery, outcome: Outcome) -> Delivery | None:
         """Writes down what became of an attempt; answers the next, if there is one."""
         now = self._clock()
+        if outcome.gone and outcome.rev:
+            outcome = self._closed(org, delivery, outcome)
         if outcome.ok:
             self._tell(org, delivery, "delivered", "")
         elif not outcome.again or delivery.tries + 1 >= TRIES or now - delivery.at >= GIVE_UP_MS:
@@ -294,6 +305,17 @@ class Sender:
             return later
         self._store.outbox(org, done=[delivery.id])
         return None
+
+    def _closed(self, org: str, delivery: Delivery, outcome: Outcome) -> Outcome:
+        """The channel wants nothing any more, and gets nothing, unless somebody changed it since."""
+        try:
+            self._tenancy.update_channel(
+                org, delivery.address.to, expect=outcome.rev, enabled=False, why=outcome.why
+            )
+        except (NotFound, AlreadyExists, Conflict):  # it is gone, or was changed meanwhile
+            return outcome
+        logger.warning("channel %s of %s %s, and is disabled", delivery.address.to, org, outcome.why)
+        return outcome._replace(why=f"{outcome.why}; the channel is disabled")
 
     def _tell(self, org: str, delivery: Delivery, outcome: str, why: str) -> None:
         self._log.add(org, self.entry(org, delivery, outcome, why, self._clock()))

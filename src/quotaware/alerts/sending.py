@@ -33,12 +33,16 @@ class Outcome(NamedTuple):
     ok     it was taken
     why    in a few words of ours, never the other side's, what went wrong
     again  whether it makes sense to try again; after: not before so many seconds, where the other side said so
+    gone   whether the other side wants nothing any more (410)
+    rev    the revision of the channel that it went by, 0 for one of the host's own
     """
 
     ok: bool
     why: str = ""
     again: bool = True
     after: float = 0.0
+    gone: bool = False
+    rev: int = 0
 
 
 DONE = Outcome(True)
@@ -171,4 +175,4 @@ def _judged(status: int, retry_after: str | None) -> Outcome:
     if 300 <= status < 400:
         return Outcome(False, f"answered {status}; redirects are not followed")
     after = float(retry_after) if retry_after is not None and retry_after.strip().isdecimal() else 0.0
-    return Outcome(False, f"answered {status}", again=status != 410, after=after)
+    return Outcome(False, f"answered {status}", again=status != 410, after=after, gone=status == 410)

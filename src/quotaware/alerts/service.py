@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import chain, islice
 from typing import Any, Self
@@ -235,39 +235,62 @@ class AlertService:
         URL of Slack and secrets are kept by reference, or encrypted with `Alerts(secret_key=…)`. Takes quota:manage at
         the node. Raises `ConfigurationError` naming the field.
         """
-        given = {
-            name: value
-            for name, value in (("email", email), ("url", url), ("secret", secret))
-            if value is not None
-        }
-        takes = _TAKES.get(kind)
-        if takes is None:
-            raise ConfigurationError("type", f"is one of {', '.join(_TAKES)}")
-        if unknown := sorted(given.keys() - {*takes}):
-            raise ConfigurationError(unknown[0], f"is nothing that a channel of type {kind} has")
+        given = _given(kind, email, url, secret)
+        takes = _TAKES[kind]
         if takes[0] not in given:
             raise ConfigurationError(takes[0], f"is missing: a channel of type {kind} has one")
-        made = None
-        if kind == "email":
-            target, hint, sealed = email or "", email or "", ""
-        else:
-            made = webhook.new_secret() if kind == "webhook" and secret is None else None
-            target, hint, sealed = self._sealed(kind, url or "", secret or made)
-        return self._tenancy.create_channel(organization, node, kind, target, secret=sealed, hint=hint), made
+        made = webhook.new_secret() if kind == "webhook" and secret is None else None
+        kept = self._kept(kind, given | ({"secret": made} if made is not None else {}))
+        return self._tenancy.create_channel(organization, node, kind, kept.pop("target"), **kept), made
 
-    def _sealed(self, kind: ChannelType, url: str, secret: str | None) -> tuple[str, str, str]:
-        """URL, hint and signing secret as they are kept."""
+    def change_channel(
+        self,
+        organization: str,
+        id: str,
+        *,
+        email: str | None = None,
+        url: str | None = None,
+        secret: str | None = None,
+        new_secret: bool = False,
+        enabled: bool | None = None,
+        expect: int | None = None,
+    ) -> tuple[Channel, str | None]:
+        """A channel with what is given in place of what it had, and the signing secret where one was made.
+
+        email, url, secret   as of `add_channel`; with another target it is enabled, unless `enabled` says otherwise
+        new_secret   another signing secret is made, of a webhook
+        expect       the revision that is changed, no other
+
+        Takes quota:manage at its node. Raises `ConfigurationError` naming the field.
+        """
+        kind = self._tenancy.channel(organization, id).type
+        if new_secret and (kind != "webhook" or secret is not None):
+            raise ConfigurationError("new_secret", "is for a webhook, and in place of a secret of your own")
+        made = webhook.new_secret() if new_secret else None
+        given = _given(kind, email, url, secret or made)
+        changes: dict[str, Any] = self._kept(kind, given)
+        if enabled is not None or _TAKES[kind][0] in given:
+            changes["enabled"] = enabled is not False
+        return self._tenancy.update_channel(organization, id, expect=expect, **changes), made
+
+    def _kept(self, kind: ChannelType, given: Mapping[str, str]) -> dict[str, str]:
+        """What is given of target, hint and signing secret, as they are kept."""
         vault, allowed = self._alerting.routes.vault, self._alerting.routes.allowed
-        if kind == "slack":
-            kept, _ = vault.seal(url, "url", lambda text: slack.check(text, allowed))
-            return kept, url if kept == url else hint_of(url), ""
-        if url.startswith("env:") or vault.seals:
+        kept: dict[str, str] = {}
+        if "email" in given:
+            kept = {"target": given["email"], "hint": given["email"]}
+        if (url := given.get("url")) is not None and kind == "slack":
+            target, _ = vault.seal(url, "url", lambda text: slack.check(text, allowed))
+            kept = {"target": target, "hint": url if target == url else hint_of(url)}
+        elif url is not None and (url.startswith("env:") or vault.seals):
             target, _ = vault.seal(url, "url", lambda text: target_of(text, allowed))
-        else:
+            kept = {"target": target, "hint": url if url.startswith("env:") else hint_of(url)}
+        elif url is not None:
             target_of(url, allowed)
-            target = url
-        sealed, _ = vault.seal(secret or "", "secret", webhook.key_of)
-        return target, url if url.startswith("env:") else hint_of(url), sealed
+            kept = {"target": url, "hint": hint_of(url)}
+        if "secret" in given:
+            kept["secret"], _ = vault.seal(given["secret"], "secret", webhook.key_of)
+        return kept
 
     def channels(self, organization: str, node: str) -> tuple[Channel, ...]:
         """Those of the node itself. Takes quota:manage there."""
@@ -277,6 +300,17 @@ class AlertService:
     def drop_channel(self, organization: str, id: str) -> None:
         """What waits to be sent there is sent no more. Takes quota:manage at its node."""
         self._tenancy.delete_channel(organization, id)
+
+
+def _given(kind: str, email: str | None, url: str | None, secret: str | None) -> dict[str, str]:
+    """What is given for a channel of a type. Raises ConfigurationError for what none of it has."""
+    if kind not in _TAKES:
+        raise ConfigurationError("type", f"is one of {', '.join(_TAKES)}")
+    told = (("email", email), ("url", url), ("secret", secret))
+    given = {name: value for name, value in told if value is not None}
+    if unknown := sorted(given.keys() - {*_TAKES[kind]}):
+        raise ConfigurationError(unknown[0], f"is nothing that a channel of type {kind} has")
+    return given
 
 
 _TAKES: dict[str, tuple[str, ...]] = {"email": ("email",), "slack": ("url",), "webhook": ("url", "secret")}

@@ -37,11 +37,24 @@ class NewChannel(Body):
     )
 
 
+class ChannelChange(Body):
+    """What is sent replaces, what is absent stays. With another address or URL it is enabled, unless `enabled` says
+    otherwise.
+    """
+
+    email: str | None = Field(None, max_length=320)
+    url: str | None = Field(None, max_length=2000, description=f"https, and public{_SECRETS}")
+    secret: str | None = Field(None, max_length=200, description=f"`whsec_` and base64{_SECRETS}")
+    new_secret: bool = Field(False, description="makes another signing secret, which is shown this once")
+    enabled: bool | None = Field(None, description="whether alerts go there")
+
+
 class ChannelAnswer(Revised):
     """A channel.
 
-    target  the address, or of a URL its host and last four characters
-    secret  what signs, shown once and only where it was made here
+    target   the address, or of a URL its host and last four characters
+    enabled  whether alerts go there; one that answered 410 is disabled by itself, and `why` says so
+    secret   what signs, shown once and only where it was made here
     """
 
     id: str
@@ -49,6 +62,8 @@ class ChannelAnswer(Revised):
     type: str
     target: str
     created_at: Moment
+    enabled: bool
+    why: str | None
     secret: str | None = None
 
 
@@ -106,6 +121,12 @@ def get_alert_channel(ask: Ask) -> ChannelAnswer:
     return shown(ask.tenancy.channel(ask.org, ask.params["id"]))
 
 
+def update_alert_channel(ask: Ask) -> ChannelAnswer:
+    """Takes quota:manage at its node. A signing secret that is made here is shown this once."""
+    alerts = ask.parts.alerts.by(ask.tenancy)
+    return shown(*alerts.change_channel(ask.org, ask.params["id"], expect=ask.expect, **ask.body.given()))
+
+
 def delete_alert_channel(ask: Ask) -> None:
     """Takes quota:manage at its node. What waits to be sent there is sent no more."""
     ask.tenancy.delete_channel(ask.org, ask.params["id"], expect=ask.expect)
@@ -137,6 +158,8 @@ def shown(channel: Channel, secret: str | None = None) -> ChannelAnswer:
         type=channel.type,
         target=channel.hint,
         created_at=channel.created_at,
+        enabled=channel.enabled,
+        why=channel.why or None,
         secret=secret,
         revision=channel.rev,
     )
@@ -185,5 +208,16 @@ ROUTES = (
     *_routes("team", "teams"),
     *_routes("project", "projects"),
     Route("GET", _ONE, get_alert_channel, "One channel", _TAG, _TAKES, ChannelAnswer),
+    Route(
+        "PATCH",
+        _ONE,
+        update_alert_channel,
+        "Changes a channel",
+        _TAG,
+        _TAKES,
+        ChannelAnswer,
+        ChannelChange,
+        secrets=("secret",),
+    ),
     Route("DELETE", _ONE, delete_alert_channel, "Takes a channel away", _TAG, _TAKES, status=204),
 )

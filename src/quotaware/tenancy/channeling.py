@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from .channels import MAX_CHANNELS, Channel, ChannelType, full
 from .documents import as_a
 from .keys import new_id
@@ -10,7 +13,7 @@ from .writes import Edit
 
 
 class Channeling(Tree):
-    """Channels: made, looked at, taken away. All of it takes quota:manage at the node."""
+    """Channels: made, changed, looked at, taken away. All of it takes quota:manage at the node."""
 
     def create_channel(
         self, org: str, node: str, kind: ChannelType, target: str, *, secret: str = "", hint: str = ""
@@ -28,6 +31,20 @@ class Channeling(Tree):
             return Edit("channel.create", path.rev, after=(channel,))
 
         (made,) = self._commit(org, "channel.create", node, draft).after
+        assert isinstance(made, Channel)  # noqa: S101  # it is what was put in
+        return made
+
+    def update_channel(self, org: str, id: str, *, expect: int | None = None, **changes: Any) -> Channel:
+        """Replaces what is given of target, secret, hint, enabled; the host also says why it disabled one."""
+        if "enabled" in changes:
+            changes.setdefault("why", "")
+
+        def draft() -> Edit:
+            rev, old = self._read(Channel, "channel", org, id)
+            self._require("quota:manage", self._path(org, old.parent))
+            return Edit("channel.update", rev, (old,), (replace(old, **changes),))
+
+        (made,) = self._commit(org, "channel.update", id, draft, expect).after
         assert isinstance(made, Channel)  # noqa: S101  # it is what was put in
         return made
 

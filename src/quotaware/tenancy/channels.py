@@ -25,6 +25,7 @@ class Channel:
     target   of e-mail the address, of others the URL: itself, `env:NAME`, or sealed
     secret   of a webhook what signs: `env:NAME`, or sealed
     hint     what may be shown of the target
+    enabled  whether alerts go there; why: what it said when it was disabled by itself
     """
 
     id: str
@@ -35,6 +36,8 @@ class Channel:
     secret: str = ""
     hint: str = ""
     created_at: int = 0
+    enabled: bool = True
+    why: str = ""
     rev: int = 0
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...tenancy.nodes import Node
 from ..alert_channels import (
+    ChannelChange,
     Deliveries,
     NewChannel,
     add_alert_channel,
@@ -15,6 +16,7 @@ from ..alert_channels import (
     list_alert_channels,
     list_alert_deliveries,
     send_test_alert,
+    update_alert_channel,
 )
 from .forms import WRONG, names, places, shown_again
 from .overview import zone_of
@@ -81,6 +83,42 @@ def remove(view: View) -> Redirect:
     return Redirect(f"/alerts/{channel.node}", "told.channel_removed")
 
 
+def change(view: View) -> Html | Redirect:
+    """Has a channel go elsewhere."""
+    channel = view.call(get_alert_channel, id=view.params["id"])
+    try:
+        given = {"email" if channel.type == "email" else "url": view.said("target")}
+        view.call(update_alert_channel, body=view.body(ChannelChange, **given), id=channel.id)
+    except WRONG as error:
+        return _list(view, error, channel.node)
+    return Redirect(f"/alerts/{channel.node}", "told.channel_changed")
+
+
+def enable(view: View) -> Redirect:
+    """Alerts go there again."""
+    return _enabled(view, yes=True)
+
+
+def disable(view: View) -> Redirect:
+    """No alerts go there for now."""
+    return _enabled(view, yes=False)
+
+
+def _enabled(view: View, *, yes: bool) -> Redirect:
+    body = view.body(ChannelChange, enabled=yes)
+    channel = view.call(update_alert_channel, body=body, id=view.params["id"])
+    return Redirect(f"/alerts/{channel.node}", "told.channel_changed")
+
+
+def new_secret(view: View) -> Html:
+    """Makes another signing secret, shown this once."""
+    body = view.body(ChannelChange, new_secret=True)
+    made = view.call(update_alert_channel, body=body, id=view.params["id"])
+    node = view.ask.tenancy.get(view.org, made.node)
+    values = {"channel": made, "secret": made.secret, "node": node}
+    return Html("channel_made.html", values, made=f"/alerts/{node.id}")
+
+
 def test(view: View) -> Redirect:
     """Sends a message to try it."""
     node = _node(view)
@@ -98,8 +136,8 @@ def _node(view: View) -> Node:
     return node
 
 
-def _list(view: View, error: Exception | None = None) -> Html:
-    node = _node(view)
+def _list(view: View, error: Exception | None = None, id: str | None = None) -> Html:
+    node = _node(view) if id is None else view.ask.tenancy.get(view.org, id)
     channels = view.maybe(list_alert_channels, node.kind, id=node.id)
     values, status = shown_again(view, error)
     values |= _log(view, node)
@@ -131,5 +169,9 @@ PAGES = (
     Page("POST", "/alerts/{id}/rules", add_rule),
     Page("POST", "/alerts/{id}/rules/remove", remove_rule),
     Page("POST", "/alerts/{id}/test", test),
+    Page("POST", "/channels/{id}", change),
+    Page("POST", "/channels/{id}/enable", enable),
+    Page("POST", "/channels/{id}/disable", disable),
+    Page("POST", "/channels/{id}/secret", new_secret),
     Page("POST", "/channels/{id}/remove", remove),
 )
