@@ -232,7 +232,7 @@ class MethodNotAllowed(ApiError):
 class AlreadyExists(ApiError):
     """409: the name or id is taken. Codes: `already_exists`, `ambiguous_name`, `has_children`, `in_use`, `last_admin`,
     `decided`, `revoked`, `changed_meanwhile`, `under_way`, `predefined`,
-    `too_many_pending`.
+    `too_many_pending`, `would_destroy`, `changed_since`.
     """
 
     status = 409

@@ -8,9 +8,9 @@ import inspect
 import weakref
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from itertools import dropwhile, islice
-from typing import Any, Protocol, Required, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, Required, TypedDict, TypeVar, Unpack
 
 import anyio.to_thread
 
@@ -32,6 +32,9 @@ from .stores.protocol import Store
 from .stores.tickets import drive
 from .tenancy.service import Tenancy
 from .usage import PAGE, START, Order, RecordPage, UsageLog, UsageRecord, largest
+
+if TYPE_CHECKING:
+    from .organization.service import Organizations
 
 T = TypeVar("T")
 
@@ -75,6 +78,13 @@ class Blocking:
         self.usage = BlockingUsage(quota, UsageLog(quota.store, folder, quota.engine.now))
         self.alerts = AlertService(quota.alerting, quota.store, tenancy, quota.engine.now)
         self._source = (folder or Folder(quota.store)).records
+
+    @cached_property
+    def organization(self) -> Organizations:
+        """An organization as one file: `plan`, `apply` and `export` (docs/organization-file.md)."""
+        from .organization.service import Organizations  # noqa: PLC0415  # who needs none loads no pydantic
+
+        return Organizations(self.tenancy, self.alerts, self._quota.engine.now)
 
     def explain(self, **asked: Unpack[Asked]) -> Explanation:
         """The same as `Quota.explain`, for sync code."""

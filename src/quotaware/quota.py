@@ -391,6 +391,13 @@ class Quota:
 
     # managing
 
+    @property
+    def organization(self) -> Any:
+        """An organization as one file: `await quota.organization.plan("organization.yaml")`, `apply`, `export`
+        (docs/organization-file.md).
+        """
+        return Awaited(self.blocking.organization)
+
     def management(self) -> App:
         """The management API, an ASGI app: `app.mount("/v1", quota.management())`."""
         from .management.api import management  # noqa: PLC0415  # an app that does not mount it need not load it
@@ -409,6 +416,7 @@ class Quota:
             self.engine,
             self.store,
             self.blocking.simulate,
+            self.blocking.organization,
             lambda: self.health,
             next((cast("Scraped", each) for each in self._observers if hasattr(each, "page")), None),
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from quotaware.management.routes import Route
 from quotaware.management.table import ROUTES
-from tests.management.house import Place
+from tests.management.house import OWN, Place
 
 ANYWHERE = "anywhere"
 
@@ -57,6 +57,10 @@ _OWN = "analytics:own"
 _RAISED = {"limit": "cost/month", "amount_usd": 60}
 
 
+_FILE = {"organization": {"name": OWN}}
+_NARROWER = {"organization": {"name": OWN, "allowed_models": ["gpt-*"]}}
+
+
 def _shares(node: str, target: str) -> dict[str, Any]:
     """Ten dollars a month of a node for one below it."""
     share = {"target": target, "type": "monthly_budget", "amount_usd": 10}
@@ -75,6 +79,16 @@ EXAMPLES: dict[str, tuple[Example, ...]] = {
     ),
     "POST /organizations/{id}/enable": (Example(),),
     "POST /organizations/{id}/disable": (Example(),),
+    "POST /organizations/{id}/plan": (
+        Example({"file": _FILE}),
+        Example({"file": {**_FILE, "prices": []}}, takes="org:manage"),
+    ),
+    "POST /organizations/{id}/apply": (
+        Example({"file": _FILE}),
+        Example({"file": _NARROWER}, also=(("quota:manage", "organization"),)),
+        Example({"file": {**_FILE, "prices": []}}, takes="org:manage"),
+    ),
+    "GET /organizations/{id}/export": (Example(),),
     # teams
     "GET /teams": (_LIST,),
     "POST /organizations/{organization_id}/teams": (Example({"name": "fresh"}, at="organization"),),

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from quotaware import Quota
 from quotaware.errors import StoreError
 from quotaware.management.app import Management
-from quotaware.management.bodies import DEEPEST, MOST
+from quotaware.management.bodies import DEEPEST, ROOM
 from quotaware.management.parts import Parts
 from quotaware.management.routes import Ask, Route
 from quotaware.testing.clocks import FakeClock
@@ -94,6 +94,7 @@ def things(api: Api) -> Api:
         quota.engine,
         quota.store,
         blocking.simulate,
+        blocking.organization,
         lambda: quota.health,
     )
     app = Management(parts, quota.edge, ROUTES)
@@ -225,7 +226,7 @@ def test_money_that_was_reckoned_with_is_taken_at_the_precision_that_it_has(
         (b"[" * 100_000, 400),
         (b'{"a":' * (DEEPEST + 1) + b"1" + b"}" * (DEEPEST + 1), 400),
         (b'{"name": "' + b"[" * 200 + b'"}', 422),
-        (b'{"name": "a"}' + b" " * MOST, 413),
+        (b'{"name": "a"}' + b" " * ROOM.bytes, 413),
     ],
 )
 def test_a_body_that_cannot_be_read(things: Api, raw: bytes, status: int) -> None:
@@ -239,7 +240,7 @@ def test_a_body_without_a_length_is_read_no_further_than_the_bound(things: Api) 
 
     def endless() -> Any:
         nonlocal sent
-        while sent < 100 * MOST:
+        while sent < 100 * ROOM.bytes:
             sent += 65536
             yield b" " * 65536
 
@@ -347,6 +348,7 @@ def test_a_post_that_is_under_way_is_not_done_twice(things: Api) -> None:
         quota.engine,
         quota.store,
         blocking.simulate,
+        blocking.organization,
         lambda: quota.health,
     )
     route = Route("POST", "/slow", slow, "", "t", body=Thing, answer=Made)

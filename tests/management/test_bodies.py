@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from quotaware.management.bodies import MAX_ERRORS, MOST, WIDEST
+from quotaware.management.bodies import LARGE, MAX_ERRORS, ROOM
 from quotaware.management.routes import Route
 from tests.management.examples import CASE_IDS, CASES, Example, made
 from tests.management.house import House
@@ -123,9 +123,10 @@ def types(told: Any, schema: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize(("route", "example"), CASES, ids=CASE_IDS)
 def test_a_body_over_the_bound_is_read_no_further(house: House, route: Route, example: Example) -> None:
+    room = LARGE if route.large else ROOM
     unread = iter((b"{", b"}"))
     large = refused(house, route, example, unread, content_length=str(1 << 30))
-    assert (large["status"], large["limit_bytes"]) == (413, MOST)
+    assert (large["status"], large["limit_bytes"]) == (413, room.bytes)
     assert next(unread) == b"{"
     read = 0
 
@@ -136,7 +137,7 @@ def test_a_body_over_the_bound_is_read_no_further(house: House, route: Route, ex
             yield b" " * (1 << 16)
 
     assert refused(house, route, example, endless())["status"] == 413
-    assert read <= MOST + (1 << 16)
+    assert read <= room.bytes + (1 << 16)
 
 
 @pytest.mark.parametrize(("route", "example"), CASES, ids=CASE_IDS)
@@ -162,7 +163,7 @@ def test_a_number_of_four_thousand_digits_fits_nowhere(house: House, route: Rout
 
 @pytest.mark.parametrize(("route", "example"), WITH_BODY, ids=BODY_IDS)
 def test_of_many_bad_fields_so_many_are_named(house: House, route: Route, example: Example) -> None:
-    body = {f"no{number}": number for number in range(WIDEST // 2)}
+    body = {f"no{number}": number for number in range(ROOM.widest // 2)}
     error = refused(house, route, example, body)
     assert (error["status"], len(error["errors"])) == (422, MAX_ERRORS)
 
@@ -172,7 +173,7 @@ def test_so_many_keys_are_too_many(house: House, last: bytes) -> None:
     route, example = WITH_BODY[0]
     keys = json.dumps({f"k{number}": 0 for number in range(90_000)}, separators=(",", ":")).encode()
     raw = keys[:-1] + last
-    assert len(raw) <= MOST
+    assert len(raw) <= ROOM.bytes
     wide = refused(house, route, example, raw)
     assert (wide["status"], wide["code"]) == (400, "not_json")
     assert refused(house, route, example, raw + raw[1:])["status"] == 413
@@ -181,7 +182,7 @@ def test_so_many_keys_are_too_many(house: House, last: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [[0] * 300_000, [[0] * (WIDEST - 1)] * 30, {str(n): [0] * 1000 for n in range(50)}]
+    "value", [[0] * 300_000, [[0] * (ROOM.widest - 1)] * 30, {str(n): [0] * 1000 for n in range(50)}]
 )
 def test_so_many_values_are_too_many(house: House, value: Any) -> None:
     for route, example in WITH_BODY[:3]:

@@ -20,10 +20,10 @@ POSTS = [case for case in CASES if case[0].method == "POST" and case[0].name != 
 POST_IDS = [id for id, case in zip(CASE_IDS, CASES, strict=True) if case in POSTS]
 CHANGES = [case for case in CASES if case[0].method != "GET"]
 CHANGE_IDS = [id for id, case in zip(CASE_IDS, CASES, strict=True) if case[0].method != "GET"]
-LOOKS = {"explain_project", "simulate_organization", "simulate_team", "simulate_project"}
+LOOKS = {"explain_project", "plan_organization", "simulate_organization", "simulate_team", "simulate_project"}
 """What is a POST for its body's sake only."""
-MAKES = ("add_alert_channel_of_", "send_test_alert_of_")
-"""POSTs about a thing that change nothing of it."""
+MAKES = ("add_alert_channel_of_", "send_test_alert_of_", "apply_organization")
+"""POSTs about a thing that change nothing of it, or have the revision of a plan in their body."""
 
 
 @pytest.fixture(scope="module")

@@ -277,6 +277,7 @@ def test_what_is_not_as_it_is_told_is_found(api: Api, run: Any, failure: str) ->
         quota.engine,
         quota.store,
         blocking.simulate,
+        blocking.organization,
         lambda: quota.health,
     )
     routes = (Route("GET", "/thing", run, "", "t", answer=Made),)

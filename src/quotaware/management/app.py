@@ -25,6 +25,7 @@ from ..errors import (
     ApiError,
     ConfigurationError,
     Conflict,
+    FileError,
     InternalError,
     InvalidRequest,
     MalformedRequest,
@@ -152,7 +153,7 @@ class Management:
         actor = await self._let_in(scope)
         route, params = self._route(scope)
         headers = headers_of(scope)
-        raw = await bodies.read(receive, headers)
+        raw = await bodies.read(receive, headers, _room(route))
         work = partial(self._work, route, params, actor, headers, raw, scope)
         return await anyio.to_thread.run_sync(work)
 
@@ -248,7 +249,7 @@ class Management:
             raise PreconditionFailed("This changes nothing that has an ETag; send it without If-Match")
         body = None
         if route.body is not None:
-            body = bodies.parsed(route.body, raw, headers.get("content-type", ""))
+            body = bodies.parsed(route.body, raw, headers.get("content-type", ""), _room(route))
         elif raw.strip() not in _EMPTY:
             raise MalformedRequest("This takes no body", code="no_body")
         ask = Ask(
@@ -271,6 +272,10 @@ class Management:
         if isinstance(answer, Again):
             return Reply(200, answer.answer.model_dump(mode="json"))
         return Reply(route.status, answer.model_dump(mode="json"))
+
+
+def _room(route: Route) -> bodies.Room:
+    return bodies.LARGE if route.large else bodies.ROOM
 
 
 def _told(reply: Reply, *headers: tuple[str, str]) -> Told:
@@ -337,6 +342,10 @@ def _worded(error: InvalidRequest | ConfigurationError, body: Body | None) -> In
             return terms.field_of(body, window)
         return _WIRE.get(field, field)
 
+    if isinstance(error, FileError):
+        return bodies.bad_fields(
+            [{"field": f"file.{each.field}", "message": each.message} for each in error.problems]
+        )
     if isinstance(error, ConfigurationError):
         return bodies.bad_fields([{"field": word(error.field), "message": str(error).partition(": ")[2]}])
     for each in error.fields.get("errors", ()):

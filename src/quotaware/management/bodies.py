@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
@@ -20,12 +20,21 @@ from ..words.wire import Body
 B = TypeVar("B", bound=Body)
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
-MOST = 1 << 20
-"""Bytes of a body."""
+
+class Room(NamedTuple):
+    """How large a body may be: bytes, members of one object or array, and of all together."""
+
+    bytes: int = 1 << 20
+    widest: int = 2000
+    values: int = 40_000
+
+
+ROOM = Room()
+"""More than any request says."""
+LARGE = Room(16 << 20, 100_000, 1_000_000)
+"""What a whole organization takes."""
 DEEPEST = 64
 """Levels of a body's JSON."""
-WIDEST, MOST_VALUES = 2000, 40_000
-"""Members of one object or array, and of all together: more than any request says."""
 MAX_ERRORS = 100
 """Bad fields that one answer names."""
 _NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
@@ -36,11 +45,12 @@ class Gone(Exception):
     """Whoever sent the request is not there any more."""
 
 
-async def read(receive: Receive, headers: Mapping[str, str]) -> bytes:
+async def read(receive: Receive, headers: Mapping[str, str], room: Room = ROOM) -> bytes:
     """The body. Raises `BodyTooLarge` before it is read whole, `Gone`."""
-    too_large = BodyTooLarge(f"The body is over {MOST} bytes", fields={"limit_bytes": MOST})
+    most = room.bytes
+    too_large = BodyTooLarge(f"The body is over {most} bytes", fields={"limit_bytes": most})
     length = headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > MOST:
+    if length.isdecimal() and int(length[:20]) > most:
         raise too_large
     found = bytearray()
     while True:
@@ -48,13 +58,13 @@ async def read(receive: Receive, headers: Mapping[str, str]) -> bytes:
         if message["type"] == "http.disconnect":
             raise Gone
         found += message.get("body", b"")
-        if len(found) > MOST:
+        if len(found) > most:
             raise too_large
         if not message.get("more_body"):
             return bytes(found)
 
 
-def parsed(model: type[B], raw: bytes, content_type: str) -> B:
+def parsed(model: type[B], raw: bytes, content_type: str, room: Room = ROOM) -> B:
     """The body as JSON, by a model; an empty one is an empty object. Raises `MalformedRequest`, `InvalidRequest`."""
     if not raw:
         return validated(model, {}, "body")
@@ -68,7 +78,7 @@ def parsed(model: type[B], raw: bytes, content_type: str) -> B:
         RecursionError,
     ) as error:  # UnicodeDecodeError is a ValueError, and so is an int too long
         raise MalformedRequest(f"The body is no JSON: {str(error)[:200]}", code="not_json") from None
-    _check_size(value)
+    _check_size(value, room)
     if not isinstance(value, dict):
         raise MalformedRequest("The body is no JSON object", code="not_json")
     return validated(model, value, "body")
@@ -145,16 +155,16 @@ def _check_depth(raw: bytes) -> None:
             depth -= 1
 
 
-def _check_size(value: Any) -> None:
-    left = MOST_VALUES
+def _check_size(value: Any, room: Room) -> None:
+    left = room.values
     waiting = [value]
     while waiting:
         each = waiting.pop()
         inside = each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
         left -= len(inside)
-        if len(inside) > WIDEST or left < 0:
+        if len(inside) > room.widest or left < 0:
             raise MalformedRequest(
-                f"The body has more than {WIDEST} members in one place, or {MOST_VALUES} in all",
+                f"The body has more than {room.widest} members in one place, or {room.values} in all",
                 code="not_json",
             )
         waiting.extend(inside)

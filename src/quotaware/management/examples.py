@@ -15,11 +15,24 @@ from .groups import GroupChange, NewGroup
 from .limits import LimitChange, NewLimit
 from .members import HeldRole, MemberChange, NewMember
 from .nodes import NewNode, NodeChange
+from .organization_files import ApplyBody, PlanBody
 from .organizations import OrganizationChange
 from .overrides import NewOverride
 from .projects import Move, NewProject, ProjectChange
 from .quota_requests import NewRequest, Note
 from .roles import NewRole, RoleChange
+
+_FILE = {
+    "organization": {"name": "StartupAI", "total_monthly_budget": 500.0},
+    "teams": {
+        "engineering": {
+            "budget_usd": 300.0,
+            "projects": ["backend-api", "mobile-app"],
+            "roles": {"lead": ["admin"], "members": ["developer"]},
+        },
+    },
+    "global_settings": {"alert_threshold": 0.75, "auto_upgrade": False, "carryover_allowed": False},
+}
 
 EXAMPLES: Mapping[type[Body], Mapping[str, Any]] = {
     AllocateBody: {
@@ -35,6 +48,8 @@ EXAMPLES: Mapping[type[Body], Mapping[str, Any]] = {
         ],
         "enforcement": {"hard_limit": True, "notify_on_exceed": True, "auto_disable_on_exceed": False},
     },
+    PlanBody: {"file": _FILE},
+    ApplyBody: {"file": _FILE, "allow_destroy": False},
     OrganizationChange: {"monthly_budget_usd": 500.0, "time_zone": "Europe/Berlin"},
     NewNode: {"name": "engineering", "monthly_budget_usd": 300.0},
     NodeChange: {"monthly_budget_usd": 350.0},

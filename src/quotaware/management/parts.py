@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ..core.simulation import Simulation
 from ..engine import Engine
+from ..organization.service import Organizations
 from ..stores.protocol import Store
 from ..tenancy.access import Actor
 from ..tenancy.service import Tenancy
@@ -52,6 +53,7 @@ class Parts:
     engine      decides calls; knows the store's time
     store       keeps what idempotency keys were answered
     simulate    decides recorded calls under other limits, for sync code
+    organization  an organization as one file, for sync code
     health      how the store is, as `Quota.health` has it
     metrics     what `/metrics` tells; None: there is no such page
     """
@@ -62,5 +64,6 @@ class Parts:
     engine: Engine
     store: Store
     simulate: Callable[..., Simulation]
+    organization: Organizations
     health: Callable[[], Mapping[str, object]]
     metrics: Scraped | None = None

@@ -66,6 +66,7 @@ class Route:
     takes    the permission that it takes at the node that it names, as the contract has it; one of several
              that are joined by ` or `; "": every caller may
     errors   what else than 400, 401, 403, 404, 422 and 503 it may answer
+    large    its body may hold a whole organization
     again    a POST that is sent again with a known name changes what is there, and answers 200
     secrets  fields of its answer that are shown once: a repeat with the same Idempotency-Key has them null
     """
@@ -82,6 +83,7 @@ class Route:
     status: int = 200
     errors: tuple[type[ApiError], ...] = ()
     secrets: tuple[str, ...] = ()
+    large: bool = False
     again: bool = False
     media: tuple[str, ...] = ()
 

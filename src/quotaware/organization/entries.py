@@ -142,22 +142,34 @@ def _node_problems(entry: Entry, may_carry: bool) -> Iterator[Told]:
     for alias, word in ALIASES.items():
         if alias in given and word in given:
             yield (*path, alias), f"says the same as {word}; give one of the two"
-    yield from _tried(path, _sample, entry, {}, word="name")
-    for word in given.keys() & {*PLAIN}:
-        one = type(said).model_construct({word}, **{word: given[word]})
-        yield from _tried(path, lambda one: _sample(entry, fields(one)), one, word=word)
-    limits: tuple[Limit, ...] = ()
-    told = list(_tried(path, lambda: _sample(entry, _terms(given, None)), word=_field_of(said)))
-    yield from told
-    if not told:
-        limits = _terms(given, None).get("limits", ())
-    if not may_carry and any(limit.carryover for limit in limits):
+    node = _whole(entry)
+    if node is None:
+        yield from _field_problems(entry, given)
+    if node is not None and not may_carry and any(limit.carryover for limit in node.limits):
         yield (
             (*path, "carryover" if said.carryover else "limits"),
             ("carry over what is left, which global_settings.carryover_allowed forbids"),
         )
     for number, each in enumerate(said.overrides or ()):
         yield from _tried((*path, "overrides", number), override, each)
+
+
+def _whole(entry: Entry) -> Node | None:
+    """The node that an entry says, None where something is wrong with it."""
+    try:
+        return _sample(entry, fields(entry.said))
+    except ConfigurationError:
+        return None
+
+
+def _field_problems(entry: Entry, given: Mapping[str, Any]) -> Iterator[Told]:
+    """What is wrong with an entry, one field after the other."""
+    path, said = entry.path, entry.said
+    yield from _tried(path, _sample, entry, {}, word="name")
+    for word in given.keys() & {*PLAIN}:
+        one = type(said).model_construct({word}, **{word: given[word]})
+        yield from _tried(path, lambda one: _sample(entry, fields(one)), one, word=word)
+    yield from _tried(path, lambda: _sample(entry, _terms(given, None)), word=_field_of(said))
 
 
 def _field_of(said: Common) -> str:

@@ -122,4 +122,8 @@ def dump(value: Any) -> str:
             return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
     Dumper.add_representer(str, Dumper.represent_str)
-    return str(yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110))
+    return str(
+        yaml.dump(
+            value, Dumper=Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=110
+        )
+    )

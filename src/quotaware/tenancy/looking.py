@@ -29,6 +29,13 @@ class Looking(Writes):
         """The node with this id; without an organization, looked for in every one."""
         return self._seen(self._path(self._home(org, id), id))
 
+    def organizations(self) -> Iterator[Node]:
+        """All that there are, by id, for the host; for anybody else the own one."""
+        for org in [self._actor.org] if self._actor.org else self._organizations():
+            _, (doc,) = self._store.read(org, (org,))
+            if doc is not None:
+                yield from_doc(doc)
+
     def find(self, org: str, kind: Kind, name_or_id: str) -> Node:
         """The node of this kind with this id, or else the only one with this name in the organization.
 
