@@ -8,6 +8,7 @@ import inspect
 import logging
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FRAMEWORKS = ROOT / "docs" / "frameworks.md"
 """Whose code runs where they are installed: `tests/frameworks`."""
 CODE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SOURCES = ROOT / "src" / "quotaware"
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 
@@ -68,3 +71,45 @@ def test_the_first_screen_shows_the_two_lines() -> None:
     first = "\n".join((ROOT / "README.md").read_text().splitlines()[:30])
     assert "quota = Quota(" in first
     assert "app.add_middleware(QuotaMiddleware, quota=quota)" in first
+
+
+def _logged() -> Iterator[tuple[str, str, ast.Call]]:
+    """Where something is logged, by which method, and the call."""
+    for path in sorted(SOURCES.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id in {"logger", "logging", "log"}
+                and node.func.attr in LEVELS
+            ):
+                yield f"{path.relative_to(SOURCES)}:{node.lineno}", node.func.attr, node
+
+
+def _event(call: ast.Call) -> str:
+    (extra,) = [keyword.value for keyword in call.keywords if keyword.arg == "extra"]
+    assert isinstance(extra, ast.Call)
+    assert isinstance(extra.func, ast.Name)
+    assert extra.func.id == "logged"
+    (name,) = extra.args
+    assert isinstance(name, ast.Constant)
+    return str(name.value)
+
+
+def test_whatever_is_logged_says_its_event_and_the_page_lists_it_with_its_level() -> None:
+    found: dict[str, set[str]] = {}
+    for where, method, call in _logged():
+        assert any(keyword.arg == "extra" for keyword in call.keywords), where
+        found.setdefault(_event(call), set()).add("ERROR" if method == "exception" else method.upper())
+    page = {
+        event: {level}
+        for events, level in re.findall(
+            r"^\| (`[a-z_`, ]+`) \| ([A-Z]+) \|",
+            (ROOT / "docs" / "observability.md").read_text(),
+            re.MULTILINE,
+        )
+        for event in re.findall("`([a-z_]+)`", events)
+    }
+    assert len(found) > 25
+    assert page == found

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,46 +18,6 @@ from quotaware.testing import FaultyStore
 from tests.support import FakeClock
 
 SOURCES = Path(quotaware.__file__).parent
-PAGE = Path(__file__).parent.parent / "docs" / "observability.md"
-LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
-
-
-def written() -> Iterator[tuple[str, str, ast.Call]]:
-    """Where something is logged, by which method, and the call."""
-    for path in sorted(SOURCES.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and isinstance(node.func.value, ast.Name)
-                and node.func.value.id in {"logger", "logging", "log"}
-                and node.func.attr in LEVELS
-            ):
-                yield f"{path.relative_to(SOURCES)}:{node.lineno}", node.func.attr, node
-
-
-def event_of(call: ast.Call) -> str:
-    (extra,) = [keyword.value for keyword in call.keywords if keyword.arg == "extra"]
-    assert isinstance(extra, ast.Call)
-    assert isinstance(extra.func, ast.Name)
-    assert extra.func.id == "logged"
-    (name,) = extra.args
-    assert isinstance(name, ast.Constant)
-    return str(name.value)
-
-
-def test_whatever_is_logged_says_its_event_and_the_page_lists_it_with_its_level() -> None:
-    found: dict[str, set[str]] = {}
-    for where, method, call in written():
-        assert any(keyword.arg == "extra" for keyword in call.keywords), where
-        found.setdefault(event_of(call), set()).add("ERROR" if method == "exception" else method.upper())
-    page = {
-        event: {level}
-        for events, level in re.findall(r"^\| (`[a-z_`, ]+`) \| ([A-Z]+) \|", PAGE.read_text(), re.MULTILINE)
-        for event in re.findall("`([a-z_]+)`", events)
-    }
-    assert len(found) > 25
-    assert page == found
 
 
 def test_all_of_it_goes_to_one_logger() -> None:

@@ -314,7 +314,13 @@ class Sender:
             )
         except (NotFound, AlreadyExists, Conflict):  # it is gone, or was changed meanwhile
             return outcome
-        logger.warning("channel %s of %s %s, and is disabled", delivery.address.to, org, outcome.why)
+        logger.warning(
+            "channel %s of %s %s, and is disabled",
+            delivery.address.to,
+            org,
+            outcome.why,
+            extra=logged("channel_disabled", organization=org, channel=delivery.address.to, why=outcome.why),
+        )
         return outcome._replace(why=f"{outcome.why}; the channel is disabled")
 
     def _tell(self, org: str, delivery: Delivery, outcome: str, why: str) -> None:
