@@ -70,6 +70,13 @@ class Running:
         while text not in _CODES.sub("", self._raw):
             assert self._read(end), f"{text!r} did not come, but {self._raw!r}"
 
+    def waiting(self) -> None:
+        """Waits until it sleeps, as one does who reads what is typed: a ctrl-c just before that is heard late."""
+        end = time.monotonic() + WITHIN_S
+        while Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
     def type(self, text: str) -> None:
         """Types."""
         os.write(self._master, text.encode())

@@ -17,6 +17,10 @@ from typing import Any
 import httpx
 import pytest
 
+from quotaware.cli.demo import command
+from quotaware.cli.failures import Failure
+from quotaware.cli.session import Common, Session
+from tests.cli.terminal import Shell
 from tests.servers import until
 
 ROOT = Path(__file__).parents[2]
@@ -156,6 +160,27 @@ def test_it_ends_cleanly(number: signal.Signals) -> None:
             process.send_signal(number)
             out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_a_person_is_told_what_to_look_at(shell: Shell, tmp_path: Path) -> None:
+    """In a terminal, until ctrl-c; alerts come as they are due."""
+    running = shell.start(["demo", "--port", "0"], cwd=tmp_path, environ={"HOME": str(tmp_path)}, columns=200)
+    running.until("The dashboard  http://127.0.0.1:")
+    running.until("Sign in with   qw_admin_")
+    running.until("quotaware top --url http://127.0.0.1:")
+    running.until("80 % of the daily budget of project 'ticket-triage' is used")
+    running.type("\x03")
+    ran = running.ended()
+    assert ran.code == 0
+    assert re.search(r"Ended: \d+ calls were answered, \d+ refused\.", ran.screen)
+    assert "Traceback" not in ran.screen
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_its_extra_it_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    with pytest.raises(Failure, match=r"The demo needs uvicorn and jinja2: pip install 'quotaware\[demo\]'"):
+        command.demo(Session(Common()))
 
 
 def test_a_port_that_is_taken() -> None:

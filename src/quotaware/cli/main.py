@@ -15,9 +15,11 @@ from .demo.command import demo
 from .doctor.command import doctor
 from .explain import explain
 from .failures import FAULT, STOPPED, Failure, as_failure
+from .init import init
 from .printing import Printer
 from .session import command, remembered
 from .simulate import simulate
+from .top import top
 from .usage import usage
 
 app = typer.Typer(
@@ -39,7 +41,7 @@ for each in (
     stores.app,
 ):
     app.add_typer(each)
-for run_ in (usage, explain, simulate, doctor, demo):
+for run_ in (usage, top, explain, simulate, doctor, init, demo):
     command(app)(run_)
 
 

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     Progress,
@@ -48,6 +49,22 @@ class Column(NamedTuple):
     title: str
     of: Callable[[Any], Any]
     right: bool = False
+
+
+class Screen:
+    """A whole terminal that is written anew each time."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    @property
+    def lines(self) -> int:
+        """How many it has."""
+        return self._live.console.height
+
+    def show(self, what: RenderableType) -> None:
+        """This and nothing else."""
+        self._live.update(what, refresh=True)
 
 
 class Printer:
@@ -92,19 +109,42 @@ class Printer:
         self, columns: Sequence[Column], cells: Iterable[Sequence[Any]], title: str | None = None
     ) -> None:
         """A table of cells that are made already; where the terminal is too narrow, a fact a line."""
-        rows = [[self._cell(each) for each in row] for row in cells]
+        rows = [[self.text(each) for each in row] for row in cells]
         if _needed(columns, rows) > self._out.width:
             for row in rows:
                 self.facts({column.title: cell for column, cell in zip(columns, row, strict=True)})
                 self._out.print()
             return
+        self._out.print(self.made_table(columns, rows, title))
+
+    def made_table(
+        self, columns: Sequence[Column], cells: Iterable[Sequence[Any]], title: str | None = None
+    ) -> Table:
+        """A table that is not printed yet."""
         table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
         for column in columns:
             justify: Literal["left", "right"] = "right" if column.right else "left"
             table.add_column(column.title, justify=justify, overflow="fold", no_wrap=column.right)
-        for row in rows:
-            table.add_row(*row)
-        self._out.print(table)
+        for row in cells:
+            table.add_row(*(self.text(each) for each in row))
+        return table
+
+    def fits(self, table: Table) -> bool:
+        """Whether it is shown without a break in any line."""
+        return (
+            self._out.measure(table, options=self._out.options.update(width=WIDE)).maximum <= self._out.width
+        )
+
+    @property
+    def live(self) -> bool:
+        """Whether somebody looks on who can type."""
+        return sys.stdin.isatty() and self._out.is_terminal
+
+    @contextmanager
+    def screen(self) -> Iterator[Screen]:
+        """A screen of its own, gone at the end."""
+        with Live(console=self._out, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+            yield Screen(live)
 
     def facts(self, facts: Mapping[str, Any]) -> None:
         """One thing, a fact a line; what is None or empty is left out."""
@@ -113,12 +153,12 @@ class Printer:
         table.add_column(overflow="fold")
         for name, value in facts.items():
             if value not in (None, "", [], {}) and str(value):
-                table.add_row(name, self._cell(value))
+                table.add_row(name, self.text(value))
         self._out.print(table)
 
     def line(self, *parts: Any, style: str = "") -> None:
         """A line of text."""
-        line = Text(" ", style=style).join(self._cell(part) for part in parts)
+        line = Text(" ", style=style).join(self.text(part) for part in parts)
         self._out.print(line, soft_wrap=True)
 
     def secret(self, secret: str) -> None:
@@ -129,11 +169,11 @@ class Printer:
 
     def aside(self, text: str, style: str = "dim") -> None:
         """What is said to a person, and is no part of the answer."""
-        self._aside.print(self._cell(text), style=style, soft_wrap=True)
+        self._aside.print(self.text(text), style=style, soft_wrap=True)
 
     def wrong(self, text: str) -> None:
         """An error or a warning."""
-        self._aside.print(Text("error: ", style="bold red").append_text(self._cell(text)), soft_wrap=True)
+        self._aside.print(Text("error: ", style="bold red").append_text(self.text(text)), soft_wrap=True)
 
     @contextmanager
     def progress(self, what: str, total: int | None = None, unit: str = "") -> Iterator[Progressed]:
@@ -160,11 +200,12 @@ class Printer:
         """Whether a person can be asked."""
         return sys.stdin.isatty() and self._aside.is_terminal
 
-    def _cell(self, value: Any) -> Text:
+    def text(self, value: Any, style: str = "") -> Text:
+        """Any value as this terminal can show it."""
         if isinstance(value, Text):
             return value if self._unicode else Text(value.plain.translate(_PLAIN), style=value.style)
         text = shown(value)
-        return Text(text if self._unicode else text.translate(_PLAIN))
+        return Text(text if self._unicode else text.translate(_PLAIN), style=style)
 
     @property
     def _unicode(self) -> bool:

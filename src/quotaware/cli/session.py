@@ -106,7 +106,11 @@ class Session:
             return
         if not self.out.interactive:
             raise Failure(f"{question} Say --yes where nobody can be asked", USAGE)
-        if not typer.confirm(question, err=True):
+        try:
+            agreed = typer.confirm(question, err=True)
+        except typer.Abort:  # ctrl-c, or the end of what can be typed
+            agreed = False
+        if not agreed:
             raise Failure("Nothing was done", STOPPED)
 
     def close(self) -> None:
