@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import secrets
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import anyio
 import pytest
@@ -18,6 +21,7 @@ from quotaware.core.simulation import Reason, Simulation, Tally
 from quotaware.core.steps import Plan, Settle
 from quotaware.core.usage import Usage
 from quotaware.errors import ConfigurationError, LimitSyntaxError, NotFound
+from quotaware.learned import Learned
 from quotaware.simulating import replay
 from quotaware.stores.memory import MemoryStore
 from quotaware.stores.tickets import drive
@@ -116,6 +120,25 @@ def test_a_rolling_window_lets_go(quota: Quota, clock: FakeClock) -> None:
         clock.now += 25_000
     found = what_if(quota, "2 requests/minute")
     assert [each.id for each in found.examples] == [ids[2]]
+
+
+def test_token_limits_deny_by_what_was_held_and_what_was_used(quota: Quota, clock: FakeClock) -> None:
+    """Each holds what it was expected to take, and counts what it took."""
+    for _ in range(5):
+        spend(quota, 2)  # 20 tokens, of 28 that were expected with its input
+        clock.now += 1000
+    found = what_if(quota, "50 tokens/day")
+    assert (found.total.denied, found.reasons) == (3, {Reason("proj_app", "50 tokens/day"): 3})
+    first = next(each for each in found.examples if each.met == "denied")
+    assert (first.cap, first.used, first.held, first.asked) == (50, 40, 0, 28)
+    assert what_if(quota, "70 tokens/minute").total.denied == 2
+    assert what_if(quota, "60 tokens/second").total.denied == 0
+    assert what_if(quota, "60 tokens/day for other*").total.denied == 0
+    first_of_two, second = let_go(ask(quota, a_call(2))), let_go(ask(quota, a_call(2)))
+    clock.now += 10
+    first_of_two.settle(used(1))
+    second.settle(used(1))
+    assert what_if(quota, "150 tokens/day").total.denied == 1  # 100, 28 that are held, and 28 more
 
 
 def test_limits_for_models_and_each_end_user(quota: Quota, clock: FakeClock) -> None:
@@ -434,6 +457,12 @@ LIMITS = [
     "$0.02/hour soft",
     "1 requests/minute shadow",
     "$0.4/life",
+    "90 tokens/day",
+    "60 tokens/hour",
+    "30 tokens/calendar hour",
+    "70 tokens/day per end_user",
+    "40 tokens/hour for tenth",
+    "50 tokens/day soft",
 ]
 
 
@@ -456,6 +485,7 @@ def drive_calls(quota: Quota, clock: FakeClock, seed: int, only: set[int] | None
             clock.now = end
             if admission is not None:
                 admission.settle(used(cost))
+                assert quota.flush()  # at this very time
         going = [each for each in going if each[0] >= now]
         clock.now = now
         if only is not None and number not in only:
@@ -468,17 +498,18 @@ def drive_calls(quota: Quota, clock: FakeClock, seed: int, only: set[int] | None
         clock.now = end
         if admission is not None:
             admission.settle(used(cost))
-    assert quota.flush()
+            assert quota.flush()
     return admitted
 
 
-def a_fresh(clock: FakeClock, limits: list[str]) -> Quota:
+def a_fresh(clock: FakeClock, limits: list[str], store: str | None = None) -> Quota:
     """Whose limits have stood for two months. No lease ends: when that is found depends on who calls meanwhile."""
     long = 10.0**6
     clock.now = NOON - 70 * DAY
     quota = a_quota(
-        MemoryStore(clock), clock=clock, limits=limits, tight="deny", lease=long, idle_max=long, call_max=long
-    )
+        store or MemoryStore(clock), clock=clock, limits=limits, tight="deny", lease=long, idle_max=long,
+        call_max=long,
+    )  # fmt: skip
     drive(quota.engine.prepared())
     clock.now = NOON
     return quota
@@ -489,6 +520,8 @@ def test_it_decides_as_a_fresh_quota_that_gets_the_same_calls(
     clock: FakeClock, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(simulation, "EXAMPLES", 1000)
+    # what calls usually take is learned from those that are let go; each holds what it held then
+    monkeypatch.setattr(Learned, "usual_output", lambda self, org, model: None)
     limits = random.Random(seed).sample(LIMITS, 3)
     wide = a_fresh(clock, WIDE)
     recorded = drive_calls(wide, clock, seed)
@@ -515,6 +548,41 @@ def test_the_limits_of_then_deny_nothing_of_what_was_let_go(clock: FakeClock, se
     for days in (1, 3):
         assert quota.blocking.simulate({}, f"{days}d").total.denied == 0
     quota.close()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/quota.db"
+    return f"{request.getfixturevalue('valkey_url')}?prefix=sim{secrets.token_hex(6)}"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_database_recorded_is_decided_as_what_memory_did(
+    clock: FakeClock, url: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by another process, of what it never saw; and nothing is written by it."""
+    monkeypatch.setattr(simulation, "EXAMPLES", 1000)
+    limits = random.Random(seed).sample(LIMITS, 6)
+    told: list[Simulation] = []
+    for store in (None, url):
+        with closing(a_fresh(clock, WIDE, store)) as quota:
+            drive_calls(quota, clock, seed)
+            told.append(quota.blocking.simulate({"app": limits}, "400d"))
+    with closing(a_quota(url, clock=clock, limits=WIDE, tight="deny")) as other:
+        before = [list(other.store.dump(org)) for org in other.store.orgs("", 9)]
+        told.append(other.blocking.simulate({"app": limits}, "400d"))
+        after = [list(other.store.dump(org)) for org in other.store.orgs("", 9)]
+    assert sorted(map(str, before)) == sorted(map(str, after))
+    assert told[0].total.denied > 0
+    for found in told[1:]:
+        assert (found.total, found.days, found.reasons) == (told[0].total, told[0].days, told[0].reasons)
+        assert [(each.met, each.at, each.reason, each.used, each.held) for each in found.examples] == [
+            (each.met, each.at, each.reason, each.used, each.held) for each in told[0].examples
+        ]
+        assert [(each.alert, each.at) for each in found.alerts] == [
+            (each.alert, each.at) for each in told[0].alerts
+        ]
 
 
 def test_many_calls_that_come_and_end_in_one_ms(clock: FakeClock) -> None:
