@@ -33,22 +33,19 @@ class Shop:
     environ  says commands where it is
     """
 
-    def __init__(self, place: str, url: str, shell: Shell, home: Path, life: ExitStack) -> None:
+    def __init__(
+        self, place: str, url: str, shell: Shell, home: Path, life: ExitStack, *, furnished: bool
+    ) -> None:
         self.place = place
         self.home = home
         self._shell = shell
         self.quota = quota = Quota(url)
         life.callback(quota.close)
-        first = quota.bootstrap("StartupAI", id="startup")
-        tenancy: Any = quota.blocking.tenancy
-        tenancy.create_team("startup", "engineering", id="eng", limits=["$300/month"])
-        tenancy.create_project("eng", "chatbot", id="bot", limits=["$100/month", "600 requests/minute"])
-        tenancy.create_project("eng", "search", id="search", limits=["$0.01/month"])
-        key = tenancy.create_key("bot", name="ci", id="key_ci", limits=["60 requests/minute"])
-        self.secret, self.admin = key.secret, first.key
-        for model, output in (("gpt-4.1", 1000), ("gpt-4.1", 500), ("gpt-4.1-mini", 2000)):
-            self.call(model, output)
-        quota.flush(10)
+        self.secret = self.admin = ""
+        if furnished or place == "http":
+            self.admin = str(quota.bootstrap("StartupAI", id="startup").key)
+        if furnished:
+            self._furnish(quota.blocking.tenancy)
         self.environ = {"HOME": str(home), "QUOTAWARE_STORE": url}
         if place == "http":
             app = Starlette(routes=[Mount("/v1", quota.management())])
@@ -56,8 +53,17 @@ class Shop:
             self.environ = {
                 "HOME": str(home),
                 "QUOTAWARE_URL": f"{base}/v1",
-                "QUOTAWARE_KEY": str(self.admin),
+                "QUOTAWARE_KEY": self.admin,
             }
+
+    def _furnish(self, tenancy: Any) -> None:
+        tenancy.create_team("startup", "engineering", id="eng", limits=["$300/month"])
+        tenancy.create_project("eng", "chatbot", id="bot", limits=["$100/month", "600 requests/minute"])
+        tenancy.create_project("eng", "search", id="search", limits=["$0.01/month"])
+        self.secret = tenancy.create_key("bot", name="ci", id="key_ci", limits=["60 requests/minute"]).secret
+        for model, output in (("gpt-4.1", 1000), ("gpt-4.1", 500), ("gpt-4.1-mini", 2000)):
+            self.call(model, output)
+        self.quota.flush(10)
 
     def call(self, model: str = "gpt-4.1", output: int = 1000) -> None:
         """A finished call of the key."""
@@ -84,14 +90,23 @@ class Shop:
 @pytest.fixture
 def shop(request: pytest.FixtureRequest, shell: Shell, tmp_path: Path) -> Iterator[Shop]:
     """One place: SQLite, where a test does not say."""
-    place = getattr(request, "param", "sqlite")
-    urls = {
-        "http": lambda: "memory://",
-        "sqlite": lambda: f"sqlite:///{tmp_path}/quota.db",
-        "redis": lambda: f"{request.getfixturevalue('valkey_url')}?prefix=t{secrets.token_hex(6)}",
-    }
     with ExitStack() as life:
-        yield Shop(place, urls[place](), shell, tmp_path, life)
+        place = getattr(request, "param", "sqlite")
+        yield Shop(place, _url(request, place), shell, tmp_path, life, furnished=True)
+
+
+@pytest.fixture
+def bare(request: pytest.FixtureRequest, shell: Shell, tmp_path: Path) -> Iterator[Shop]:
+    """The same with nothing in it: behind an app, only its organization and the admin's key."""
+    with ExitStack() as life:
+        yield Shop(request.param, _url(request, request.param), shell, tmp_path, life, furnished=False)
+
+
+def _url(request: pytest.FixtureRequest, place: str) -> str:
+    if place == "redis":
+        return f"{request.getfixturevalue('valkey_url')}?prefix=t{secrets.token_hex(6)}"
+    home = request.getfixturevalue("tmp_path")
+    return "memory://" if place == "http" else f"sqlite:///{home}/quota.db"
 
 
 each_place = pytest.mark.parametrize("shop", PLACES, indirect=True)

@@ -37,6 +37,8 @@ NOWHERE = (
     "Say where to look: --store URL for a store, or --url URL and --key KEY for a running app; also as "
     "QUOTAWARE_STORE, QUOTAWARE_URL and QUOTAWARE_KEY, or in quotaware.toml"
 )
+Home = Callable[[Quota], str]
+"""Answers the id of the organization that is meant."""
 Heard = Callable[[int, int | None], None]
 _PLACED = re.compile(r"(project|team|organization|key)[:/](.+)", re.DOTALL)
 
@@ -64,13 +66,17 @@ class Client:
     """One API. What it refuses is raised as `Failure`.
 
     patience  seconds for what works through much (`simulate`, `apply`); None: as long as it takes
+    home      the id of the organization, where that is known already
     heard     is told how far that is, as far as it is known here: how much is done, of how much
     """
 
-    def __init__(self, http: httpx.Client, life: ExitStack, patience: float | None) -> None:
+    def __init__(
+        self, http: httpx.Client, life: ExitStack, patience: float | None, home: str | None = None
+    ) -> None:
         self._http = http
         self._life = life
         self._patience = patience
+        self._home = home
         self.heard: Heard = lambda done, total: None
 
     def get(self, path: str, **query: Any) -> Any:
@@ -130,6 +136,11 @@ class Client:
         what = kinds[0] if placed else "project, team, organization or key"
         raise Failure(f"There is no {what} '{bare}'", CONFLICT)
 
+    @property
+    def organization_path(self) -> str:
+        """Where the API has the organization that is meant, which need not be there yet."""
+        return f"/organizations/{quote(self._home, safe='')}" if self._home else self.organization().path
+
     def organization(self) -> Place:
         """The caller's."""
         me = self.get("/me")["organization"]
@@ -169,20 +180,24 @@ def remote(url: str, key: str | None, timeout: float | None) -> Client:
     return Client(http, life, timeout or 10 * TIMEOUT_S)
 
 
-def client(settings: Settings) -> Client:
-    """What the settings name."""
+def client(settings: Settings, home: Home | None = None, *, dry: bool = False) -> Client:
+    """What the settings name; see `local` for `home` and `dry`."""
     if settings.url is not None:
         return remote(settings.url, settings.key, settings.timeout)
-    return local(settings)
+    return local(settings, home, dry=dry)
 
 
-def local(settings: Settings) -> Client:
-    """The API of a store that is opened here, which acts for the host: it may do everything, and sends no alerts."""
+def local(settings: Settings, home: Home | None = None, *, dry: bool = False) -> Client:
+    """The API of a store that is opened here, which acts for the host: it may do everything, and sends no alerts.
+
+    home   says which organization is meant, which may be one that is to be made; None: the one that is there
+    dry    a file that is not there is not made, but looked at as an empty store
+    """
     life = ExitStack()
     try:
-        quota = life.enter_context(opened(settings))
-        actor = Actor("host", org=organization_of(quota, settings.organization))
-        return over(quota, actor, life)
+        quota = life.enter_context(opened(settings, make=home is not None, dry=dry))
+        org = organization_of(quota, settings.organization) if home is None else home(quota)
+        return over(quota, Actor("host", org=org), life)
     except BaseException:
         life.close()
         raise
@@ -192,24 +207,29 @@ def over(quota: Quota, actor: Actor, life: ExitStack) -> Client:
     """The API of a Quota, as this actor."""
     from ..management.app import Management  # noqa: PLC0415  # a remote one needs none of it
     from ..management.table import ROUTES  # noqa: PLC0415
+    from .telling import Telling  # noqa: PLC0415
 
     def simulate(*asked: Any, most: int | None = None, **more: Any) -> Any:
         """As many calls as there are: nobody else waits for this process."""
         return quota.blocking.simulate(*asked, **more, progress=lambda read, done: found.heard(done, read))
 
-    parts = replace(quota.parts, simulate=simulate)
+    def hear(done: int, of: int) -> None:
+        found.heard(done, of)
+
+    files = Telling(quota.blocking.tenancy, quota.blocking.alerts, quota.engine.now, hear)
+    parts = replace(quota.parts, simulate=simulate, organization=files)
     app = Management(parts, _Always(actor), ROUTES, needs_admin=False)
     http = httpx.Client(base_url="http://local", transport=InProcess(app))  # which knows no timeout
     life.enter_context(http)
-    found = Client(http, life, None)
+    found = Client(http, life, None, actor.org)
     return found
 
 
 @contextmanager
-def opened(settings: Settings, *, make: bool = False) -> Iterator[Quota]:
+def opened(settings: Settings, *, make: bool = False, dry: bool = False) -> Iterator[Quota]:
     """A Quota on the store, which sends no alerts: that is left to the app, which knows how.
 
-    make  a file that is not there is made
+    make  a file that is not there is made; `dry`: or would be, and an empty store stands in for it
     """
     store = settings.store
     if store is None:
@@ -220,8 +240,12 @@ def opened(settings: Settings, *, make: bool = False) -> Iterator[Quota]:
     try:
         quota.alerting.stop(0)
         path = getattr(quota.store, "path", None)
-        if path is not None and not make and not Path(path).exists():
-            raise Failure(f"There is no file {path}", CONFLICT)
+        if path is not None and not Path(path).exists():
+            if not make:
+                raise Failure(f"There is no file {path}", CONFLICT)
+            if dry:
+                quota.close()
+                quota = Quota("memory://")
         quota.store.hello()
         yield quota
     finally:

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from ..errors import ApiError, ConfigurationError, StoreError, without_keys
+from ..errors import ApiError, ConfigurationError, FileError, StoreError, without_keys
 
 FOUND, USAGE, REFUSED, CONFLICT, AWAY, FAULT, STOPPED = 1, 2, 3, 4, 5, 70, 130
 _BY_STATUS = {400: USAGE, 413: USAGE, 422: USAGE, 401: REFUSED, 403: REFUSED, 404: CONFLICT}
@@ -50,6 +50,10 @@ def as_failure(error: Exception) -> Failure | None:
             return error
         case ApiError():
             return refused(error.status, error.body())
+        case FileError():
+            told = [problem._asdict() for problem in error.problems]
+            wrong = {"type": "invalid_request", "message": str(error), "errors": told}
+            return Failure(str(error), USAGE, wrong)
         case ConfigurationError():
             return Failure(str(error), USAGE)
         case StoreError():

@@ -16,6 +16,7 @@ from .doctor.command import doctor
 from .explain import explain
 from .failures import FAULT, STOPPED, Failure, as_failure
 from .init import init
+from .organization import apply, export, plan
 from .printing import Printer
 from .session import command, remembered
 from .simulate import simulate
@@ -41,7 +42,7 @@ for each in (
     stores.app,
 ):
     app.add_typer(each)
-for run_ in (usage, top, explain, simulate, doctor, init, demo):
+for run_ in (init, demo, plan, apply, export, usage, top, explain, simulate, doctor):
     command(app)(run_)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .client import Client, client
+from .client import Client, Home, client
 from .failures import STOPPED, USAGE, Failure
 from .printing import Printer
 from .settings import Settings, settings
@@ -96,8 +96,14 @@ class Session:
     @property
     def api(self) -> Client:
         """The management API that is meant, reached at the first use."""
+        return self.reach()
+
+    def reach(self, home: Home | None = None, *, dry: bool = False) -> Client:
+        """The same; `home` says of a store that is opened here which organization is meant, which may be one that is to
+        be made. `dry`: a file that is not there is not made either.
+        """
         if self._client is None:
-            self._client = client(self.settings)
+            self._client = client(self.settings, home, dry=dry)
         return self._client
 
     def confirm(self, question: str, yes: bool) -> None:
