@@ -13,16 +13,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def environment(folder: Path, *requirements: str) -> Path:
-    """Makes one from the package index, with this package and what else it asks for; gives its Python. The test is
-    skipped where the index cannot be reached.
+def environment(folder: Path, *requirements: str, extra: str = "testing") -> Path:
+    """Makes one from the package index, with this package, an extra of it and what else is asked for; gives its Python.
+    The test is skipped where the index cannot be reached.
     """
     venv.create(folder, with_pip=True)
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     asked = run(python, "-m", "pip", "index", "versions", "openai")
     if asked.returncode != 0:
         pytest.skip(f"the package index cannot be reached: {asked.stderr.strip()[-200:]}")
-    installed = run(python, "-m", "pip", "install", "--quiet", f"{ROOT}[testing]", *requirements)
+    installed = run(python, "-m", "pip", "install", "--quiet", f"{ROOT}[{extra}]", *requirements)
     assert installed.returncode == 0, installed.stderr[-5000:]
     return python
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,17 +22,20 @@ from quotaware.cli.demo import command
 from quotaware.cli.failures import Failure
 from quotaware.cli.session import Common, Session
 from tests.cli.terminal import Shell
+from tests.environments import environment
 from tests.servers import until
 
 ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def demo(*words: str) -> Iterator[subprocess.Popen[str]]:
+def demo(
+    *words: str, python: str = sys.executable, path: str = str(ROOT / "src")
+) -> Iterator[subprocess.Popen[str]]:
     """`quotaware demo …`, in a process of its own that may speak to this machine only."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "quotaware", "demo", *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "HTTPS_PROXY": "http://127.0.0.1:1"},
+        [python, "-m", "quotaware", "demo", *words],
+        env={**os.environ, "PYTHONPATH": path, "HTTPS_PROXY": "http://127.0.0.1:1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -190,3 +194,21 @@ def test_a_port_that_is_taken() -> None:
             out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (4, "")
     assert err == f"error: Port {port} cannot be had: Address already in use; take another, or --port 0\n"
+
+
+@pytest.mark.slow
+def test_in_a_fresh_environment_it_lives_within_ten_seconds(tmp_path: Path) -> None:
+    """With its own extra and nothing else, from the start of the process to a page that shows what is spent."""
+    python = environment(tmp_path / "fresh", extra="demo")
+    begun = time.monotonic()
+    with demo("--port", "0", "--json", python=str(python), path="") as process:
+        facts = told(process)
+        with signed_in(facts) as browser:
+            overview = browser.get(f"{facts['dashboard']}/")
+        took = time.monotonic() - begun
+        assert overview.status_code == 200
+        assert "ticket-triage" in overview.text
+        running = Demo(facts)
+        until(running.calls)
+        running.api.close()
+    assert took < 10, took
