@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -626,7 +628,10 @@ def test_more_than_the_parent_has_is_refused_with_all_figures(quota: Quota, star
     for done in (bot.plan, bot.apply):
         with pytest.raises(InvalidRequest, match=r"\$600 of its \$500/month") as caught:
             done(wanted)
-        assert len(caught.value.fields["errors"]) == 2
+        assert [each["field"] for each in caught.value.fields["errors"]] == [
+            "organization.limits",
+            "teams.operations.budget_usd",
+        ]
     wanted["organization"]["total_monthly_budget"] = 600
     wanted["teams"]["operations"]["projects"]["monitoring"]["budget_usd"] = 50
     bot.apply(wanted)
@@ -692,6 +697,21 @@ def test_another_writer_between_is_seen(
     files.apply(startup)
     assert came
     assert files.plan(startup).empty
+
+
+def test_two_who_apply_at_once_do_it_one_after_the_other(quota: Quota, startup: dict[str, Any]) -> None:
+    files = quota.blocking.organization
+    files.apply(startup)
+    wanted = []
+    for number in (1, 2):
+        one_of_two = copy.deepcopy(startup)
+        for team in one_of_two["teams"].values():
+            team["budget_usd"] = number
+            team["projects"] = [f"only-{number}"]
+        wanted.append(one_of_two)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda file: files.apply(file, allow_destroy=True), wanted))
+    assert sorted(files.plan(file).empty for file in wanted) == [False, True]
 
 
 def test_it_is_one_row_of_the_log_and_tells_how_far_it_is(one: Quota, startup: dict[str, Any]) -> None:

@@ -25,7 +25,6 @@ from ..errors import (
     ApiError,
     ConfigurationError,
     Conflict,
-    FileError,
     InternalError,
     InvalidRequest,
     MalformedRequest,
@@ -342,10 +341,6 @@ def _worded(error: InvalidRequest | ConfigurationError, body: Body | None) -> In
             return terms.field_of(body, window)
         return _WIRE.get(field, field)
 
-    if isinstance(error, FileError):
-        return bodies.bad_fields(
-            [{"field": f"file.{each.field}", "message": each.message} for each in error.problems]
-        )
     if isinstance(error, ConfigurationError):
         return bodies.bad_fields([{"field": word(error.field), "message": str(error).partition(": ")[2]}])
     for each in error.fields.get("errors", ()):

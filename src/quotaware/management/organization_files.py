@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from ..errors import AlreadyExists
+from ..errors import AlreadyExists, FileError, InvalidRequest
 from ..organization.model import OrganizationFile
 from ..organization.service import Organizations
 from ..words.wire import Answer, Body, Revised
+from .bodies import bad_fields
 from .nodes import found
 from .routes import Ask, Route
 
@@ -129,7 +132,8 @@ def plan_organization(ask: Ask) -> PlanAnswer:
     """What `apply` would do; nothing is changed. Takes quota:read, and for members, roles and prices org:manage, for
     keys api_key:read, for channels quota:manage; and refuses what `apply` would.
     """
-    return PlanAnswer(**_files(ask).plan(ask.body.file, organization=_home(ask)).told())
+    with _in_the_body():
+        return PlanAnswer(**_files(ask).plan(ask.body.file, organization=_home(ask)).told())
 
 
 def apply_organization(ask: Ask) -> ApplyAnswer:
@@ -137,9 +141,10 @@ def apply_organization(ask: Ask) -> ApplyAnswer:
     it changes nothing.
     """
     body: ApplyBody = ask.body
-    done = _files(ask).apply(
-        body.file, organization=_home(ask), allow_destroy=body.allow_destroy, revision=body.revision
-    )
+    with _in_the_body():
+        done = _files(ask).apply(
+            body.file, organization=_home(ask), allow_destroy=body.allow_destroy, revision=body.revision
+        )
     secrets = [SecretAnswer(**each._asdict()) for each in done.secrets]
     return ApplyAnswer(**done.plan.told(), secrets=secrets)
 
@@ -147,6 +152,21 @@ def apply_organization(ask: Ask) -> ApplyAnswer:
 def export_organization(ask: Ask) -> ExportAnswer:
     """Applied where it comes from, it changes nothing. Secrets, keys without a name and what is over are not in it."""
     return ExportAnswer(file=_files(ask).values(_home(ask), ids=ask.query.ids))
+
+
+@contextmanager
+def _in_the_body() -> Iterator[None]:
+    """What is wrong with the file stands under `file` in the body."""
+    try:
+        yield
+    except FileError as error:
+        raise bad_fields(
+            [{"field": f"file.{each.field}", "message": each.message} for each in error.problems]
+        ) from None
+    except InvalidRequest as error:
+        for each in error.fields.get("errors", ()):
+            each["field"] = f"file.{each['field']}"
+        raise
 
 
 def _files(ask: Ask) -> Organizations:

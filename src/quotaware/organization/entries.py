@@ -169,10 +169,10 @@ def _field_problems(entry: Entry, given: Mapping[str, Any]) -> Iterator[Told]:
     for word in given.keys() & {*PLAIN}:
         one = type(said).model_construct({word}, **{word: given[word]})
         yield from _tried(path, lambda one: _sample(entry, fields(one)), one, word=word)
-    yield from _tried(path, lambda: _sample(entry, _terms(given, None)), word=_field_of(said))
+    yield from _tried(path, lambda: _sample(entry, _terms(given, None)), word=field_of(said))
 
 
-def _field_of(said: Common) -> str:
+def field_of(said: Common) -> str:
     """The field in which an entry says limits."""
     return next((alias for alias in ALIASES if alias in said.model_fields_set), terms.field_of(said))
 

@@ -125,7 +125,8 @@ class _Planner:
         self._plan_members()
         self._check_carryover(nodes)
         steps = (step for phase in _PHASES for step in self._steps[phase])
-        return Plan(self._after[self._org], tuple(steps), self._unchanged, self._state.revision)
+        paths = {node.id: entry.path for entry, _, node in placed}
+        return Plan(self._after[self._org], tuple(steps), self._unchanged, self._state.revision, paths)
 
     # which node of the file is which
 

@@ -128,12 +128,14 @@ class Plan:
     organization  as it will be
     unchanged     how many things of the file are as it says
     revision      of the organization, that the plan was made from
+    paths         where the file says what of a node, by its id
     """
 
     organization: Node
     steps: tuple[Step, ...]
     unchanged: int
     revision: int
+    paths: Mapping[str, Path]
 
     @property
     def empty(self) -> bool:

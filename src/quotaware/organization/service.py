@@ -14,13 +14,14 @@ from typing import Any, Self
 
 from ..alerts.service import AlertService
 from ..core.permissions import allows
-from ..errors import AlreadyExists, FileError, NotFound, Problem
+from ..errors import AlreadyExists, FileError, InvalidRequest, NotFound, Problem
 from ..stores.protocol import Clock
 from ..tenancy.documents import DOCUMENTS
 from ..tenancy.service import Rehearsal, Tenancy
 from ..tenancy.tree import organization_id
-from . import exporting, reading
+from . import entries, exporting, reading
 from .applying import Secret, done
+from .entries import dotted
 from .exporting import SECTIONS
 from .model import OrganizationFile
 from .planning import Progress, State, planned
@@ -68,8 +69,8 @@ class Organizations:
         def work(rehearsal: Rehearsal) -> Plan:
             plan, wrong = self._planned(rehearsal, said, org, progress)
             if found or wrong:
-                raise FileError(text.name, [*found, *map(text.at, wrong)])
-            done(plan, rehearsal, org, self._alerts.by(rehearsal).add_channel)
+                raise FileError(text.name, dict.fromkeys([*found, *map(text.at, wrong)]))
+            self._do(plan, rehearsal, org, said)
             return plan
 
         try:
@@ -111,8 +112,7 @@ class Organizations:
                 raise AlreadyExists(
                     "It was changed since the plan was made; plan again", code="changed_since"
                 )
-            secrets = done(plan, rehearsal, org, self._alerts.by(rehearsal).add_channel, progress)
-            return Applied(org, plan, tuple(secrets))
+            return Applied(org, plan, tuple(self._do(plan, rehearsal, org, said, progress)))
 
         try:
             return self._tenancy.together(org, "organization.apply", work)
@@ -162,6 +162,27 @@ class Organizations:
             for permission in _needed(file):
                 rehearsal.require(org, org, permission)
         return planned(file, state, org, self._clock(), progress=progress)
+
+    def _do(
+        self,
+        plan: Plan,
+        rehearsal: Rehearsal,
+        org: str,
+        file: OrganizationFile,
+        progress: Progress | None = None,
+    ) -> list[Secret]:
+        """Does a plan; where budgets do not go together the error names them as the file does."""
+        secrets = done(plan, rehearsal, org, self._alerts.by(rehearsal).add_channel, progress)
+        try:
+            rehearsal.check()
+        except InvalidRequest as error:
+            said = {entry.path: entry.said for entry in entries.nodes(file)}
+            for each in error.fields["errors"]:
+                path = plan.paths.get(each.pop("node"))
+                if path is not None:
+                    each["field"] = dotted((*path, entries.field_of(said[path])))
+            raise
+        return secrets
 
     def _only(self) -> str:
         found = [node.id for node in self._tenancy.organizations()]

@@ -92,6 +92,8 @@ class Rehearsal(Tenancy):
         """Raises InvalidRequest where a parent has less than its children, unless the actor may go over it: with the
         figures of the first, and under `errors` all of them, each with the `node` that has too little.
         """
+        if self._actor.kind == "host":
+            return
         wrong = list(self._overdrawn(self.sketch.changed()))
         if wrong:
             first = wrong[0].error
