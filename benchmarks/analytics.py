@@ -84,16 +84,18 @@ def an_hour(begin: int, count: int) -> list[Row]:
     return rows
 
 
-def grown(path: Path) -> str:
-    """An organization with its tree; answers an admin key."""
+def grown(path: Path, budgets: bool = False) -> str:
+    """An organization with its tree, its teams and projects with or without budgets; answers an admin key."""
     quota = Quota(f"sqlite:///{path}")
     tenancy = quota.blocking.tenancy
     tenancy.create_organization(ORG, id=ORG)
     for team in range(TEAMS):
-        tenancy.create_team(ORG, f"team {team}", id=f"team_{team}")
+        limits = ["$900000/month"] if budgets else []
+        tenancy.create_team(ORG, f"team {team}", id=f"team_{team}", limits=limits)
         for project in range(PROJECTS):
             id = f"proj_{team}_{project}"
-            tenancy.create_project(f"team_{team}", f"project {project}", org=ORG, id=id)
+            limits = ["$90000/month", "600 requests/minute"] if budgets else []
+            tenancy.create_project(f"team_{team}", f"project {project}", org=ORG, id=id, limits=limits)
             for key in range(KEYS):
                 tenancy.create_key(
                     id,
@@ -107,10 +109,10 @@ def grown(path: Path) -> str:
     return secret
 
 
-def fill(path: Path, records: int, now: int) -> None:
-    """Writes the records of the last thirty days and of today until `now`, and the sums of all but the newest."""
-    first, today = now - now % DAY_MS - DAYS * DAY_MS, (now % DAY_MS) // HOUR_MS
-    hours = DAYS * 24 + today
+def fill(path: Path, records: int, now: int, length: int = DAYS) -> None:
+    """Writes the records of so many days and of today until `now`, and the sums of all but the newest."""
+    first, today = now - now % DAY_MS - length * DAY_MS, (now % DAY_MS) // HOUR_MS
+    hours = length * 24 + today
     rows = an_hour(first, records // hours)
     sql = sqlite3.connect(path, isolation_level=None)
     sql.execute("PRAGMA journal_mode = WAL")
@@ -132,7 +134,7 @@ def fill(path: Path, records: int, now: int) -> None:
             sql.execute("INSERT INTO cell VALUES (?, ?, ?, ?, ?, ?, ?)", (*place, keep, many))
     for hour in range(hours):
         sql.execute(_RECORDS + "FROM one", {"shift": hour * HOUR_MS})
-        days = {} if hour % 24 else {"24": 24} if hour < DAYS * 24 else {"today": today}
+        days = {} if hour % 24 else {"24": 24} if hour < length * 24 else {"today": today}
         for many in (1, *days.values()):
             sql.execute(_SUMS, {"shift": hour * HOUR_MS, "hours": many})
     upto = _last(sql)

@@ -411,3 +411,18 @@ def test_the_time_to_the_first_token_is_recorded_and_told(
     assert (total.streamed, total.first_ms, total.mean_first_ms, total.timed) == (2, 1000, 500.0, 3)
     assert total.percentile_first_ms(1.0) == pytest.approx(750, rel=0.05)
     assert total.percentile_ms(0.0) == 0.0
+
+
+def test_forecasts_of_several_dimensions_are_those_of_each(
+    store: MemoryStore, log: UsageLog, caller: Caller, clock: FakeClock
+) -> None:
+    made(caller, 200)
+    sets: list[tuple[str, ...]] = [(), ("team",), ("project",), ("team", "project")]
+    for _ in range(2):
+        assert log.forecasts(ORG, by=sets) == [log.forecast(ORG, by=names) for names in sets]
+        mixed: list[tuple[str, ...]] = [(), ("tag",), ("end_user",), ("model",)]
+        assert log.forecasts(ORG, by=mixed, period="week") == [
+            log.forecast(ORG, by=names, period="week") for names in mixed
+        ]
+        while Folder(store).fold(ORG):
+            pass

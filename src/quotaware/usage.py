@@ -261,23 +261,46 @@ class UsageLog:
         """What the calendar period of now will have cost at its end, at the pace of late (of a month that of the last
         seven days; `core/forecasts.py`): in all, or by dimensions, the most expected first. Raises as `totals` does.
         """
+        asked: dict[str, Any] = {"period": period, "time_zone": time_zone, "only": only, **where}
+        return self.forecasts(organization, by=(by,), **asked)[0]
+
+    def forecasts(
+        self,
+        organization: str,
+        *,
+        by: Sequence[Sequence[str]],
+        period: Unit = "month",
+        time_zone: str | None = None,
+        only: Only | None = None,
+        **where: Unpack[Narrowed],
+    ) -> list[list[Forecast]]:
+        """The same by several sets of dimensions; by team and project from one look at what was used."""
+        if len(by) > 1 and not {name for names in by for name in names} <= _TREE:
+            asked: dict[str, Any] = {"period": period, "time_zone": time_zone, "only": only, **where}
+            return [self.forecasts(organization, by=(names,), **asked)[0] for names in by]
         now = self._clock()
         zone = time_zone or zone_of(self._store, organization)
-        checked = ask(organization, None, None, by, period, where, zone=zone)
+        every = tuple(dict.fromkeys(name for names in by for name in names))
+        checked = ask(organization, None, None, every, period, where, zone=zone)
         ends = checked.label(now)
         if ends is None:
             raise ConfigurationError("period", f"is one of {', '.join(get_args(Unit))}")
-        of_late = self.of_late(organization, ends, checked.by, zone=zone, only=only, **where)
-        spent = self._between(organization, ends[0], now + 1, by=checked.by, only=only, **where)
+        of_late = self.of_late(organization, ends, every, zone=zone, only=only, **where)
+        spent = self._between(organization, ends[0], now + 1, by=every, only=only, **where)
         so_far = {tuple(total.by.values()): (total.cost, total.calls) for total in spent}
-        groups = dict.fromkeys([*so_far, *of_late] if checked.by else [()])
         found = []
-        for group in groups:
-            named = dict(zip(checked.by, group, strict=True))
-            late = of_late.get(group, Late(0, 0, 0, now))
-            told = pace(late.cost, late.since, now, ends)
-            found.append(of_calls(organization, named, ends, now, so_far.get(group, (0, 0)), told))
-        return sorted(found, key=lambda each: (-each.expected, str(each.by)))
+        for names in by:
+            places = [every.index(name) for name in names]
+            late, before = _grouped(of_late, places), _summed(so_far, places)
+            groups = dict.fromkeys([*before, *late] if names else [()])
+            told = []
+            for group in groups:
+                some = late.get(group, Late(0, 0, 0, now))
+                fast = pace(some.cost, some.since, now, ends)
+                named = dict(zip(names, group, strict=True))
+                told.append(of_calls(organization, named, ends, now, before.get(group, (0, 0)), fast))
+            found.append(sorted(told, key=lambda each: (-each.expected, str(each.by))))
+        return found
 
     def of_late(
         self,
@@ -337,6 +360,27 @@ class UsageLog:
         return {key: _EPOCH + at * _MS for key, at in found.items()}
 
 
+def _grouped(found: Mapping[tuple[Value, ...], Late], places: Sequence[int]) -> dict[tuple[Value, ...], Late]:
+    """What is there by some of its dimensions alone."""
+    told: dict[tuple[Value, ...], Late] = {}
+    for group, (cost, calls, tokens, since) in found.items():
+        own = tuple(group[place] for place in places)
+        a, b, c, first = told.get(own, Late(0, 0, 0, since))
+        told[own] = Late(a + cost, b + calls, c + tokens, min(first, since))
+    return told
+
+
+def _summed(
+    found: Mapping[tuple[Value, ...], tuple[int, int]], places: Sequence[int]
+) -> dict[tuple[Value, ...], tuple[int, int]]:
+    told: dict[tuple[Value, ...], tuple[int, int]] = {}
+    for group, (cost, calls) in found.items():
+        own = tuple(group[place] for place in places)
+        a, b = told.get(own, (0, 0))
+        told[own] = a + cost, b + calls
+    return told
+
+
 def largest(totals: Iterable[Total], limit: int, order: Order) -> list[Total]:
     """The first so many of totals in an order. Raises `ConfigurationError` for one that there is not."""
     if order not in _ORDERS:
@@ -356,6 +400,8 @@ _ORDERS: Mapping[str, Callable[[Total], float]] = {
     "mean_ms": lambda total: total.mean_ms,
     "mean_first_ms": lambda total: total.mean_first_ms,
 }
+_TREE = frozenset({"team", "project"})
+"""Dimensions of which every call has one value, and whose sums are kept as long as those of all."""
 _POSITION = re.compile(r"[0-9]{1,16}-[0-9]{1,16}", re.ASCII)
 
 

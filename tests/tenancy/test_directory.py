@@ -304,3 +304,27 @@ def test_looks_and_loads_from_many_threads_agree(directory, store):
         assert all(pool.map(watch, range(8)))
         assert changing.result()
     assert directory.load("org_a", "key_a").rev == 101
+
+
+def test_many_are_loaded_in_one_trip_once_the_way_up_is_known(
+    store: WatchedStore, directory: Directory
+) -> None:
+    other = Node("proj_b", "project", "team_b", "Frontend")
+    store.put(*ALL, Node("team_b", "team", "org_a", "Design"), other)
+    ids = ["proj_a", "key_a", "proj_b", "org_a", "nothing", "proj_a"]
+    first = directory.load_all("org_a", iter(ids))
+    assert list(first) == ["proj_a", "key_a", "proj_b", "org_a"]
+    assert first == {id: directory.load("org_a", id) for id in first}
+    store.asked.clear()
+    assert directory.load_all("org_a", list(first)) == first
+    assert store.asked["read"] == 1
+    store.put(Node("proj_b", "project", "team_a", "Frontend"), Node("team_a", "team", "org_a", "Platform"))
+    store.put(drop=("key_a",))
+    moved = directory.load_all("org_a", list(first))
+    assert {id: path.ids for id, path in moved.items()} == {
+        "proj_a": ("proj_a", "team_a", "org_a"),
+        "proj_b": ("proj_b", "team_a", "org_a"),
+        "org_a": ("org_a",),
+    }
+    assert moved["proj_a"].nodes[1].name == "Platform"
+    assert directory.load_all("org_a", []) == {}

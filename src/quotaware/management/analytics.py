@@ -213,16 +213,21 @@ def _analytics(ask: Ask, kind: Kind) -> Analytics:
         view=sight.view,
         by_project=_named(found, lambda total: total.by["project"], nodes),
         by_key={} if sight.view == "aggregate" else _by_key(ask, found, nodes),
-        by_day=[
-            Day(date=str(day), requests=requests, cost=cost)
-            for day, (requests, cost) in sorted(_grouped(found, _date(ask)).items())
-        ],
+        by_day=days_of(ask, found),
         top_models=[
             Model(model=model, requests=used.requests, cost=used.cost)
             for model, used in list(summed["by_model"].items())[:TOP]
         ],
         **summed,
     )
+
+
+def days_of(ask: Ask, totals: Iterable[Total]) -> list[Day]:
+    """Totals by day as they are answered, the first day first."""
+    return [
+        Day(date=str(day), requests=requests, cost=cost)
+        for day, (requests, cost) in sorted(_grouped(totals, _date(ask)).items())
+    ]
 
 
 def _summed(totals: Sequence[Total], denied: Iterable[Denied]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from datetime import datetime
-from functools import partial
 from typing import Any, TypeVar, get_args
 
 from .. import exporting
@@ -130,16 +129,15 @@ def usage_forecast(ask: Ask, kind: Kind) -> Forecasts:
     by = tuple(dict.fromkeys(query.by))
     sight.require(by)
     own = {} if kind == "organization" else {kind: sight.node}
-    forecast = partial(
-        ask.parts.usage.log().forecast,
+    (total,), found = ask.parts.usage.log().forecasts(
         ask.org,
+        by=((), by),
         period=query.period,
         time_zone=query.time_zone,
         only=sight.only(query.environment),
         **own,
     )
-    (total,) = forecast()
-    found: list[Forecast] = forecast(by=by) if by else []
+    found = found if by else []
     budget = None
     if sight.view != "own" and query.environment is None and allows(sight.held, "quota:read:summary"):
         budget = _budget(ask, sight.node, query.period)

@@ -8,6 +8,8 @@ truth. Deciding what a caller may do is left to others.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from enum import Enum
 from threading import Lock
@@ -124,11 +126,34 @@ class Directory:
         except NotFound:
             self.forget(org, node_id, member)
             raise
+        return self._kept(path, node_id, member, at)
+
+    def load_all(self, org: str, ids: Iterable[str]) -> dict[str, Path]:
+        """The paths of many nodes, in one trip as far as the way up is known, as one moment has them. What is gone is
+        not there. Blocks; raises StoreError.
+        """
+        at, ids = self._clock(), list(dict.fromkeys(ids))
+        known = {id: path for id in ids if (path := self.peek(org, id)) is not None}
+        wanted = dict.fromkeys(node.id for path in known.values() for node in (*path.nodes, *path.makers))
+        rev, docs = self._store.read(org, tuple(wanted)) if wanted else (0, [])
+        now = dict(zip(wanted, docs, strict=True))
+        found = {}
+        for id in ids:
+            path = _still(known[id], rev, now) if id in known else None
+            if path is not None:
+                found[id] = self._kept(path, id, "", at)
+                continue
+            with contextlib.suppress(NotFound):
+                found[id] = self.load(org, id)
+        return found
+
+    def _kept(self, path: Path, node_id: str, member: str, at: int) -> Path:
+        """What is known from now on: this, or what is newer."""
         with self._lock:
-            newest = self._paths.get((org, node_id, member))
+            newest = self._paths.get((path.org, node_id, member))
             if newest is not None and newest[0].rev > path.rev:
                 return newest[0]
-            self._paths[org, node_id, member] = path, at
+            self._paths[path.org, node_id, member] = path, at
         return path
 
     def acting(self, org: str, name: str) -> Actor:
@@ -191,15 +216,9 @@ class Directory:
 
     def _reread(self, known: Path) -> Path | None:
         """The same path as it is now; None where it no longer leads up that way."""
-        nodes = (*known.nodes, *known.makers)
-        rev, docs = self._store.read(known.org, tuple(node.id for node in nodes))
-        found = [from_doc(doc) for doc in docs if doc is not None]
-        if [(node.id, node.parent) for node in found] != [(node.id, node.parent) for node in nodes]:
-            return None
-        height = len(known.nodes)
-        if not {node.id for node in found[height:]} <= set(found[0].makers):
-            return None
-        return Path(known.org, rev, tuple(found[:height]), makers=tuple(found[height:]))
+        ids = tuple(node.id for node in (*known.nodes, *known.makers))
+        rev, docs = self._store.read(known.org, ids)
+        return _still(known, rev, dict(zip(ids, docs, strict=True)))
 
     def _climb(self, org: str, node_id: str) -> Path:
         revs: list[int] = []
@@ -233,3 +252,15 @@ def missing(what: str, id: str) -> NotFound:
 def shortened(text: object) -> str:
     """What somebody gave as an id or a name, fit to be repeated: at most 100 characters, each printable."""
     return "".join(char if char.isprintable() else "?" for char in str(text)[:100])
+
+
+def _still(known: Path, rev: int, docs: Mapping[str, Doc | None]) -> Path | None:
+    """A path as its documents have it at a revision; None where they no longer lead up that way."""
+    nodes = (*known.nodes, *known.makers)
+    found = [from_doc(doc) for node in nodes if (doc := docs[node.id]) is not None]
+    if [(node.id, node.parent) for node in found] != [(node.id, node.parent) for node in nodes]:
+        return None
+    height = len(known.nodes)
+    if not {node.id for node in found[height:]} <= set(found[0].makers):
+        return None
+    return Path(known.org, rev, tuple(found[:height]), makers=tuple(found[height:]))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 from ..core.limits import Limit
 from ..core.steps import COST, Counter, Peek, Plan
 from ..core.terms import amount_of
-from ..errors import NotFound, StoreError
+from ..errors import StoreError
 from .keys import Kind, could_be_a_name, is_id
 from .nodes import Node, Path
 from .plans import counter_of, in_force
@@ -70,10 +69,8 @@ class Standing(Tree):
         """The figures of many nodes, looked at in one step of the store. A node that is gone is not there. Takes of
         each what `figures` takes.
         """
-        paths = []
-        for id in ids:
-            with suppress(NotFound):
-                paths.append(self._path(org, id))
+        self._inside(org)
+        paths = list(self._directory.load_all(org, filter(is_id, ids)).values())
         for path in paths:
             self._may_look(path)
         asked = [self._asked(path) for path in paths]

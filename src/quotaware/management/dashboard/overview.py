@@ -14,8 +14,8 @@ from .view import Html, Page, View
 def overview(view: View) -> Html:
     """The page."""
     home = next(iter(spending.homes(view)), None)
-    month = spending.of(view, home, period="30d") if home is not None else None
-    return Html("overview.html", {**_live(view), "chart": None if month is None else days(month.by_day)})
+    month = spending.by_day(view, home, 30) if home is not None else None
+    return Html("overview.html", {**_live(view), "chart": None if month is None else days(month)})
 
 
 def live(view: View) -> Html:

@@ -13,7 +13,7 @@ from ...core.totals import Total
 from ...tenancy.nodes import Node
 from ...usage import UsageLog, UsageRecord
 from .. import analytics
-from ..analytics import Analytics, Span
+from ..analytics import Analytics, Day, Span
 from ..bodies import validated
 from ..sight import Sight
 from .view import View
@@ -58,6 +58,17 @@ def of(view: View, node: Node, **span: str) -> Analytics | None:
     """The analytics of a node; `span` as the query has it. None where the viewer may not."""
     query = validated(Span, span, "query", strict=False)
     return view.maybe(_RUNS[node.kind], query=query, id=node.id)
+
+
+def by_day(view: View, node: Node, days: int) -> list[Day] | None:
+    """What a node used on each of the last days; None where the viewer may see nothing there."""
+    asked = _asked(view, node)
+    if asked is None:
+        return None
+    since, until = Span.model_validate({"period": f"{days}d"}).bounds(view.parts.engine.now())
+    log: UsageLog = view.parts.usage.log()
+    found = log.totals(by=(), bucket="day", since=since, until=until, **asked)
+    return analytics.days_of(view.ask, found)
 
 
 def chief_of_yesterday(view: View, node: Node, zone: str) -> Chief | None:
@@ -105,10 +116,16 @@ def forecasts(view: View, nodes: Iterable[Node]) -> dict[str, Forecast]:
         asked = _asked(view, node)
         if asked is None:
             continue
-        for dimension in _BELOW[node.kind]:
-            told = view.parts.usage.forecast(by=(dimension,), **asked)
-            found |= {each.by[dimension]: each for each in told if isinstance(each.by[dimension], str)}
-        (found[node.id],) = view.parts.usage.forecast(**asked)
+        log: UsageLog = view.parts.usage.log()
+        levels = [(dimension,) for dimension in _BELOW[node.kind]]
+        (own,), *below = log.forecasts(by=[(), *levels], **asked)
+        told = (
+            (each.by[dimension], each)
+            for (dimension,), some in zip(levels, below, strict=True)
+            for each in some
+        )
+        found |= {id: each for id, each in told if isinstance(id, str)}
+        found[node.id] = own
     return found
 
 
