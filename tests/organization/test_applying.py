@@ -454,6 +454,19 @@ def test_ids_go_before_names_and_may_be_swapped_with_them(one: Quota) -> None:
     assert files.plan(file).empty
 
 
+def test_an_id_goes_before_a_name_where_one_is_the_others(one: Quota) -> None:
+    files = one.blocking.organization
+    file: dict[str, Any] = {
+        "organization": {"name": "Names", "id": "org_names"},
+        "projects": {"first": {"id": "x"}, "x y": {}},
+        "teams": {"y": {"id": "first_team"}},
+        "members": {"ada": {"roles": [{"role": "viewer", "node": "x"}, {"role": "viewer", "node": "y"}]}},
+    }
+    files.apply(file)
+    held = one.blocking.tenancy.member("org_names", "ada").roles
+    assert [each.node for each in held] == ["x", "first_team"]
+
+
 def test_what_is_at_several_places_is_made_and_taken_away_not_moved(one: Quota) -> None:
     files = one.blocking.organization
     start: dict[str, Any] = {
@@ -485,6 +498,13 @@ def test_a_project_moves_out_of_a_team_that_goes_into_one_that_comes(one: Quota)
     [
         ({"organization": {"name": "Known", "id": "org_other"}}, "organization.id", "another organization"),
         ({"teams": {"x": {"id": "proj_api"}}}, "teams.x.id", "is that of a project"),
+        ({"teams": {"ops": {}, "eng": {"id": "team_new"}}}, "teams.eng.id", "which the team 'eng' has"),
+        ({"projects": {"loose": {"id": "proj_new"}}}, "projects.loose.id", "which the project 'loose' has"),
+        (
+            {"projects": {"loose": {"keys": {"k": {"id": "key_gone"}}}}},
+            "projects.loose.keys.k.id",
+            "is that of a revoked key",
+        ),
         (
             {"projects": {"loose": {"keys": {"k": {"id": "key_k"}}}}},
             "projects.loose.keys.k.id",
@@ -539,6 +559,8 @@ def test_what_does_not_go_with_what_is_there_is_named(
         "projects": {"loose": {}},
     }
     files.apply(known)
+    one.blocking.tenancy.create_key("proj_api", org="org_known", id="key_gone")
+    one.blocking.tenancy.revoke_key("org_known", "key_gone")
     wanted = {"organization": {"name": "Known"}} | change
     if field:
         with pytest.raises(FileError) as caught:

@@ -20,8 +20,8 @@ from ..tenancy.channels import Channel
 from ..tenancy.nodes import Node
 from ..tenancy.people import Group, Member, Role
 from . import yamltext
-from .planning import State
 from .reading import Format
+from .state import State
 
 T = TypeVar("T", Node, Group, Member, Role)
 SECTIONS: Mapping[str, tuple[str, ...]] = {

@@ -24,9 +24,10 @@ from .applying import Secret, done
 from .entries import dotted
 from .exporting import SECTIONS
 from .model import OrganizationFile
-from .planning import Progress, State, planned
+from .planning import Progress, planned
 from .plans import Plan, named
 from .reading import Format, Source, Text
+from .state import State
 
 LOOK = "quota:read"
 
