@@ -181,6 +181,28 @@ def test_a_person_is_told_what_to_look_at(shell: Shell, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_browser_is_opened_where_one_asks_for_it(shell: Shell, tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text('#!/bin/sh\necho "$1" > "$(dirname "$0")/opened"\n')
+    browser.chmod(0o755)
+    environ = {"HOME": str(tmp_path), "BROWSER": f"{browser} %s"}
+    running = shell.start(["demo", "--port", "0", "--open"], cwd=tmp_path, environ=environ, columns=200)
+    running.until("Sign in with")
+    opened = until((tmp_path / "opened").read_text)
+    running.type("\x03")
+    assert f"The dashboard  {opened.strip()}\n" in running.ended().screen
+
+
+def test_where_its_port_is_taken_it_takes_another() -> None:
+    from quotaware.cli.demo.serving import Demo as Served
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with Served(port, fixed=False) as served:
+            assert served.url.startswith("http://127.0.0.1:")
+            assert served.url != f"http://127.0.0.1:{port}"
+
+
 def test_without_its_extra_it_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "find_spec", lambda name: None)
     with pytest.raises(Failure, match=r"The demo needs uvicorn and jinja2: pip install 'quotaware\[demo\]'"):

@@ -91,6 +91,13 @@ def test_a_login_matters_to_nobody_who_does_not_ask(plain: Quota) -> None:
     assert told(order, of_app(app)) == []
 
 
+def test_who_wrote_something_is_no_login(asking: Quota) -> None:
+    class AuthorMiddleware: ...
+
+    app = Starlette(middleware=[Middleware(QuotaMiddleware, asking), Middleware(AuthorMiddleware)])
+    assert told(order, of_app(app)) == []
+
+
 def test_the_middlewares_own_identify_is_asked_too(plain: Quota) -> None:
     app = Starlette(
         middleware=[

@@ -118,6 +118,14 @@ def test_a_file_that_is_not_there_is_not_made(of: Of, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_is_empty(of: Of, tmp_path: Path) -> None:
+    (tmp_path / "new.db").touch()
+    evidence = of(f"sqlite:///{tmp_path}/new.db")
+    assert told(set_up, evidence) == [("error", f"{tmp_path}/new.db is empty: no app has used it yet")]
+    assert told(clocks, evidence) == []
+    assert (tmp_path / "new.db").read_bytes() == b""
+
+
 def test_a_file_of_something_else(of: Of, tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "other.db") as other:
         other.execute("CREATE TABLE other (a)")
@@ -139,6 +147,7 @@ def test_a_file_of_another_version(of: Of, file: str, monkeypatch: pytest.Monkey
         "the file has schema 1, which the first use by this version makes 2",
     )
     assert "quotaware store migrate" in finding.do
+    assert told(clocks, of(file)) == []
     with sqlite3.connect(file.removeprefix("sqlite:///")) as connection:
         assert schema.version(connection) == 1
         connection.execute("UPDATE meta SET v = 7 WHERE k = 'schema'")

@@ -22,7 +22,8 @@ MAX_TOKENS = 2000
 
 def demo_app(quota: Quota) -> Starlette:
     """Its models are played by a fake provider inside this process: nothing is sent to these hosts."""
-    provider = FakeProvider(output=_length)
+    lengths = random.Random()  # noqa: S311  # no secret hangs on it
+    provider = FakeProvider(output=lambda _: round(lengths.triangular(100, MAX_TOKENS, 600)))
     client = httpx.AsyncClient(transport=httpx.ASGITransport(provider))
 
     async def ask(request: Request) -> JSONResponse:
@@ -40,11 +41,6 @@ def demo_app(quota: Quota) -> Starlette:
     app = Starlette(routes=[Route("/ask", ask), Mount("/v1", quota.management())])
     app.add_middleware(QuotaMiddleware, quota=quota)
     return app
-
-
-def _length(chance: random.Random) -> int:
-    """How long an answer is, tokens."""
-    return round(chance.triangular(100, MAX_TOKENS, 600))
 
 
 def _text(answer: Any) -> str:

@@ -8,6 +8,7 @@ import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from threading import Thread
 from types import TracebackType
 from typing import Self
 
@@ -49,7 +50,8 @@ class Demo:
         def begun() -> None:
             serving()
             if browse:
-                webbrowser.open(f"{self.url}/v1/dashboard")
+                page = f"{self.url}/v1/dashboard"
+                Thread(target=webbrowser.open, args=(page,), daemon=True).start()  # some wait for its end
 
         self._company = made = company(told)
         traffic = Traffic(made, demo_app(made.quota), self.tally)

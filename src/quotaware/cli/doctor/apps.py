@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -37,10 +38,10 @@ class Layer(NamedTuple):
         """Whether it is the one that knows who calls."""
         return isinstance(self.kind, type) and issubclass(self.kind, QuotaMiddleware)
 
-    def named(self, *words: str) -> bool:
-        """Whether its class, or one that it is made from, has one of these words (in small letters) in its name."""
+    def named(self, pattern: str) -> bool:
+        """Whether the name of its class, or of one that it is made from, has this in it; case does not count."""
         kinds = self.kind.__mro__ if isinstance(self.kind, type) else [self.kind]
-        return any(word in str(getattr(each, "__name__", each)).lower() for each in kinds for word in words)
+        return any(re.search(pattern, str(getattr(each, "__name__", each)), re.IGNORECASE) for each in kinds)
 
 
 Layers = tuple[Layer, ...]

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from .findings import Evidence, Finding
 
-_LOGINS = ("session", "auth", "login", "jwt")
-"""Words of the names of middlewares that find out who is logged in."""
+_LOGINS = "session|auth(?!or)|login|jwt"
+"""What the names of middlewares have in them that find out who is logged in."""
 
 
 def order(evidence: Evidence) -> Iterator[Finding]:
@@ -31,7 +31,7 @@ def order(evidence: Evidence) -> Iterator[Finding]:
     quota, options = evidence.quota, layers[first].options
     inner = [layer for layer in layers[first + 1 :] if not layer.ours]
     identify = options.get("identify") or options.get("_identify") or (quota and quota.edge.identify)
-    if identify and (logins := [layer.name for layer in inner if layer.named(*_LOGINS)]):
+    if identify and (logins := [layer.name for layer in inner if layer.named(_LOGINS)]):
         yield Finding(
             "error",
             f"identify is asked before {', '.join(logins)} has run, so it cannot see who is logged in",

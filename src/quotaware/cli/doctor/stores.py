@@ -16,6 +16,7 @@ import httpx
 
 from ...errors import ConfigurationError, StoreError
 from ...stores.memory import MemoryStore
+from ...stores.protocol import Clock, Store
 from ..client import TIMEOUT_S
 from ..printing import moment
 from .findings import Evidence, Finding, NotLooked
@@ -27,6 +28,7 @@ FULL = 0.85
 ROOM = 256 * 2**20
 """Bytes of free disk below which a file is soon full."""
 _SYNC = "let NTP (chrony, systemd-timesyncd) set the clocks of both"
+_WHICH = "see that the URL names the file that the app uses"
 _READ = "see docs/stores.md"
 
 
@@ -72,9 +74,7 @@ def _file(path: str) -> Iterator[Finding]:
     from ...stores.sqlite import schema  # noqa: PLC0415
 
     if not Path(path).exists():
-        yield Finding(
-            "error", f"there is no file {path}", "see that the URL names the file that the app uses"
-        )
+        yield Finding("error", f"there is no file {path}", _WHICH)
         return
     try:
         with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)) as connection:
@@ -87,7 +87,9 @@ def _file(path: str) -> Iterator[Finding]:
     except sqlite3.Error as error:
         yield Finding("error", f"{path} cannot be read: {error}", _READ)
         return
-    if found < len(schema.STEPS):
+    if found == 0:
+        yield Finding("error", f"{path} is empty: no app has used it yet", _WHICH)
+    elif found < len(schema.STEPS):
         yield Finding(
             "error",
             f"the file has schema {found}, which the first use by this version makes {len(schema.STEPS)}",
@@ -125,9 +127,10 @@ def _server(address: str, facts: Mapping[str, str]) -> Iterator[Finding]:
 def clocks(evidence: Evidence) -> Iterator[Finding]:
     """The store's clock and the running app's against ours, and records from a time that has not come."""
     looked = False
-    if evidence.store is not None and not isinstance(evidence.store, MemoryStore):
+    if (store := evidence.store) is not None and not isinstance(store, MemoryStore):
         looked = True
-        yield from _of_store(evidence)
+        if not hasattr(store, "path"):  # a file goes by our clock, and is not opened for that
+            yield from _of_store(store, evidence.clock)
     if evidence.settings.url is not None:
         looked = True
         yield from _of_app(evidence)
@@ -138,14 +141,11 @@ def clocks(evidence: Evidence) -> Iterator[Finding]:
         raise NotLooked(evidence.why)
 
 
-def _of_store(evidence: Evidence) -> Iterator[Finding]:
-    store = evidence.store
-    if store is None or ((path := getattr(store, "path", None)) is not None and not Path(path).exists()):
-        return
+def _of_store(store: Store, clock: Clock) -> Iterator[Finding]:
     try:
-        before = evidence.clock()
+        before = clock()
         told = store.hello()
-        after = evidence.clock()
+        after = clock()
     except (ConfigurationError, StoreError):
         return  # the check of the store tells of it
     yield from _apart("the store's", told, before, after)
