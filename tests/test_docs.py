@@ -21,6 +21,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FRAMEWORKS = ROOT / "docs" / "frameworks.md"
 """Whose code runs where they are installed: `tests/frameworks`."""
+COMMANDS = ROOT / "docs" / "cli.md"
+"""Whose commands are typed into a terminal: `tests/cli/test_docs.py`."""
 CODE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SOURCES = ROOT / "src" / "quotaware"
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
@@ -51,7 +53,9 @@ def run_page(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 value.close()
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != FRAMEWORKS], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in (FRAMEWORKS, COMMANDS)], ids=lambda page: page.name
+)
 def test_the_code_of_a_page_runs(
     page: Path, fake_provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -68,7 +68,7 @@ def test_members_groups_and_roles(shop: Shop) -> None:
     shop.run("groups", "change", "leads", "--role", "viewer")
     assert shop.json("groups", "list")[0]["roles"] == ["viewer"]
     added = shop.run("members", "add", "kim", "--email", "kim@example.com", "--role", "developer@chatbot")
-    assert "developer@bot" in added.screen
+    assert "developer@chatbot" in added.screen
     shop.run("members", "give", "kim", "buyer", "engineering")
     shop.run("members", "change", "kim", "--group", "leads", "--email", "k@example.com")
     kim = shop.json("members", "show", "kim")

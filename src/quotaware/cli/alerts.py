@@ -23,6 +23,8 @@ CHANNELS = (
     Column("id", lambda channel: channel["id"]),
     Column("type", lambda channel: channel["type"]),
     Column("target", lambda channel: channel["target"]),
+    Column("enabled", lambda channel: channel["enabled"]),
+    Column("why", lambda channel: channel["why"] or ""),
     Column("made", lambda channel: when(channel["created_at"])),
 )
 DELIVERIES = (

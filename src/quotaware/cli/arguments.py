@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -22,6 +22,8 @@ Period = Annotated[str | None, typer.Option(help="The last days or hours, such a
 Since = Annotated[str | None, typer.Option("--from", help="Instead of a period: a day or a time (UTC).")]
 Until = Annotated[str | None, typer.Option("--to", help="The end, which is not in it; now without it.")]
 
+Called = Callable[[str], str]
+"""Answers the name of a node by its id."""
 _SPAN = re.compile(r"([1-9]\d{0,4})([dh])")
 
 

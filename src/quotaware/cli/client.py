@@ -5,10 +5,12 @@ Both speak HTTP and JSON, so a command does not know which of the two it has.
 
 from __future__ import annotations
 
+import getpass
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -141,6 +143,15 @@ class Client:
         """Where the API has the organization that is meant, which need not be there yet."""
         return f"/organizations/{quote(self._home, safe='')}" if self._home else self.organization().path
 
+    @cached_property
+    def _names(self) -> Mapping[str, str]:
+        kinds = ("organizations", "teams", "projects")
+        return {node["id"]: node["name"] for kind in kinds for node in self.pages(f"/{kind}")}
+
+    def called(self, id: str) -> str:
+        """The name of an organization, team or project; its id where the caller does not see it."""
+        return self._names.get(id, id)
+
     def organization(self) -> Place:
         """The caller's."""
         me = self.get("/me")["organization"]
@@ -197,7 +208,7 @@ def local(settings: Settings, home: Home | None = None, *, dry: bool = False) ->
     try:
         quota = life.enter_context(opened(settings, make=home is not None, dry=dry))
         org = organization_of(quota, settings.organization) if home is None else home(quota)
-        return over(quota, Actor("host", org=org), life)
+        return over(quota, Actor("host", name=_user(), org=org), life)
     except BaseException:
         life.close()
         raise
@@ -280,6 +291,13 @@ class _Always:
 
     async def again(self, scope: Mapping[str, Any], digest: str) -> Actor:
         return self._actor
+
+
+def _user() -> str | None:
+    """As whom the system knows whoever runs this, for the audit log."""
+    with suppress(KeyError, OSError):  # a container need not know
+        return getpass.getuser()
+    return None
 
 
 def _under(path: str) -> str:

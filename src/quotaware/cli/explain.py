@@ -75,11 +75,11 @@ def _show(to: Session, found: dict[str, Any]) -> None:
             "expected": (found["estimated_usd"] is not None and money(found["estimated_usd"])) or None,
             "output cap": found["output_cap"] and f"{number(found['output_cap'])} tokens",
             "would deny": found["would_deny"],
-            "caller": [f"{name} {value}" for name, value in found["caller"].items()],
+            "caller": [f"{name} {to.api.called(value)}" for name, value in found["caller"].items()],
         }
     )
     if found["limits"]:
-        to.out.table(LIMITS, [[column.of(limit) for column in LIMITS] for limit in found["limits"]])
+        to.out.tabulate(found["limits"], LIMITS)
 
 
 def _figure(limit: dict[str, Any], field: str) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import typer
 
-from .arguments import Anywhere, Where, Yes, moment
+from .arguments import Anywhere, Called, Where, Yes, moment
 from .printing import Column, Printer, money, number, portion
 from .printing import moment as when
 from .secret_files import SecretTo, kept
@@ -35,15 +35,17 @@ def place(key: Mapping[str, Any]) -> str:
     return str(key["project_id"] or key["team_id"] or key["organization_id"])
 
 
-COLUMNS = (
-    Column("id", lambda key: key["id"]),
-    Column("name", lambda key: key["name"]),
-    Column("on", place),
-    Column("state", state),
-    Column("limits", lambda key: key["limits"]),
-    Column("expires", lambda key: when(key["expires_at"])),
-    Column("last used", lambda key: when(key["last_used_at"])),
-)
+def columns(called: Called) -> tuple[Column, ...]:
+    """Of a list of keys."""
+    return (
+        Column("id", lambda key: key["id"]),
+        Column("name", lambda key: key["name"]),
+        Column("on", lambda key: called(place(key))),
+        Column("state", state),
+        Column("limits", lambda key: key["limits"]),
+        Column("expires", lambda key: when(key["expires_at"])),
+        Column("last used", lambda key: when(key["last_used_at"])),
+    )
 
 
 @command(app, "list")
@@ -53,13 +55,13 @@ def list_keys(to: Session, node: Anywhere = None) -> None:
     if node is not None:
         found = to.api.place(node)
         where = {f"{found.kind}_id": found.id}
-    to.out.rows(to.api.pages("/api-keys", **where), COLUMNS, "There are no keys.")
+    to.out.rows(to.api.pages("/api-keys", **where), columns(to.api.called), "There are no keys.")
 
 
 @command(app, "show")
 def show(to: Session, key: Id) -> None:
     """One key, without its secret."""
-    _show(to.out, to.api.get(_path(key)))
+    _show(to, to.api.get(_path(key)))
 
 
 @command(app, "create")
@@ -94,7 +96,7 @@ def change(
     expires: Expires = None,
 ) -> None:
     """Changes a key: what is said replaces, what is not said stays."""
-    _show(to.out, to.api.patch(_path(key), _body(name, permission, model, address, limit, expires)))
+    _show(to, to.api.patch(_path(key), _body(name, permission, model, address, limit, expires)))
 
 
 @command(app, "rotate")
@@ -125,13 +127,13 @@ def revoke(to: Session, key: Id, yes: Yes = False) -> None:
 @command(app, "enable")
 def enable(to: Session, key: Id) -> None:
     """Lets a key work again."""
-    _show(to.out, to.api.post(f"{_path(key)}/enable"))
+    _show(to, to.api.post(f"{_path(key)}/enable"))
 
 
 @command(app, "disable")
 def disable(to: Session, key: Id) -> None:
     """Has a key do nothing until it is enabled."""
-    _show(to.out, to.api.post(f"{_path(key)}/disable"))
+    _show(to, to.api.post(f"{_path(key)}/disable"))
 
 
 @command(app, "usage")
@@ -198,15 +200,15 @@ def _hand_over(out: Printer, answer: dict[str, Any], id: str, write: Any, path: 
         out.secret(answer["key"])
 
 
-def _show(out: Printer, key: dict[str, Any]) -> None:
-    if out.json:
-        out.data(key)
+def _show(to: Session, key: dict[str, Any]) -> None:
+    if to.out.json:
+        to.out.data(key)
         return
-    out.facts(
+    to.out.facts(
         {
             "id": key["id"],
             "name": key["name"],
-            "on": place(key),
+            "on": to.api.called(place(key)),
             "state": state(key),
             "permissions": key["permissions"],
             "models": key["allowed_models"],

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from .arguments import Where, Yes
+from .arguments import Called, Where, Yes
 from .failures import USAGE, Failure
-from .printing import Column, Printer
+from .printing import Column
 from .printing import moment as when
 from .session import Session, command
 
@@ -26,31 +27,33 @@ Role = Annotated[
 ]
 
 
-def held(member: dict[str, Any]) -> list[str]:
+def held(member: Mapping[str, Any], called: Called) -> list[str]:
     """The roles of a member as they are written."""
-    return [f"{each['role']}@{each['node']}" for each in member["roles"]]
+    return [f"{each['role']}@{called(each['node'])}" for each in member["roles"]]
 
 
-COLUMNS = (
-    Column("id", lambda member: member["id"]),
-    Column("name", lambda member: member["name"]),
-    Column("e-mail", lambda member: member["email"]),
-    Column("roles", held),
-    Column("groups", lambda member: member["groups"]),
-    Column("enabled", lambda member: member["enabled"]),
-)
+def columns(called: Called) -> tuple[Column, ...]:
+    """Of a list of members."""
+    return (
+        Column("id", lambda member: member["id"]),
+        Column("name", lambda member: member["name"]),
+        Column("e-mail", lambda member: member["email"]),
+        Column("roles", lambda member: held(member, called)),
+        Column("groups", lambda member: member["groups"]),
+        Column("enabled", lambda member: member["enabled"]),
+    )
 
 
 @command(app, "list")
 def list_members(to: Session) -> None:
     """All people of the organization."""
-    to.out.rows(to.api.pages("/members"), COLUMNS, "There are no members.")
+    to.out.rows(to.api.pages("/members"), columns(to.api.called), "There are no members.")
 
 
 @command(app, "show")
 def show(to: Session, member: Id) -> None:
     """One person."""
-    _show(to.out, to.api.get(_path(member)))
+    _show(to, to.api.get(_path(member)))
 
 
 @command(app, "add")
@@ -63,7 +66,7 @@ def add(
 ) -> None:
     """Adds a person, as the host's own login knows them."""
     body = {"name": name, "email": email, "roles": [_held(each) for each in role], "groups": group}
-    _show(to.out, to.api.post("/members", body))
+    _show(to, to.api.post("/members", body))
 
 
 @command(app, "change")
@@ -77,31 +80,31 @@ def change(
 ) -> None:
     """Changes a person: what is said replaces, what is not said stays."""
     given = {"name": name, "email": email, "roles": [_held(each) for each in role], "groups": group}
-    _show(to.out, to.api.patch(_path(member), {field: value for field, value in given.items() if value}))
+    _show(to, to.api.patch(_path(member), {field: value for field, value in given.items() if value}))
 
 
 @command(app, "give")
 def give(to: Session, member: Id, role: Role, node: Where) -> None:
     """Gives a role at a node."""
-    _show(to.out, to.api.post(f"{_path(member)}/roles", {"role": role, "node": node}))
+    _show(to, to.api.post(f"{_path(member)}/roles", {"role": role, "node": node}))
 
 
 @command(app, "take")
 def take(to: Session, member: Id, role: Role, node: Where) -> None:
     """Takes a role away again."""
-    _show(to.out, to.api.delete(f"{_path(member)}/roles/{quote(role, safe='')}", node=node))
+    _show(to, to.api.delete(f"{_path(member)}/roles/{quote(role, safe='')}", node=node))
 
 
 @command(app, "enable")
 def enable(to: Session, member: Id) -> None:
     """Lets a person do again what the roles say."""
-    _show(to.out, to.api.post(f"{_path(member)}/enable"))
+    _show(to, to.api.post(f"{_path(member)}/enable"))
 
 
 @command(app, "disable")
 def disable(to: Session, member: Id) -> None:
     """Has a person do nothing until enabled."""
-    _show(to.out, to.api.post(f"{_path(member)}/disable"))
+    _show(to, to.api.post(f"{_path(member)}/disable"))
 
 
 @command(app, "remove")
@@ -113,26 +116,30 @@ def remove(to: Session, member: Id, yes: Yes = False) -> None:
     to.out.done(f"Removed {found['name']}.", {"id": found["id"], "removed": True})
 
 
-GROUPS = (
-    Column("id", lambda group: group["id"]),
-    Column("name", lambda group: group["name"]),
-    Column("at", lambda group: group["node"]),
-    Column("roles", lambda group: group["roles"]),
-)
+def group_columns(called: Called) -> tuple[Column, ...]:
+    """Of a list of groups."""
+    return (
+        Column("id", lambda group: group["id"]),
+        Column("name", lambda group: group["name"]),
+        Column("at", lambda group: called(group["node"])),
+        Column("roles", lambda group: group["roles"]),
+    )
+
+
 GroupRoles = Annotated[list[str], typer.Option("--role", help="What its members may do there; repeat it.")]
 
 
 @command(groups, "list")
 def list_groups(to: Session) -> None:
     """All groups of the organization."""
-    to.out.rows(to.api.pages("/groups"), GROUPS, "There are no groups.")
+    to.out.rows(to.api.pages("/groups"), group_columns(to.api.called), "There are no groups.")
 
 
 @command(groups, "add")
 def add_group(to: Session, node: Where, name: Group, role: GroupRoles = []) -> None:  # noqa: B006
     """Makes a group at a node."""
     body = {"name": name, "node": to.api.place(node).id, "roles": role}
-    to.out.one(to.api.post("/groups", body), GROUPS)
+    to.out.one(to.api.post("/groups", body), group_columns(to.api.called))
 
 
 @command(groups, "change")
@@ -145,7 +152,7 @@ def change_group(
     """Changes a group: what is said replaces, what is not said stays."""
     given = {"name": name, "roles": role}
     body = {field: value for field, value in given.items() if value}
-    to.out.one(to.api.patch(f"/groups/{quote(group, safe='')}", body), GROUPS)
+    to.out.one(to.api.patch(f"/groups/{quote(group, safe='')}", body), group_columns(to.api.called))
 
 
 @command(groups, "remove")
@@ -167,16 +174,16 @@ def _held(text: str) -> dict[str, str]:
     return {"role": role, "node": node}
 
 
-def _show(out: Printer, member: dict[str, Any]) -> None:
-    if out.json:
-        out.data(member)
+def _show(to: Session, member: dict[str, Any]) -> None:
+    if to.out.json:
+        to.out.data(member)
         return
-    out.facts(
+    to.out.facts(
         {
             "id": member["id"],
             "name": member["name"],
             "e-mail": member["email"],
-            "roles": held(member),
+            "roles": held(member, to.api.called),
             "groups": member["groups"],
             "enabled": member["enabled"],
             "made": when(member["created_at"]),

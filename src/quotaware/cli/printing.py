@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress import (
@@ -89,14 +90,18 @@ class Printer:
         elif not found:
             self.aside(empty)
         else:
-            self.table(columns, [[column.of(entry) for column in columns] for entry in found])
+            self.tabulate(found, columns)
 
     def one(self, entry: Mapping[str, Any], columns: Sequence[Column]) -> None:
         """One entry as a table of one row, or as a JSON object."""
         if self.json:
             self.data(entry)
         else:
-            self.table(columns, [[column.of(entry) for column in columns]])
+            self.tabulate([entry], columns)
+
+    def tabulate(self, entries: Iterable[Mapping[str, Any]], columns: Sequence[Column]) -> None:
+        """Entries as a table."""
+        self.table(columns, [[column.of(entry) for column in columns] for entry in entries])
 
     def done(self, text: str, data: Any) -> None:
         """What was done: said to a person, or as JSON."""
@@ -110,21 +115,27 @@ class Printer:
     ) -> None:
         """A table of cells that are made already; where the terminal is too narrow, a fact a line."""
         rows = [[self.text(each) for each in row] for row in cells]
-        if _needed(columns, rows) > self._out.width:
+        widths = _widths(columns, rows, self._out.width)
+        if widths is None:
             for row in rows:
                 self.facts({column.title: cell for column, cell in zip(columns, row, strict=True)})
                 self._out.print()
             return
-        self._out.print(self.made_table(columns, rows, title))
+        self._out.print(self.made_table(columns, rows, title, widths))
 
     def made_table(
-        self, columns: Sequence[Column], cells: Iterable[Sequence[Any]], title: str | None = None
+        self,
+        columns: Sequence[Column],
+        cells: Iterable[Sequence[Any]],
+        title: str | None = None,
+        widths: Sequence[int] | None = None,
     ) -> Table:
         """A table that is not printed yet."""
         table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
-        for column in columns:
+        for place, column in enumerate(columns):
             justify: Literal["left", "right"] = "right" if column.right else "left"
-            table.add_column(column.title, justify=justify, overflow="fold", no_wrap=column.right)
+            width = None if widths is None else widths[place]
+            table.add_column(column.title, justify=justify, width=width, no_wrap=column.right)
         for row in cells:
             table.add_row(*(self.text(each) for each in row))
         return table
@@ -267,17 +278,20 @@ def sparkline(values: Sequence[float]) -> Text:
     return Text("".join(marks), style="cyan")
 
 
-def _needed(columns: Sequence[Column], rows: Sequence[Sequence[Text]]) -> int:
-    """The width of a table none of whose words is cut."""
-    widths = [
-        max(
-            len(word)
-            for text in (column.title, *(row[place].plain for row in rows))
-            for word in text.split() or [""]
-        )
-        for place, column in enumerate(columns)
-    ]
-    return sum(widths) + 2 * (len(columns) - 1)
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Text]], most: int) -> list[int] | None:
+    """The widths of a table's columns, together `most`; None where words would be cut, or numbers parted."""
+    widths, slack = [], []
+    for place, column in enumerate(columns):
+        texts = [column.title, *(row[place].plain for row in rows)]
+        widths.append(max(map(cell_len, texts)))
+        words = texts if column.right else [word for text in texts for word in text.split()]
+        slack.append(widths[-1] - max(map(cell_len, words), default=0))
+    over = sum(widths) + 2 * (len(widths) - 1) - most
+    for place in sorted(range(len(widths)), key=lambda place: -slack[place]):
+        given = min(max(0, over), slack[place])
+        widths[place] -= given
+        over -= given
+    return widths if over <= 0 else None
 
 
 class _Done(ProgressColumn):

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import typer
 
-from .arguments import Where
+from .arguments import Called, Where
 from .limits import Shape, figure
 from .printing import Column, money, number
 from .printing import moment as when
@@ -28,17 +28,19 @@ def amount(request: dict[str, Any]) -> str:
     return number(request["amount"]) if request["amount_usd"] is None else money(request["amount_usd"])
 
 
-COLUMNS = (
-    Column("id", lambda request: request["id"]),
-    Column("on", lambda request: request["node"]),
-    Column("limit", lambda request: request["limit"]),
-    Column("amount", amount, True),
-    Column("for", lambda request: f"{request['periods']} periods" if request["periods"] else "good"),
-    Column("state", lambda request: request["state"]),
-    Column("by", lambda request: request["requested_by"] or "the host"),
-    Column("made", lambda request: when(request["created_at"])),
-    Column("reason", lambda request: request["reason"] or ""),
-)
+def columns(called: Called) -> tuple[Column, ...]:
+    """Of a list of requests."""
+    return (
+        Column("id", lambda request: request["id"]),
+        Column("on", lambda request: called(request["node"])),
+        Column("limit", lambda request: request["limit"]),
+        Column("amount", amount, True),
+        Column("for", lambda request: f"{request['periods']} periods" if request["periods"] else "good"),
+        Column("state", lambda request: request["state"]),
+        Column("by", lambda request: request["requested_by"] or "the host"),
+        Column("made", lambda request: when(request["created_at"])),
+        Column("reason", lambda request: request["reason"] or ""),
+    )
 
 
 @command(app, "list")
@@ -49,13 +51,17 @@ def list_requests(
 ) -> None:
     """Requests, of all states or of one."""
     at = None if node is None else to.api.place(node).id
-    to.out.rows(to.api.pages("/quota-requests", state=state, node=at), COLUMNS, "There are no requests.")
+    to.out.rows(
+        to.api.pages("/quota-requests", state=state, node=at),
+        columns(to.api.called),
+        "There are no requests.",
+    )
 
 
 @command(app, "show")
 def show(to: Session, request: Id) -> None:
     """One request."""
-    to.out.one(to.api.get(_path(request)), COLUMNS)
+    to.out.one(to.api.get(_path(request)), columns(to.api.called))
 
 
 @command(app, "new")
@@ -72,19 +78,21 @@ def new(
     """Asks for more of a limit of a node; whoever may set it has it at once."""
     place = to.api.place(node)
     more = {"limit": shape, **figure(shape, amount), "periods": periods, "reason": reason}
-    to.out.one(to.api.post("/quota-requests", {_FIELDS[place.kind]: place.id, **more}), COLUMNS)
+    to.out.one(
+        to.api.post("/quota-requests", {_FIELDS[place.kind]: place.id, **more}), columns(to.api.called)
+    )
 
 
 @command(app, "approve")
 def approve(to: Session, request: Id, note: Note = None) -> None:
     """Grants a request: what was asked for holds at once."""
-    to.out.one(to.api.post(f"{_path(request)}/approve", {"note": note}), COLUMNS)
+    to.out.one(to.api.post(f"{_path(request)}/approve", {"note": note}), columns(to.api.called))
 
 
 @command(app, "reject")
 def reject(to: Session, request: Id, note: Note = None) -> None:
     """Refuses a request."""
-    to.out.one(to.api.post(f"{_path(request)}/reject", {"note": note}), COLUMNS)
+    to.out.one(to.api.post(f"{_path(request)}/reject", {"note": note}), columns(to.api.called))
 
 
 def _path(request: str) -> str:

@@ -6,22 +6,30 @@ from typing import Annotated, Any
 
 import typer
 
-from .arguments import Period, Since, Until, Where, span
+from .arguments import Called, Period, Since, Until, Where, span
 from .failures import USAGE, Failure
 from .printing import Column, money, number, portion, sparkline
+from .printing import moment as when
 from .session import Session
 
-REASONS = (
-    Column("denied by", lambda reason: reason["limit"] or "a limit above"),
-    Column("on", lambda reason: reason["on"]),
-    Column("calls", lambda reason: number(reason["requests"]), True),
-)
-ALERTS = (
-    Column("alert", lambda alert: alert["alert"]),
-    Column("limit", lambda alert: alert["limit"]),
-    Column("on", lambda alert: alert["on"]),
-    Column("at", lambda alert: alert["at"]),
-)
+
+def reasons(called: Called) -> tuple[Column, ...]:
+    """Of what denied calls."""
+    return (
+        Column("denied by", lambda reason: reason["limit"] or "a limit above"),
+        Column("on", lambda reason: reason["on"] and called(reason["on"])),
+        Column("calls", lambda reason: number(reason["requests"]), True),
+    )
+
+
+def alerts(called: Called) -> tuple[Column, ...]:
+    """Of alerts that would have been due."""
+    return (
+        Column("alert", lambda alert: alert["alert"]),
+        Column("limit", lambda alert: alert["limit"]),
+        Column("on", lambda alert: called(alert["on"])),
+        Column("at", lambda alert: when(alert["at"])),
+    )
 
 
 def simulate(
@@ -78,6 +86,6 @@ def _show(to: Session, found: dict[str, Any]) -> None:
         ]
         to.out.table([*columns, Column("", str)], cells)
     if found["reasons"]:
-        to.out.table(REASONS, [[column.of(each) for column in REASONS] for each in found["reasons"]])
+        to.out.tabulate(found["reasons"], reasons(to.api.called))
     if found["alerts"]:
-        to.out.table(ALERTS, [[column.of(each) for column in ALERTS] for each in found["alerts"]])
+        to.out.tabulate(found["alerts"], alerts(to.api.called))

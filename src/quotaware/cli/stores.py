@@ -88,7 +88,7 @@ def check_store(to: Session, url: Url = None) -> int:
             {"organizations": number(number_of), **{name: number(each) for name, each in figures.items()}}
         )
         if findings:
-            to.out.table(FINDINGS, [[column.of(each) for column in FINDINGS] for each in findings])
+            to.out.tabulate(findings, FINDINGS)
         for org in busy:
             to.out.aside(f"{org} was written to all the while: what is used there could not be compared")
         if findings:
