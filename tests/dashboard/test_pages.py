@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
@@ -84,6 +85,25 @@ def test_more_nodes_than_a_page_shows_are_told_of(
     assert sorted(seen) == ["chatbot", "fifth", "fourth", "ranker", "third"]
     monkeypatch.setattr("quotaware.management.dashboard.forms.MOST", 5)
     assert "Only the first" not in text_of(admin.page("/keys"))
+
+
+def test_lists_that_are_cut_say_so(house: House, admin: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("project.MOST_KEYS", "project.MOST_USERS", "members.MOST", "alerts.MOST_DELIVERIES"):
+        monkeypatch.setattr(f"quotaware.management.dashboard.{name}", 2)
+    paths = (f"/projects/{house.project}", f"/alerts/{house.project}")
+    for path in paths:
+        assert "Only the first" not in text_of(admin.page(path))
+    for number in range(3):
+        house.tenancy.create_key(house.project, name=f"key{number}")
+        spent(house, 1, end_user=f"u{number}")
+        house.quota.blocking.alerts.test(house.org, house.project)
+    assert text_of(admin.page(paths[0])).count("Only the first 2 are shown.") == 2
+    until = time.monotonic() + 20
+    while "Only the first 2 are shown." not in text_of(admin.page(paths[1])):
+        assert time.monotonic() < until
+        house.clock.advance(1)
+        time.sleep(0.01)
+    assert "Only the first 2 are shown." in text_of(admin.page("/members"))
 
 
 def test_what_is_used_up_is_blocked_and_why(house: House, admin: Browser) -> None:

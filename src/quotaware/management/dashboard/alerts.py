@@ -155,6 +155,7 @@ def _log(view: View, node: Node) -> dict[str, Any]:
     return {
         "node": node,
         "deliveries": found,
+        "most": MOST_DELIVERIES if len(found) == MOST_DELIVERIES else 0,
         "waits": any(each.outcome == "waiting" for each in found),
         "names": names(view, {each.node for each in found}),
         "zone": zone_of(view),

@@ -158,9 +158,11 @@ def _groups(view: View) -> Sequence[GroupAnswer]:
 
 def choices(view: View) -> dict[str, Any]:
     """Roles and places to choose from."""
-    roles = view.call(list_roles, query=Listed(limit=PAGE, cursor=None)).data
+    found = view.call(list_roles, query=Listed(limit=MOST, cursor=None))
+    roles = found.data
     return {
         "roles": roles,
+        "roles_cut": MOST if found.next_cursor else 0,
         "role_names": {role.id: role.name for role in roles},
         "places": places(view, "org:manage"),
     }
