@@ -192,7 +192,7 @@ def _load(step: Step, names: Names, row: Item, ttl: Callable[[int], int]) -> Non
             step.add("HSET", names("m"), *words)
         case "doc":
             doc = items.doc_of(row)
-            tree.put(step, names, doc, doc.rev)
+            tree.put(step, names, [(doc, doc.rev)])
             if doc.stopped is not None:
                 step.add("HSET", names("h"), key, doc.stopped)
         case "audit":

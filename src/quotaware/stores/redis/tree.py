@@ -5,15 +5,17 @@ still the one that was read.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from ...errors import Conflict, StoreError
 from ..protocol import Change, Doc
 from .client import Command
 from .keys import Names, decode, encode, listed, named
-from .steps import Access, Met, Step
+from .steps import Access, Met, Step, Word
 
 PAGE = 500
+EACH_S = 0.001
+"""How much longer a change may take for each of its documents, seconds."""
 
 
 def read(access: Access, org: str, ids: Sequence[str], deadline: float) -> tuple[int, list[Doc | None]]:
@@ -91,6 +93,7 @@ def commit(access: Access, org: str, change: Change, deadline: float) -> int:
     """Writes a change; answers the new revision. Raises `Conflict`."""
     names = access.names(org)
     ids = [*dict.fromkeys([*change.drop, *(doc.id for doc in change.put)])]
+    deadline += len(ids) * EACH_S
     wanted = [named(doc.kind, doc.parent, doc.name) for doc in change.put if doc.name is not None]
     look = Step(names).each("HMGET", names("d"), ids).each("HMGET", names("n"), wanted)
     met = access.look(org, look, deadline)
@@ -102,13 +105,10 @@ def commit(access: Access, org: str, change: Change, deadline: float) -> int:
     _check_names({field: decode(id) for field, id in owners.items() if id is not None}, change)
     step = Step(names).need(names("m"), "rev", met.rev_text)
     rev = change.expect + 1
-    for id in ids:
-        if id in old:
-            forget(step, names, old[id])
+    forget(step, names, old.values())
     for part in "dvh":
         step.each("HDEL", names(part), change.drop)
-    for doc in change.put:
-        put(step, names, doc, rev)
+    put(step, names, [(doc, rev) for doc in change.put])
     step.each("HDEL", names("h"), change.resume)
     step.each("HSET", names("v"), [word for id in change.resume for word in (id, str(rev))])
     if change.audit:
@@ -138,21 +138,29 @@ def _check_names(owners: dict[bytes, str], change: Change) -> None:
                 raise Conflict(f"there is a {doc.kind} named {doc.name!r} already")
 
 
-def forget(step: Step, names: Names, doc: Doc) -> None:
-    """Takes a document out of the listings and its name from it."""
-    step.add("ZREM", names("i"), listed(doc.kind, doc.id), listed(doc.kind, doc.id, doc.parent))
-    if doc.name is not None:
-        step.add("HDEL", names("n"), named(doc.kind, doc.parent, doc.name))
+def forget(step: Step, names: Names, docs: Collection[Doc]) -> None:
+    """Takes documents out of the listings and their names from them."""
+    listings = [listed(doc.kind, doc.id, parent) for doc in docs for parent in (None, doc.parent)]
+    step.each("ZREM", names("i"), listings)
+    step.each("HDEL", names("n"), [named(d.kind, d.parent, d.name) for d in docs if d.name is not None])
 
 
-def put(step: Step, names: Names, doc: Doc, rev: int) -> None:
-    """Writes a document."""
-    body = json.dumps([doc.kind, doc.parent, doc.name, doc.body], separators=(",", ":"))
-    step.add("HSET", names("d"), doc.id, body)
-    step.add("HSET", names("v"), doc.id, rev)
-    step.add("ZADD", names("i"), 0, listed(doc.kind, doc.id), 0, listed(doc.kind, doc.id, doc.parent))
-    if doc.name is not None:
-        step.add("HSET", names("n"), named(doc.kind, doc.parent, doc.name), doc.id)
+def put(step: Step, names: Names, docs: Collection[tuple[Doc, int]]) -> None:
+    """Writes documents, each with its revision: in few commands, however many they are."""
+    bodies: list[Word] = []
+    revs: list[Word] = []
+    listings: list[Word] = []
+    owners: list[Word] = []
+    for doc, rev in docs:
+        bodies += (doc.id, json.dumps([doc.kind, doc.parent, doc.name, doc.body], separators=(",", ":")))
+        revs += (doc.id, rev)
+        listings += (0, listed(doc.kind, doc.id), 0, listed(doc.kind, doc.id, doc.parent))
+        if doc.name is not None:
+            owners += (named(doc.kind, doc.parent, doc.name), doc.id)
+    step.each("HSET", names("d"), bodies)
+    step.each("HSET", names("v"), revs)
+    step.each("ZADD", names("i"), listings)
+    step.each("HSET", names("n"), owners)
 
 
 def audit(access: Access, org: str, after: int, limit: int, deadline: float) -> list[tuple[int, str]]:

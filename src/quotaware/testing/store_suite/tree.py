@@ -75,6 +75,19 @@ class Tree:
             assert found.id == f"heir{number}"
             commit(store, drop=(f"heir{number}",))
 
+    def test_a_change_of_many_documents_is_taken_whole(self, store: Store) -> None:
+        many = [doc(f"many{number:05}", "top", f"Name {number}") for number in range(6000)]
+        assert commit(store, *many) == 1
+        renamed = [each._replace(name=f"Other {each.name}") for each in many[:3000]]
+        gone = tuple(each.id for each in many[3000:])
+        with pytest.raises(Conflict):
+            store.commit(ORG, Change(0, tuple(renamed), gone))
+        assert store.read(ORG, [gone[0]])[1] == [many[3000]._replace(rev=1)]
+        assert commit(store, *renamed, drop=gone) == 2
+        assert store.children(ORG, "node", "top", "Name 0", "", 10) == []
+        found = store.children(ORG, "node", "top", None, "", 10_000)
+        assert found == [each._replace(rev=2) for each in renamed]
+
     @pytest.mark.parametrize("order", [1, -1])
     def test_two_documents_can_change_names_in_one_change(self, store: Store, order: int) -> None:
         commit(store, doc("a", "top", "Red"), doc("b", "top", "Blue"))
