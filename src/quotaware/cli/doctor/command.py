@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Annotated
@@ -18,7 +19,7 @@ from ..failures import FOUND, Failure
 from ..session import Session
 from . import stores
 from .apps import layers_of, load, quota_of
-from .checks import Outcome, examine
+from .checks import CHECKS, Outcome, examine
 from .findings import Evidence, NotLooked
 
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "skipped": "dim"}
@@ -39,13 +40,15 @@ def doctor(
     to: Session, target: Target = None, workers: Workers = None, days: Days = 14, strict: Strict = False
 ) -> int | None:
     """Look for what usually goes wrong, and say what to do. Exits with 1 where something is."""
-    outcomes = []
+    outcomes: list[Outcome] = []
     with ExitStack() as life:
+        if not to.out.json:
+            life.callback(tell, to, outcomes)  # also where it was broken off
         evidence = gather(to, target, workers, days, life)
-        for outcome in examine(evidence):
-            outcomes.append(outcome)
-            if not to.out.json:
-                tell(to, outcome)
+        told = life.enter_context(to.out.progress("Looking at", len(CHECKS)))
+        for check in CHECKS:
+            told(len(outcomes), len(CHECKS), check.name)
+            outcomes.append(examine(check, evidence))
     errors, warnings = (
         sum(finding.level == level for outcome in outcomes for finding in outcome.findings)
         for level in ("error", "warning")
@@ -110,12 +113,13 @@ def _broken(evidence: Evidence) -> bool:
         return True
 
 
-def tell(to: Session, outcome: Outcome) -> None:
-    """What came of a check, a line each, and below what is wrong what to do."""
-    name = outcome.check.name.ljust(11)
-    if not outcome.findings:
-        state = Text(outcome.state.ljust(8), style=_STYLES[outcome.state])
-        to.out.line(state, name, outcome.check.about if outcome.skipped is None else outcome.skipped)
-    for level, what, do in outcome.findings:
-        to.out.line(Text(level.ljust(8), style=_STYLES[level]), name, what)
-        to.out.line(" " * 20, Text("→", style="dim"), do)
+def tell(to: Session, outcomes: Iterable[Outcome]) -> None:
+    """What came of checks, a line each, and below what is wrong what to do."""
+    for outcome in outcomes:
+        name = outcome.check.name.ljust(11)
+        if not outcome.findings:
+            state = Text(outcome.state.ljust(8), style=_STYLES[outcome.state])
+            to.out.line(state, name, outcome.check.about if outcome.skipped is None else outcome.skipped)
+        for level, what, do in outcome.findings:
+            to.out.line(Text(level.ljust(8), style=_STYLES[level]), name, what)
+            to.out.line(" " * 20, Text("→", style="dim"), do)
