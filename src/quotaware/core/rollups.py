@@ -167,7 +167,7 @@ class Cell(NamedTuple):
 def of_body(body: str) -> tuple[Measures, str]:
     """The measures of a cell's body, and its steps as text ("": none)."""
     measures, _, steps = body.partition("\n")
-    return json.loads(measures), steps
+    return _read(measures)[0], steps  # there is nothing around it
 
 
 class Scale:
@@ -306,6 +306,9 @@ def _places(dims: tuple[str, ...]) -> tuple[int, ...]:
 
 def add(to: Measures, more: Mapping[str, int]) -> None:
     """Adds measures in place."""
+    if not to:
+        to.update(more)
+        return
     get = to.get
     for name, amount in more.items():
         to[name] = get(name, 0) + amount
@@ -404,4 +407,5 @@ def percentile(steps: Mapping[int, int], share: float) -> float | None:
     return None
 
 
+_read = json.JSONDecoder().raw_decode
 _json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
