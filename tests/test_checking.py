@@ -6,7 +6,7 @@ import json
 import random
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from quotaware import Quota
+from quotaware.admission import Admission
 from quotaware.checking import TRIES, Checked, Finding, check
 from quotaware.context import Identity
 from quotaware.core.charges import Outcome
+from quotaware.errors import QuotawareError
 from quotaware.housekeeping import Housekeeper
 from quotaware.stores.memory import MemoryStore
 from quotaware.stores.opening import open_store
@@ -164,6 +166,108 @@ def test_reservations_whose_process_died_are_charged_and_counted(works: Works, c
     works.call()
     found = works.quiet()
     assert (found.records, found.reservations) == (4, 0)
+
+
+class Churn:
+    """Whatever may be done with an organization, by chance; what is refused is no matter."""
+
+    KINDS = (
+        "$50/month",
+        "$5/day",
+        "$60/month carryover",
+        "100 requests/day for tenth",
+        "5000 tokens/minute",
+        "$1/day per end_user",
+        "$9/week for ten*",
+        "$900/life",
+        "40 requests/hour",
+        "$3/calendar hour",
+        "2000 tokens/day per end_user for tenth",
+    )
+
+    def __init__(self, works: Works, clock: FakeClock, seed: int) -> None:
+        self.works = works
+        self.clock = clock
+        self.chance = random.Random(seed)
+        self.projects = ["proj_p", "proj_q"]
+        self.keys = [works.key]
+
+    def step(self) -> None:
+        verbs = (
+            [self.call] * 8
+            + [self.wait] * 3
+            + [self.limit, self.limit, self.tree, self.grow, self.die, self.tidy]
+        )
+        with suppress(QuotawareError):
+            self.chance.choice(verbs)()
+
+    def call(self) -> None:
+        choice = self.chance.choice
+        by = choice(
+            [
+                Identity(key=choice(self.keys).node.digest, end_user=choice([None, "a", "b"])),
+                Identity(choice(self.projects), end_user=choice([None, "a"])),
+            ]
+        )
+        outcome = ask(self.works.quota, a_call(self.chance.randrange(1, 5)), by)
+        if isinstance(outcome, Admission) and self.chance.random() < 0.9:
+            outcome.settle(choice([used(0), used(1), used(3), used(9), Outcome(500), Outcome(0, sent=False)]))
+
+    def wait(self) -> None:
+        self.clock.advance(self.chance.randrange(self.chance.choice([90_000, 3 * DAY_MS])))
+
+    def limit(self) -> None:
+        node = self.chance.choice([ORG, "team_t", "team_u", *self.projects])
+        if self.chance.random() < 0.3:
+            self.works.tenancy.override(ORG, node, "cost/month", 10**9 * self.chance.randrange(1, 99))
+        else:
+            limits = self.chance.sample(self.KINDS, self.chance.randrange(4))
+            self.works.tenancy.update(ORG, node, limits=limits)
+
+    def tree(self) -> None:
+        tenancy, choice = self.works.tenancy, self.chance.choice
+        match choice(["move", "zone", "rotate", "delete"]):
+            case "move":
+                tenancy.move_project(ORG, choice(self.projects), choice(["team_t", "team_u", ORG]))
+            case "zone":
+                tenancy.update(ORG, ORG, zone=choice(["UTC", "Asia/Seoul", "America/New_York"]))
+            case "rotate":
+                grace = choice([0, MINUTE_MS])
+                self.keys.append(tenancy.rotate_key(ORG, choice(self.keys).node.id, grace_ms=grace))
+            case "delete" if len(self.projects) > 1:
+                gone = choice(self.projects)
+                tenancy.delete(ORG, gone)
+                self.projects.remove(gone)
+
+    def grow(self) -> None:
+        limits = self.chance.sample(self.KINDS, self.chance.randrange(3))
+        tenancy, choice = self.works.tenancy, self.chance.choice
+        if choice([True, False]):
+            self.keys.append(tenancy.create_key(choice(self.projects), limits=limits))
+        else:
+            name = f"n{len(self.projects)}{self.chance.random()}"
+            self.projects.append(tenancy.create_project("team_t", name, limits=limits).id)
+
+    def die(self) -> None:
+        lanes = self.works.quota._lanes
+        for lease in lanes.leases:
+            lanes.drop(lease)
+        self.clock.advance(2 * MINUTE_MS)
+        lanes.look([ORG])
+
+    def tidy(self) -> None:
+        self.works.quota.flush(10)
+        Housekeeper(self.works.quota.store).clear(ORG)
+
+
+@pytest.mark.parametrize("works", ["memory"], indirect=True)
+@pytest.mark.parametrize("seed", range(12))
+def test_they_are_in_order_whatever_is_done(works: Works, clock: FakeClock, seed: int) -> None:
+    churn = Churn(works, clock, seed)
+    for _ in range(8):
+        for _ in range(15):
+            churn.step()
+        works.quiet()
 
 
 # what is out of order

@@ -23,6 +23,7 @@ from .core.limits import Limit
 from .core.models import Model, concerns
 from .core.steps import CONCURRENCY, COST, REQUESTS, TOKENS, Amounts, Counter, Row, position_of
 from .core.totals import Total
+from .core.windows import Window
 from .rollups import Folder, History
 from .stores import items
 from .stores.protocol import Doc, Item, Store
@@ -124,6 +125,7 @@ class _Family:
         self.index = _INDEX[self.metric]
         self.pattern = pattern or None
         self.per_user = "/per:end_user" in said
+        self.window = Window.parse(said.split("/")[1]) if "/" in said else None
         self.counters: defaultdict[str, list[Counter]] = defaultdict(list)
 
     def at(self, user: str, ms: int) -> list[Counter]:
@@ -151,6 +153,7 @@ class _Look:
         self._store = store
         self._org = org
         self._now = 0
+        self._zone, self._zoned = "UTC", 0  # and since when, ms
         self._oldest: int | None = None  # when the oldest record was booked that is still here, ms
         self._docs: dict[str, Doc] = {}
         self._links: dict[str, str] = {}
@@ -206,12 +209,14 @@ class _Look:
     def _sorted(self) -> dict[str, list[_Family]]:
         """The counters by the node that they are on."""
         nodes = [as_a(Node, doc) for doc in self._docs.values() if is_a(Node, doc)]
-        zone = next((node.zone for node in nodes if node.kind == "organization"), "UTC")
+        for node in nodes:
+            if node.kind == "organization":
+                self._zone, self._zoned = node.zone, node.zone_since + SKEW_MS if node.zone_since else 0
         for node in nodes:
             if node.kind == "key":
                 self._keys[node.id] = (node.origin or node.id, node.makers)
             if not node.revoked:
-                self._expect(node, zone)
+                self._expect(node)
         for changes in self._changes.values():
             changes.sort()
         families: dict[tuple[str, str], _Family] = {}
@@ -226,12 +231,12 @@ class _Look:
             found.setdefault(family.node, []).append(family)
         return found
 
-    def _expect(self, node: Node, zone: str) -> None:
+    def _expect(self, node: Node) -> None:
         """The counters of windows that run now: one that should be there and is not counts nothing."""
         for limit in node.limits:
             if limit.window is None or limit.window.length_ms or limit.per is not None:
                 continue
-            since, until = limit.window.bounds(self._now, zone)
+            since, until = limit.window.bounds(self._now, self._zone)
             key = f"{node.origin or node.id}/{limit.shape}" + (f"@{since}" if until else "")
             if key not in self.cells:
                 self.cells[key] = Cell(Counter(key, limit.amount, since=since, until=until))
@@ -248,7 +253,9 @@ class _Look:
         for family in self._bearing(about):
             user = _digest(about["end_user"]) if family.per_user else ""
             counters = family.at(user, row.at)
-            sure = len(counters) == 1 and self._stood(family, row.at)
+            sure = (
+                len(counters) == 1 and self._stood(family, row.at) and self._fits(family, counters[0], row.at)
+            )
             for counter in counters:
                 if counter.span:
                     rolling.append((counter, family.index, sure))
@@ -288,6 +295,14 @@ class _Look:
             elif since == _NEVER:
                 since = change.at + SKEW_MS
         return at >= since
+
+    def _fits(self, family: _Family, counter: Counter, at: int) -> bool:
+        """Whether a window is the one of the time zone as it is, and has been since before the call: with another zone
+        there were other windows, and a call is in one of them.
+        """
+        if family.window is None or not counter.until:
+            return True
+        return at >= self._zoned and family.window.bounds(at, self._zone)[0] == counter.since
 
     def _enter(self, call: _Call) -> None:
         """A call in the parts of its rolling windows: as far as it was held when it began, the rest when it ended."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from quotaware.tenancy import keys
 from tests.cli.conftest import PLACES, Shop
 
 pytestmark = pytest.mark.parametrize("bare", PLACES, indirect=True)
@@ -120,3 +121,10 @@ def test_all_mistakes_are_told_with_their_lines(bare: Shop, file: Path) -> None:
     assert (unknown.code, f"organization.yaml:{line}: " in unknown.screen) == (2, True), unknown
     assert "captain" in unknown.screen
     assert bare.run("plan", "gone.yaml").code == 2
+
+
+def test_the_apps_own_admin_key_is_not_put_in_by_a_command(bare: Shop, file: Path) -> None:
+    environ = {**bare.environ, "QUOTAWARE_ADMIN_KEY": keys.make("admin")}
+    assert bare.run("plan", "organization.yaml", environ=environ).code == 1
+    assert bare.run("apply", "organization.yaml", "-y", environ=environ).code == 0
+    assert len(bare.quota.store.orgs("", 10)) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,11 @@ from tests.cli.conftest import Shop, each_place
 from tests.cli.terminal import Shell
 
 ROOT = Path(__file__).parents[2]
+
+
+def at(shop: Shop, url: str) -> dict[str, str]:
+    """An environment that names an API."""
+    return {"HOME": str(shop.home), "QUOTAWARE_URL": url, "QUOTAWARE_KEY": shop.admin}
 
 
 @each_place
@@ -124,6 +130,22 @@ def test_a_server_that_hangs_or_leads_elsewhere_gets_no_key(shop: Shop) -> None:
             }
             ran = shop.run("members", "list", environ=environ)
             assert (ran.code, "is that its URL?" in ran.screen) == (5, True)
+
+
+def test_a_server_that_hangs_is_not_waited_for_longer_than_is_said(shop: Shop) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        ran = shop.run("usage", "--timeout", "0.2", environ=at(shop, url))
+    assert (ran.code, "did not answer in time" in ran.screen) == (5, True)
+    assert shop.run("usage", "--timeout", "0").code == 2
+
+
+def test_a_key_that_goes_over_plain_http_to_another_machine_is_warned_of(shop: Shop) -> None:
+    ran = shop.run("usage", "--timeout", "0.2", environ=at(shop, "http://192.0.2.1/v1"))
+    assert ran.code == 5
+    assert "in the clear" in ran.screen
+    near = shop.run("usage", environ=at(shop, "http://127.0.0.1:1/v1"))
+    assert "in the clear" not in near.screen
 
 
 def test_a_store_that_cannot_be_used(shop: Shop) -> None:

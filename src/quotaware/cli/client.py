@@ -14,12 +14,14 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 
-from ..errors import NotFound
+from ..errors import NotFound, StoreError
 from ..quota import Quota
+from ..stores.memory import system_clock
+from ..stores.opening import open_store
 from ..tenancy import keys
 from ..tenancy.access import Actor
 from ..tenancy.keys import is_id
@@ -172,8 +174,13 @@ class Client:
         return _parsed(answer) if answer.content else None
 
     def close(self) -> None:
-        """Closes what was opened for it."""
+        """Closes what was opened for it. Work that tells how far it is ends at its next word."""
+        self.heard = _stop
         self._life.close()
+
+
+def _stop(done: int, total: int | None) -> None:
+    raise StoreError("the command was stopped")
 
 
 def remote(url: str, key: str | None, timeout: float | None) -> Client:
@@ -196,6 +203,12 @@ def client(settings: Settings, home: Home | None = None, *, dry: bool = False) -
     if settings.url is not None:
         return remote(settings.url, settings.key, settings.timeout)
     return local(settings, home, dry=dry)
+
+
+def in_the_clear(url: str | None) -> bool:
+    """Whether a key would cross a network unencrypted."""
+    found = urlsplit(url or "")
+    return found.scheme == "http" and found.hostname not in {"localhost", "127.0.0.1", "::1"}
 
 
 def local(settings: Settings, home: Home | None = None, *, dry: bool = False) -> Client:
@@ -242,25 +255,31 @@ def opened(settings: Settings, *, make: bool = False, dry: bool = False) -> Iter
 
     make  a file that is not there is made; `dry`: or would be, and an empty store stands in for it
     """
-    store = settings.store
-    if store is None:
+    if settings.store is None:
         raise Failure(NOWHERE, USAGE)
-    if store.partition(":")[0].lower() == "memory":
-        raise Failure("A memory store lives in its app only: give the app's --url and a --key", USAGE)
+    store = settings.store
+    if missing := missing_file(store):
+        if not make:
+            raise Failure(f"There is no file {missing}", CONFLICT)
+        store = "memory://" if dry else store
     quota = Quota(store, records=settings.records)
     try:
         quota.alerting.stop(0)
-        path = getattr(quota.store, "path", None)
-        if path is not None and not Path(path).exists():
-            if not make:
-                raise Failure(f"There is no file {path}", CONFLICT)
-            if dry:
-                quota.close()
-                quota = Quota("memory://")
+        quota.engine.prepare_with(lambda: None)  # what else an app begins with is the app's to do
         quota.store.hello()
         yield quota
     finally:
         quota.close()
+
+
+def missing_file(url: str) -> str | None:
+    """The file of a store that is not there, and would be made. Raises Failure for a memory store."""
+    if url.partition(":")[0].lower() == "memory":
+        raise Failure("A memory store lives in its app only: give the app's --url and a --key", USAGE)
+    store = open_store(url, system_clock)  # which does not connect yet
+    path: str | None = getattr(store, "path", None)
+    store.close()
+    return path if path is not None and not Path(path).exists() else None
 
 
 def organization_of(quota: Quota, named: str | None) -> str:

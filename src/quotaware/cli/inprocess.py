@@ -33,7 +33,10 @@ class InProcess(httpx.BaseTransport):
         task = self._portal.start_task_soon(exchange.run, self._app, _scope(request), body)
         try:
             head = self._portal.call(exchange.next)
-        except anyio.EndOfStream:
+        except BaseException as error:  # ctrl-c, too
+            self._portal.call(exchange.leave)
+            if not isinstance(error, anyio.EndOfStream):
+                raise
             task.result()  # raises what the app did
             raise httpx.RemoteProtocolError("the app answered nothing", request=request) from None
         return httpx.Response(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from typing import Annotated
@@ -65,6 +66,8 @@ def _main(
 
 def run() -> int:
     """Runs what the command line says; the exit code. What is no fault of the program is one line, not a traceback."""
+    if not os.environ.get("QUOTAWARE_TRACEBACK"):
+        logging.getLogger("quotaware").addHandler(logging.NullHandler())  # what is to be said is said here
     try:
         app()
     except SystemExit as end:

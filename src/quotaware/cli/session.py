@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .client import Client, Home, client
+from .client import Client, Home, client, in_the_clear
 from .failures import STOPPED, USAGE, Failure
 from .printing import Printer
 from .settings import Settings, settings
@@ -103,6 +103,8 @@ class Session:
         be made. `dry`: a file that is not there is not made either.
         """
         if self._client is None:
+            if in_the_clear(self.settings.url):
+                self.out.aside("The key goes in the clear: use https", style="yellow")
             self._client = client(self.settings, home, dry=dry)
         return self._client
 

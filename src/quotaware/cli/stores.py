@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,7 +18,7 @@ from ..stores.moving import UNATTRIBUTED, copy
 from ..stores.opening import open_store
 from ..stores.protocol import Store
 from .arguments import Yes
-from .client import NOWHERE
+from .client import NOWHERE, missing_file
 from .failures import CONFLICT, FOUND, USAGE, Failure
 from .printing import Column, money, number
 from .session import Session, command
@@ -185,12 +184,8 @@ def _url(to: Session, url: str | None) -> str:
 
 
 def _must_exist(url: str) -> None:
-    """Raises Failure for a memory store, and for a file that is not there, which would be made."""
-    if url.partition(":")[0].lower() == "memory":
-        raise Failure("A memory store lives in its app only", USAGE)
-    path = getattr(open_store(url, system_clock), "path", None)
-    if path is not None and not Path(path).exists():
-        raise Failure(f"There is no file {path}", CONFLICT)
+    if missing := missing_file(url):
+        raise Failure(f"There is no file {missing}", CONFLICT)
 
 
 @contextmanager

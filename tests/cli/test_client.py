@@ -1,0 +1,96 @@
+"""The API of a store that is opened here, as commands use it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from quotaware import Quota
+from quotaware.cli.client import Client, local
+from quotaware.cli.failures import FAULT, Failure
+from quotaware.cli.settings import Settings
+from quotaware.errors import StoreError
+from quotaware.tenancy.service import Tenancy
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Client:
+    url = f"sqlite:///{tmp_path}/quota.db"
+    quota = Quota(url)
+    quota.bootstrap("S", id="startup")
+    tenancy: Any = quota.blocking.tenancy
+    for number in range(23):
+        tenancy.create_project("startup", f"p{number}", id=f"p{number}")
+    for _ in range(3):
+        with (
+            quota.acting_as(project="p1"),
+            quota.call(provider="openai", model="gpt-4.1", input=1, max_output=1) as call,
+        ):
+            call.used(input=1, output=1)
+    quota.close(10)
+    return local(Settings(store=url))
+
+
+def test_a_list_is_read_to_its_end_or_as_far_as_is_asked(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quotaware.cli.client.PAGE", 10)
+    assert len([*client.pages("/projects")]) == 23
+    assert len([*client.pages("/projects", most=11)]) == 11
+    assert len([*client.pages("/projects", most=2)]) == 2
+    client.close()
+
+
+def test_it_tells_how_far_it_is(client: Client) -> None:
+    told: list[tuple[int, int | None]] = []
+    client.heard = lambda done, total: told.append((done, total))
+    found = client.post(
+        "/organizations/startup/simulate", {"plan": {"startup": {"limits": ["2 requests/day"]}}}, long=True
+    )
+    assert found["total"]["denied"] == 1
+    assert told
+    client.close()
+
+
+def test_ctrl_c_ends_work_at_its_next_word(client: Client) -> None:
+    """The work runs in a thread, which nothing else stops."""
+    ended: list[BaseException] = []
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def heard(done: int, total: int | None) -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        while client.heard is heard:
+            time.sleep(0.001)
+        try:
+            client.heard(done, total)
+        except BaseException as error:
+            ended.append(error)
+            raise
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        client.heard = heard
+        with pytest.raises(KeyboardInterrupt):
+            client.post("/organizations/startup/simulate", {"plan": {}}, long=True)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    client.close()
+    assert [type(error) for error in ended] == [StoreError]
+
+
+def test_a_fault_inside_is_no_traceback(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Tenancy, "roles", broken)
+    with pytest.raises(Failure, match="Something went wrong") as failed:
+        client.get("/roles")
+    assert failed.value.code == FAULT
+    client.close()
