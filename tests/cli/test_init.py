@@ -21,10 +21,10 @@ class Here:
 
     def __init__(self, shell: Shell, home: Path) -> None:
         self.home = home
-        self._shell = shell
+        self.shell = shell
 
     def start(self, *words: str, **more: Any) -> Running:
-        return self._shell.start(["init", *words], cwd=self.home, environ={"HOME": str(self.home)}, **more)
+        return self.shell.start(["init", *words], cwd=self.home, environ={"HOME": str(self.home)}, **more)
 
     def run(self, *words: str, **more: Any) -> Ran:
         return self.start(*words, **more).ended()
@@ -106,3 +106,19 @@ def test_force_asks_nobody(here: Here) -> None:
         (here.home / name).write_text("")
     assert here.run("--force").code == 0
     assert here.texts() == first
+
+
+def test_what_it_writes_is_planned_applied_and_well(here: Here) -> None:
+    """From nothing to an organization that the doctor has nothing to say of."""
+
+    def run(*words: str) -> Ran:
+        running = here.shell.start(words, cwd=here.home, environ={"HOME": str(here.home)}, columns=200)
+        return running.ended()
+
+    assert run("init", "--name", "StartupAI").code == 0
+    assert run("plan", "organization.yaml").code == 1
+    applied = run("apply", "organization.yaml", "--yes")
+    assert applied.code == 0
+    assert "qw_live_" in applied.screen
+    assert run("plan", "organization.yaml").code == 0
+    assert run("doctor", "--strict").code == 0

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import sys
+import termios
+
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from quotaware import QuotaExceeded
+from quotaware.cli.keyboard import Keyboard
+from quotaware.testing.server import serve
 from tests.cli.conftest import Shop, each_place
 
 
@@ -108,3 +117,43 @@ def test_a_narrow_terminal_goes_without_some_columns(shop: Shop, columns: int, s
     assert ran.code == 0
     assert shows in ran.screen
     assert "mostly for" not in ran.screen
+
+
+def test_an_app_that_goes_away_is_waited_for(shop: Shop) -> None:
+    app = Starlette(routes=[Mount("/v1", shop.quota.management())])
+    with serve(app) as url:
+        environ = {"HOME": str(shop.home), "QUOTAWARE_URL": f"{url}/v1", "QUOTAWARE_KEY": str(shop.admin)}
+        running = shop.start("top", "--every", "0.2", environ=environ, columns=200)
+        running.until("3 calls, 0 denied")
+    running.until("It cannot be reached (")
+    running.type("q")
+    assert running.ended().code == 0
+
+
+def test_a_key_that_is_revoked_meanwhile_ends_it(shop: Shop) -> None:
+    tenancy = shop.quota.blocking.tenancy
+    key = tenancy.create_key("startup", permissions=["org:manage"])
+    with serve(Starlette(routes=[Mount("/v1", shop.quota.management())])) as url:
+        environ = {"HOME": str(shop.home), "QUOTAWARE_URL": f"{url}/v1", "QUOTAWARE_KEY": key.secret}
+        running = shop.start("top", "--every", "0.2", environ=environ, columns=200)
+        running.until("3 calls, 0 denied")
+        tenancy.revoke_key("startup", key.node.id)
+        ran = running.ended()
+    assert ran.code == 3
+    assert "error: Invalid API key" in ran.screen
+
+
+def test_keys_are_heard_one_by_one_and_the_terminal_is_left_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    master, slave = pty.openpty()
+    with open(slave) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        before = termios.tcgetattr(slave)
+        with Keyboard() as keyboard:
+            assert keyboard.wait(0) == ""
+            os.write(master, b"dq")
+            assert (keyboard.wait(10), keyboard.wait(10)) == ("d", "q")
+            assert termios.tcgetattr(slave) != before
+        assert termios.tcgetattr(slave) == before
+    os.close(master)
