@@ -37,8 +37,11 @@ httpx, httpx2, aiohttp and requests are seen as a request goes out. What has sig
 Anthropic's client for Bedrock) is metered and refused as all others are; an output cap cannot be written into it.
 botocore is seen before it signs. What goes by two of them (httpx over aiohttp) is metered once, by the outer one.
 
-LiteLLM's sync client up to 1.79 leaves streams before the event with the usage, which it had not asked for, and keeps
-hold of some: the output that was seen is charged, when they are let go or their lease ends. It is not among the rows.
+Older versions of LiteLLM's sync client leave streams early, and are not among the rows. Up to 1.82.1 it does not wait
+for the usage of Groq's: the output that was seen is charged, as `partial`. Up to 1.93 it keeps hold of the last stream
+from Anthropic until it begins another: only then that one is charged, as reported, and until then it counts for
+`concurrent`. Where no byte moved for `idle_max` (ten minutes) its bounded input is charged, and put right later.
+
 Not seen is `xai-sdk`, which speaks gRPC; the OpenAI SDK at `api.x.ai` is. For an SDK that is not here, look at what it
 leaves:
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 from quotaware import Quota
+from tests.environments import environment, run
 from tests.sdks import matrix
 from tests.sdks.page import ENVIRONMENTS, PAGE, found, page, section, sections
+from tests.sdks.provider import USAGE
 
 
 @pytest.mark.slow
@@ -28,6 +31,23 @@ def test_the_sdks_of_an_environment_are_as_the_page_says(name: str, tmp_path: Pa
         assert _own(row["sdk"], trial["denied"]), trial["denied"]
         assert _own(row["sdk"], trial["forbidden"]), trial["forbidden"]
     assert section(name, rows) in sections(PAGE.read_text())
+
+
+@pytest.mark.slow
+def test_streams_that_an_sdk_leaves_early_are_charged_as_the_page_says(tmp_path: Path) -> None:
+    python = environment(tmp_path, "-r", str(Path(__file__).parent / "environments" / "leaving.txt"))
+    ran = run(python, "-m", "tests.sdks.leaving")
+    assert ran.returncode == 0, ran.stderr[-5000:]
+    left = json.loads(ran.stdout)
+    ((bounded, output, quality),) = partly = left["partly read"]
+    assert bounded >= USAGE.input
+    assert (output, quality) == (USAGE.output, "partial")
+    assert left["held"] == partly
+    (_, (bounded, output, quality)) = left["lapsed"]
+    assert bounded >= USAGE.input
+    assert (output, quality) == (0, "unsettled")
+    right = [USAGE.input - bounded, USAGE.output, "exact"]
+    assert left["let go"] == [*left["lapsed"], right]
 
 
 def _own(sdk: str, exception: str) -> bool:
