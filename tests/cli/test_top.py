@@ -11,7 +11,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from quotaware import QuotaExceeded
+from quotaware import PermissionDenied, QuotaExceeded
 from quotaware.cli.keyboard import Keyboard
 from quotaware.testing.server import serve
 from tests.cli.conftest import Shop, each_place
@@ -63,6 +63,19 @@ def test_a_script_reads_it(shop: Shop) -> None:
     assert shop.json("top", "--limit", "1")["left_out"] == 1
     assert [row["id"] for row in shop.json("top", "search")["projects"]] == ["search"]
     assert shop.json("top", "engineering")["requests"] == 3
+
+
+def test_it_says_what_most_calls_were_denied_for(shop: Shop) -> None:
+    for _ in range(4):
+        with (
+            pytest.raises(PermissionDenied),
+            shop.quota.acting_as(project="search"),
+            shop.quota.call(provider=None, model="nobody-prices-it", input=1, max_output=1),
+        ):
+            pass
+    spend_search(shop)
+    (row,) = shop.json("top", "search")["projects"]
+    assert (row["denied"], row["denied_for"]) == (7, "price_unknown")
 
 
 @pytest.mark.parametrize("shop", ["http"], indirect=True)

@@ -105,7 +105,7 @@ def look(api: Client, place: Place, period: str, order: Order, limit: int) -> di
     for total in used["data"]:
         row = of(total["by"]["project"])
         row["cost"], row["requests"] = total["cost"], total["requests"]
-    for total in refused["data"]:  # the most first
+    for total in sorted(refused["data"], key=lambda total: -total["requests"]):
         row = of(total["by"]["project"])
         row["denied"] += total["requests"]
         row["denied_for"] = row["denied_for"] or total["by"]["code"]
@@ -191,9 +191,8 @@ def _watch(to: Session, place: Place, period: str, order: Order, limit: int, eve
     """Looks again and again, until a person has seen enough."""
     seen: dict[str, Any] | None = None
     with suppress(KeyboardInterrupt), Keyboard() as keyboard, to.out.screen() as screen:
-        most = max(1, min(limit, screen.lines - AROUND))
         while True:
-            said = HELP
+            said, most = HELP, max(1, min(limit, screen.lines - AROUND))
             try:
                 seen = look(to.api, place, period, order, most)
             except (Failure, httpx.HTTPError) as error:
