@@ -176,19 +176,27 @@ def test_pages_can_be_used_without_eyes_or_mouse(
     assert violations(page) == []
     sign_in(page, served, house.admin)
     member = house.tenancy.create_member(house.org, "mina", roles=[("viewer", house.team)]).id
+    group = house.tenancy.create_group(house.org, house.team, "on call", roles=["developer"]).id
+    role = house.tenancy.create_role(house.org, "auditor", ["quota:read", "analytics:full"]).id
     asks = house.browser(house.key(house.project, *ROLES["developer"], name="dev"))
     asks.page("/requests")
     asks.post("/requests", limit=f"project:{house.project}:cost/month", amount="20", reason="launch")
     admin = house.browser(house.admin)
     admin.page("/settings")
     admin.post(f"/alerts/{house.org}/channels", type="email", target="ops@example.com")
+    hook = "https://hooks.example.com/a/rather/long/path/of/a/webhook"
+    house.quota.blocking.alerts.add_channel(house.org, house.org, "email", email="a@example.com")
+    channel = house.tenancy.create_channel(house.org, house.org, "webhook", hook, secret="env:X", hint=hook)
+    house.tenancy.update_channel(house.org, channel.id, enabled=False, why="answered 410")
     admin.post(f"/alerts/{house.org}/test")
     for path in (
         "/", "/projects", f"/projects/{house.project}", "/keys", f"/keys/{key}", "/members", f"/members/{member}",
-        "/requests", "/alerts", "/audit", "/settings", "/explain",
+        f"/groups/{group}", f"/roles/{role}", "/roles/developer", "/requests", "/alerts", "/audit", "/settings",
+        "/explain",
         f"/explain?project={house.project}&model=tenth&max_output=200", "/nothing",
     ):  # fmt: skip
         page.goto(f"{served}{BASE}{path}")
+        page.evaluate("document.querySelectorAll('main details').forEach((each) => { each.open = true; })")
         assert violations(page) == [], path
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
     page.seen.errors = [error for error in page.seen.errors if "404" not in error]
