@@ -208,6 +208,7 @@ def _at_terminal(asked: Any) -> None:
     out = os.open(asked["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if asked["out"] else terminal
     for number, file in enumerate((terminal, out, terminal)):
         os.dup2(file, number)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a run in the background ignores
     sys.stdin, sys.stdout, sys.stderr = (
         os.fdopen(n, m, encoding="utf-8") for n, m in ((0, "r"), (1, "w"), (2, "w"))
     )
