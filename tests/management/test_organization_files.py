@@ -11,6 +11,8 @@ from quotaware.management.bodies import LARGE, ROOM
 from tests.management.conftest import Api
 from tests.organization.test_reading import STARTUP
 
+OVERRIDE = {"since": "2026-01-01T00:00:00Z", "until": "2040-01-01T00:00:00Z"}
+
 
 @pytest.fixture
 def file() -> dict[str, Any]:
@@ -77,6 +79,19 @@ def test_what_is_wrong_is_named_as_the_body_has_it(api: Api, file: dict[str, Any
         "file.organization.colour",
         "file.teams.engineering.budget_usd",
     ]
+    file["members"] = {"ada": {"groups": ["nobody"]}}
+    refused = api.error("POST", at(api, "apply"), {"file": file})
+    assert [each["field"] for each in refused["errors"]] == [
+        "file.members.ada.groups[0]",
+        "file.organization.colour",
+        "file.teams.engineering.budget_usd",
+    ]
+    for nothing in ({}, {"organization": 1}, {"organization": {"name": 7}}):
+        assert api.error("POST", at(api, "plan"), {"file": nothing})["status"] == 422
+    assert api.error("POST", at(api, "plan"), {"file": []})["errors"][0]["field"] == "file"
+    odd = {"overrides": [{**OVERRIDE, "limit": "tokens/day", "amount": 1}]}
+    unknown = api.error("POST", at(api, "plan"), {"file": {"organization": {"name": "StartupAI", **odd}}})
+    assert [each["field"] for each in unknown["errors"]] == ["file.organization.overrides[0].limit"]
     wrong = {
         "organization": {"name": "StartupAI", "roles": {"x": ["boss"]}},
         "members": {"a": {"groups": ["y"]}},

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema, WrapValidator
 
 from ..errors import AlreadyExists, FileError, InvalidRequest
 from ..organization.model import OrganizationFile
@@ -22,12 +22,23 @@ Values = Annotated[
 ]
 
 
+def _as_it_is(value: Any, check: Any) -> Any:
+    """The values themselves: all that is wrong with them is told at once where they are used."""
+    if not isinstance(value, dict):
+        raise ValueError("is an object")
+    return value
+
+
+File = Annotated[Any, WrapValidator(_as_it_is, json_schema_input_type=OrganizationFile)]
+"""The file's content as JSON."""
+
+
 class PlanBody(Body):
     """What the organization is to be. What the file does not say is left alone; a list or mapping that it says is the
     whole of it.
     """
 
-    file: OrganizationFile
+    file: File
 
 
 class ApplyBody(PlanBody):
@@ -161,7 +172,7 @@ def _in_the_body() -> Iterator[None]:
         yield
     except FileError as error:
         raise bad_fields(
-            [{"field": f"file.{each.field}", "message": each.message} for each in error.problems]
+            [{"field": f"file.{each.field}".rstrip("."), "message": each.message} for each in error.problems]
         ) from None
     except InvalidRequest as error:
         for each in error.fields.get("errors", ()):

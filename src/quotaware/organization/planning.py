@@ -15,7 +15,7 @@ from ..tenancy.nodes import Node
 from . import entries
 from .drafting import Draft
 from .entries import Entry, Path
-from .model import ChannelEntry, Common, OrganizationFile
+from .model import ChannelEntry, OrganizationFile
 from .people import People
 from .placing import Placing
 from .plans import Plan
@@ -98,20 +98,27 @@ class _Planner:
             new = replace(base, **changes) if changes else base
             if old is not None and changes:
                 new = set_anew(old, new)
-            return self._overridden(entry.said, new)
+            return self._overridden(entry, new)
         except ConfigurationError as error:
             self._draft.wrong((*entry.path, error.field), str(error).partition(": ")[2])
             return base
 
-    def _overridden(self, said: Common, node: Node) -> Node:
+    def _overridden(self, entry: Entry, node: Node) -> Node:
         """With the overrides that an entry says; those that are over are none on either side."""
-        if "overrides" not in said.model_fields_set:
+        if "overrides" not in entry.said.model_fields_set:
             return node
-        wanted = tuple(map(entries.override, said.overrides or ()))
-        live = {each for each in node.overrides if each.until > self._draft.now}
-        if live == {each for each in wanted if each.until > self._draft.now}:
-            return node
-        return replace(node, overrides=tuple(each for each in wanted if each.until > self._draft.now))
+        shapes = {limit.shape for limit in node.limits}
+        wanted = []
+        for number, said in enumerate(entry.said.overrides or ()):
+            each = entries.override(said)
+            if each.limit not in shapes:
+                there = ", ".join(sorted(shapes)) or "none"
+                path = (*entry.path, "overrides", number, "limit")
+                self._draft.wrong(path, f"there is no limit '{each.limit}' here; it has {there}")
+            elif each.until > self._draft.now:
+                wanted.append(each)
+        live = [each for each in node.overrides if each.until > self._draft.now]
+        return node if set(live) == set(wanted) else replace(node, overrides=tuple(wanted))
 
     def _check_carryover(self, nodes: Iterable[Node]) -> None:
         root = self._draft.after[self._org]

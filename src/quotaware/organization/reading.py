@@ -78,7 +78,7 @@ def _leads(name: str, rest: str) -> bool:
     return rest.startswith(name) and (len(rest) == len(name) or rest[len(name)] in ".[") and bool(name)
 
 
-Source = str | FilePath | Mapping[str, Any] | OrganizationFile | Text
+Source = str | FilePath | Mapping[str, Any] | Text
 """What is taken for a file: its path, its values, or what it was read as."""
 
 
@@ -87,8 +87,6 @@ def text_of(source: Source, format: Format | None = None) -> Text:
     match source:
         case Text():
             return source
-        case OrganizationFile():
-            raise TypeError("it is read already")
         case Mapping():
             return Text("organization", copy.deepcopy(dict(source)))
     path = FilePath(source)
@@ -121,11 +119,8 @@ def parse(text: str, format: Format, name: str = "organization") -> Text:
 
 def read(source: Source, format: Format | None = None) -> OrganizationFile:
     """The file, checked by itself. Raises FileError with all that is wrong."""
-    if isinstance(source, OrganizationFile):
-        text, file, found = Text("organization", {}), source, list(problems(source))
-    else:
-        text = text_of(source, format)
-        file, found = look(text)
+    text = text_of(source, format)
+    file, found = look(text)
     if found:
         raise FileError(text.name, found)
     return file

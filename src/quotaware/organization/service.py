@@ -8,7 +8,7 @@ is touched by none of it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -64,20 +64,15 @@ class Organizations:
         self, file: Source, *, organization: str | None = None, progress: Progress | None = None
     ) -> Plan:
         """What `apply` would do. `progress` hears now and then how many of how many things were looked at."""
-        text, said, found = _looked(file)
-        org = self.home(said, organization)
+        looked = _Looked.at(file)
+        org = self.home(looked.said, organization)
 
         def work(rehearsal: Rehearsal) -> Plan:
-            plan, wrong = self._planned(rehearsal, said, org, progress)
-            if found or wrong:
-                raise FileError(text.name, dict.fromkeys([*found, *map(text.at, wrong)]))
-            self._do(plan, rehearsal, org, said)
+            plan = self._planned(rehearsal, looked, org, progress)
+            self._do(plan, rehearsal, org, looked)
             return plan
 
-        try:
-            return self._tenancy.rehearse(org, work)
-        except FileError as error:
-            raise FileError(text.name, map(text.at, error.problems)) from None
+        return self._tenancy.rehearse(org, work)
 
     def apply(
         self,
@@ -95,14 +90,11 @@ class Organizations:
         revision       of a plan, where just that is to be done; AlreadyExists with code `changed_since` where something
                        is another since
         """
-        text = reading.text_of(file) if not isinstance(file, OrganizationFile) else Text("organization", {})
-        said = reading.read(file if isinstance(file, OrganizationFile) else text)
-        org = self.home(said, organization)
+        looked = _Looked.at(file)
+        org = self.home(looked.said, organization)
 
         def work(rehearsal: Rehearsal) -> Applied:
-            plan, wrong = self._planned(rehearsal, said, org, None)
-            if wrong:
-                raise FileError(text.name, map(text.at, wrong))
+            plan = self._planned(rehearsal, looked, org)
             if plan.destroys and not allow_destroy:
                 raise AlreadyExists(
                     f"{named(plan.destroys)} would be taken away; say that this may be",
@@ -113,12 +105,9 @@ class Organizations:
                 raise AlreadyExists(
                     "It was changed since the plan was made; plan again", code="changed_since"
                 )
-            return Applied(org, plan, tuple(self._do(plan, rehearsal, org, said, progress)))
+            return Applied(org, plan, tuple(self._do(plan, rehearsal, org, looked, progress)))
 
-        try:
-            return self._tenancy.together(org, "organization.apply", work)
-        except FileError as error:
-            raise FileError(text.name, map(text.at, error.problems)) from None
+        return self._tenancy.together(org, "organization.apply", work)
 
     def export(self, organization: str | None = None, *, format: Format = "yaml", ids: bool = False) -> str:
         """The organization as a file of this format, without what the actor may not look at."""
@@ -155,31 +144,37 @@ class Organizations:
         return found[0] if found else organization_id(name)
 
     def _planned(
-        self, rehearsal: Rehearsal, file: OrganizationFile, org: str, progress: Progress | None
-    ) -> tuple[Plan, list[Problem]]:
+        self, rehearsal: Rehearsal, looked: _Looked, org: str, progress: Progress | None = None
+    ) -> Plan:
+        """The plan, in the light of what is there. Raises FileError with all that is wrong, whatever with."""
         state = _state(rehearsal)
         if state.node(org) is not None:
             rehearsal.require(org, org, LOOK)
-            for permission in _needed(file):
+            for permission in _needed(looked.said):
                 rehearsal.require(org, org, permission)
-        return planned(file, state, org, self._clock(), progress=progress)
+        plan, wrong = planned(looked.said, state, org, self._clock(), progress=progress)
+        if looked.problems or wrong:
+            raise looked.error([*looked.problems, *wrong])
+        return plan
 
     def _do(
         self,
         plan: Plan,
         rehearsal: Rehearsal,
         org: str,
-        file: OrganizationFile,
+        looked: _Looked,
         progress: Progress | None = None,
     ) -> list[Secret]:
-        """Does a plan; where budgets do not go together the error names them as the file does."""
-        secrets = done(plan, rehearsal, org, self._alerts.by(rehearsal).add_channel, progress)
+        """Does a plan; what is refused is named as the file says it."""
         try:
+            secrets = done(plan, rehearsal, org, self._alerts.by(rehearsal).add_channel, progress)
             rehearsal.check()
+        except FileError as error:
+            raise looked.error(error.problems) from None
         except InvalidRequest as error:
-            said = {entry.path: entry.said for entry in entries.nodes(file)}
-            for each in error.fields["errors"]:
-                path = plan.paths.get(each.pop("node"))
+            said = {entry.path: entry.said for entry in entries.nodes(looked.said)}
+            for each in error.fields.get("errors", ()):
+                path = plan.paths.get(each.pop("node", ""))
                 if path is not None:
                     each["field"] = dotted((*path, entries.field_of(said[path])))
             raise
@@ -192,12 +187,23 @@ class Organizations:
         return found[0]
 
 
-def _looked(file: Source) -> tuple[Text, OrganizationFile, list[Problem]]:
-    if isinstance(file, OrganizationFile):
-        return Text("organization", {}), reading.read(file), []
-    text = reading.text_of(file)
-    said, found = reading.look(text)
-    return text, said, found
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """A file as it was read: what can be used of it, and what is wrong with it by itself."""
+
+    text: Text
+    said: OrganizationFile
+    problems: tuple[Problem, ...]
+
+    @classmethod
+    def at(cls, file: Source) -> _Looked:
+        text = reading.text_of(file)
+        said, found = reading.look(text)
+        return cls(text, said, tuple(found))
+
+    def error(self, problems: Iterable[Problem]) -> FileError:
+        """The error for these, each with its line."""
+        return FileError(self.text.name, dict.fromkeys(map(self.text.at, problems)))
 
 
 def _state(rehearsal: Rehearsal) -> State:
