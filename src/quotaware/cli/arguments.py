@@ -9,14 +9,20 @@ from typing import Annotated, Any
 
 import typer
 
+from . import completing
 from .failures import USAGE, Failure
 
 NODE = (
     "A project, team, organization or key by name or id; team/NAME says which. Without it, the organization."
 )
 
-Where = Annotated[str, typer.Argument(help=NODE.partition(" Without")[0], show_default=False)]
-Anywhere = Annotated[str | None, typer.Argument(help=NODE, show_default=False)]
+Where = Annotated[
+    str,
+    typer.Argument(help=NODE.partition(" Without")[0], show_default=False, autocompletion=completing.nodes),
+]
+Anywhere = Annotated[
+    str | None, typer.Argument(help=NODE, show_default=False, autocompletion=completing.nodes)
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Period = Annotated[str | None, typer.Option(help="The last days or hours, such as 7d or 24h.")]
 Since = Annotated[str | None, typer.Option("--from", help="Instead of a period: a day or a time (UTC).")]

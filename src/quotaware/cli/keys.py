@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import typer
 
+from . import completing
 from .arguments import Anywhere, Called, Where, Yes, moment
 from .printing import Column, Printer, money, number, portion
 from .printing import moment as when
@@ -17,7 +18,9 @@ from .session import Session, command
 
 app = typer.Typer(name="keys", help="API keys: list, make, change, rotate, revoke.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(help="A key, by id or name.", show_default=False)]
+Id = Annotated[
+    str, typer.Argument(help="A key, by id or name.", show_default=False, autocompletion=completing.keys)
+]
 Permissions = Annotated[list[str], typer.Option("--permission", help="Such as chat:create; repeat it.")]
 Models = Annotated[list[str], typer.Option("--model", help="A model or pattern that may be used; repeat it.")]
 Addresses = Annotated[list[str], typer.Option("--address", help="An address or CIDR block; repeat it.")]

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import typer
 
+from . import completing
 from .arguments import Called, Where, Yes
 from .failures import USAGE, Failure
 from .printing import Column
@@ -17,7 +18,10 @@ from .session import Session, command
 app = typer.Typer(name="members", help="People and the roles that they hold.", no_args_is_help=True)
 groups = typer.Typer(name="groups", help="Groups of people, and what they may do.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(help="A member, by id or name.", show_default=False)]
+Id = Annotated[
+    str,
+    typer.Argument(help="A member, by id or name.", show_default=False, autocompletion=completing.members),
+]
 Group = Annotated[str, typer.Argument(help="A group, by id or name.", show_default=False)]
 Name = Annotated[str, typer.Argument(help="What the host's own login calls the person.", show_default=False)]
 Roles = Annotated[list[str], typer.Option("--role", help="ROLE@NODE, such as developer@chatbot; repeat it.")]
