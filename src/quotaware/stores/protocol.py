@@ -202,8 +202,8 @@ class Store(Protocol):
         ...
 
     def dump(self, org: str) -> Iterator[Item]:
-        """All of an organization, documents first (`stores/items.py`). Not one consistent look: for an app that is
-        stopped, and for checks.
+        """All of an organization (`stores/items.py`), documents first, and records after its log, counters and
+        reservations. Not one consistent look: for an app that is stopped, and for checks.
         """
         ...
 

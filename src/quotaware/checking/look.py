@@ -1,150 +1,37 @@
-"""Whether the books of a store balance: what is used is what records say, what is held is what open reservations hold.
-
-All of an organization is read once, as it comes, and summed: memory grows with counters and nodes, not with records.
-Of a counter two bounds are known. At most it counts every record that its node, models, end user and window take in;
-at least those since its limit stands where it does, which the audit log tells. Where nothing was changed the two are
-one, and what is used must be that to the unit. Records that were pruned are taken from the sums. Requests are looked at
-from below only: a call that never reached its provider keeps its place in a rate, and leaves no record.
-"""
+"""One reading of an organization: its counters beside what its records, sums and open reservations say."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
-from .core.cells import Cell, part_ms
-from .core.denied import is_of_denied
-from .core.limits import Limit
-from .core.models import Model, concerns
-from .core.steps import CONCURRENCY, COST, REQUESTS, TOKENS, Amounts, Counter, Row, position_of
-from .core.totals import Total
-from .core.windows import Window
-from .rollups import Folder, History
-from .stores import items
-from .stores.protocol import Doc, Item, Store
-from .tenancy.documents import as_a, is_a
-from .tenancy.nodes import KINDS, Node
-from .usage import UsageLog
+from ..core.cells import Cell, part_ms
+from ..core.denied import is_of_denied
+from ..core.limits import Limit
+from ..core.models import Model, concerns
+from ..core.steps import COST, REQUESTS, Counter, Row, position_of
+from ..core.totals import Total
+from ..rollups import Folder, History
+from ..stores import items
+from ..stores.protocol import Doc, Item, Store
+from ..tenancy.documents import as_a, is_a
+from ..tenancy.nodes import KINDS, Node
+from ..usage import UsageLog
+from .counting import INDEX, Bounds, Call, Change, Family, digest, parts_of
+from .findings import Finding, Heard
 
-TRIES = 3
-"""How often an organization is read at most, where it is written to meanwhile."""
 TOLD = 1000
 """Rows between two words of progress."""
 SKEW_MS = 60_000
 """So far may the clock of who changed a limit be from the store's."""
 _NEVER = 1 << 62
-_INDEX = {"requests": REQUESTS, "tokens": TOKENS, "cost": COST, "concurrency": CONCURRENCY}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Finding(NamedTuple):
-    """Something that is not as it should be.
-
-    what   used, held, parts (of a rolling window), link (of a key), parent (of a document)
-    of     a counter's key, or the id of a document
-    found, expected    nano-dollars, tokens, requests or calls; ids
-    """
-
-    organization: str
-    what: str
-    of: str
-    found: str
-    expected: str
-
-
-class Checked(NamedTuple):
-    """What was looked at, and what was found. `busy`: it was written to all the while, and figures moved."""
-
-    organization: str
-    counters: int
-    reservations: int
-    records: int
-    busy: bool
-    findings: tuple[Finding, ...]
-
-
-class Heard(Protocol):
-    """Hears how many rows were read, and of which organization."""
-
-    def __call__(self, done: int, *, of: str = "") -> None: ...
-
-
-def check(store: Store, org: str, hear: Heard | None = None) -> Checked:
-    """Looks through an organization. A store need not stand still, nor answer all of it as of one moment: what is found
-    counts where another look finds the same. Blocks; raises StoreError.
-    """
-    look = _Look(store, org, hear)
-    found = look.findings()
-    for _ in range(TRIES - 1):
-        if not found:
-            break
-        before, look = found, _Look(store, org, hear)
-        found = look.findings()
-        if found == before:
-            break
-    else:
-        stands = tuple(each for each in found if each in before) if found else ()
-        return Checked(org, len(look.cells), look.reservations, look.records, True, stands)
-    return Checked(org, len(look.cells), look.reservations, look.records, False, tuple(found))
-
-
-class _Change(NamedTuple):
-    """The shapes of limits that a node had from a revision on."""
-
-    rev: int
-    at: int
-    shapes: frozenset[str]
-
-
-@dataclass(slots=True)
-class _Bounds:
-    """What records say of a counter: at most, and at least."""
-
-    most: int = 0
-    least: int = 0
-
-    def add(self, amount: int, sure: bool) -> None:
-        """An amount that counts, or may."""
-        self.most += amount
-        self.least += amount if sure else 0
-
-
-class _Family:
-    """The counters of one shape of limits on one node: each end user's (""), by the beginning of their windows."""
-
-    def __init__(self, node: str, shape: str) -> None:
-        self.node = node
-        self.shape = shape
-        said, _, pattern = shape.partition("/for:")
-        self.metric = said.partition("/")[0]
-        self.index = _INDEX[self.metric]
-        self.pattern = pattern or None
-        self.per_user = "/per:end_user" in said
-        self.window = Window.parse(said.split("/")[1]) if "/" in said else None
-        self.counters: defaultdict[str, list[Counter]] = defaultdict(list)
-
-    def at(self, user: str, ms: int) -> list[Counter]:
-        """The counters in whose windows a call at that time is: one, or more where the time zone was changed."""
-        return [c for c in self.counters.get(user, ()) if c.span or (c.since <= ms < (c.until or ms + 1))]
-
-
-@dataclass(slots=True)
-class _Call:
-    """A call in rolling windows, with its corrections."""
-
-    at: int
-    hold: Amounts
-    settled_at: int
-    counters: list[tuple[Counter, int, bool]]
-    real: list[int] = field(default_factory=lambda: [0, 0, 0])
-
-
-class _Look:
+class Look:
     """One reading of an organization."""
 
     def __init__(self, store: Store, org: str, hear: Heard | None) -> None:
@@ -157,13 +44,13 @@ class _Look:
         self._oldest: int | None = None  # when the oldest record was booked that is still here, ms
         self._docs: dict[str, Doc] = {}
         self._links: dict[str, str] = {}
-        self._changes: defaultdict[str, list[_Change]] = defaultdict(list)
+        self._changes: defaultdict[str, list[Change]] = defaultdict(list)
         self._keys: dict[str, tuple[str, tuple[str, ...]]] = {}  # its origin, and those who made it
         self._held: defaultdict[str, int] = defaultdict(int)
-        self._used: defaultdict[str, _Bounds] = defaultdict(_Bounds)
-        self._parts: defaultdict[tuple[str, int], _Bounds] = defaultdict(_Bounds)
-        self._calls: dict[str, _Call] = {}
-        self._families: dict[str, list[_Family]] | None = None
+        self._used: defaultdict[str, Bounds] = defaultdict(Bounds)
+        self._parts: defaultdict[tuple[str, int], Bounds] = defaultdict(Bounds)
+        self._calls: dict[str, Call] = {}
+        self._families: dict[str, list[Family]] | None = None
         for count, item in enumerate(store.dump(org), 1):
             if hear is not None and count % TOLD == 0:
                 hear(count, of=org)
@@ -204,9 +91,9 @@ class _Look:
         for thing in row.get("after", ()):
             if thing["kind"] in KINDS:
                 shapes = frozenset(Limit.parse(text).shape for text in thing.get("limits", ()))
-                self._changes[thing.get("origin") or thing["id"]].append(_Change(rev, row["at"], shapes))
+                self._changes[thing.get("origin") or thing["id"]].append(Change(rev, row["at"], shapes))
 
-    def _sorted(self) -> dict[str, list[_Family]]:
+    def _sorted(self) -> dict[str, list[Family]]:
         """The counters by the node that they are on."""
         nodes = [as_a(Node, doc) for doc in self._docs.values() if is_a(Node, doc)]
         for node in nodes:
@@ -219,14 +106,14 @@ class _Look:
                 self._expect(node)
         for changes in self._changes.values():
             changes.sort()
-        families: dict[tuple[str, str], _Family] = {}
+        families: dict[tuple[str, str], Family] = {}
         for key, cell in self.cells.items():
-            node_id, shape, user, since = _parts_of(key, cell.counter)
-            if shape.partition("/")[0] not in _INDEX:
+            node_id, shape, user, since = parts_of(key, cell.counter)
+            if shape.partition("/")[0] not in INDEX:
                 continue  # of a newer version
-            family = families.setdefault((node_id, shape), _Family(node_id, shape))
+            family = families.setdefault((node_id, shape), Family(node_id, shape))
             family.counters[user].append(cell.counter._replace(since=since))
-        found: dict[str, list[_Family]] = {}
+        found: dict[str, list[Family]] = {}
         for family in families.values():
             found.setdefault(family.node, []).append(family)
         return found
@@ -251,7 +138,7 @@ class _Look:
             return
         rolling = []
         for family in self._bearing(about):
-            user = _digest(about["end_user"]) if family.per_user else ""
+            user = digest(about["end_user"]) if family.per_user else ""
             counters = family.at(user, row.at)
             sure = (
                 len(counters) == 1 and self._stood(family, row.at) and self._fits(family, counters[0], row.at)
@@ -265,11 +152,11 @@ class _Look:
                     self._used[counter.key].add(row.real[family.index - 1], sure)
         span = max((counter.span for counter, _, _ in rolling), default=0)
         if rolling and max(row.at, row.settled_at) >= self._now - 2 * span:
-            call = self._calls.setdefault(row.id, _Call(row.at, row.hold, row.settled_at, rolling))
+            call = self._calls.setdefault(row.id, Call(row.at, row.hold, row.settled_at, rolling))
             call.settled_at = row.settled_at
             call.real = [sum(both) for both in zip(call.real, row.real, strict=True)]
 
-    def _bearing(self, about: Mapping[str, Any]) -> Iterator[_Family]:
+    def _bearing(self, about: Mapping[str, Any]) -> Iterator[Family]:
         """The families of counters that a call touches."""
         model = Model(about.get("provider"), about["model"]) if about.get("model") else None
         for node in self._path(about):
@@ -286,7 +173,7 @@ class _Look:
         made = [self._keys.get(maker, (maker, ()))[0] for maker in makers]
         return dict.fromkeys([*([origin] if origin else []), *above, self._org, *made])
 
-    def _stood(self, family: _Family, at: int) -> bool:
+    def _stood(self, family: Family, at: int) -> bool:
         """Whether the limit stood there at that time, without a break until now."""
         since = 0  # as long as the node itself, where it was never without
         for change in self._changes.get(family.node, ()):
@@ -296,7 +183,7 @@ class _Look:
                 since = change.at + SKEW_MS
         return at >= since
 
-    def _fits(self, family: _Family, counter: Counter, at: int) -> bool:
+    def _fits(self, family: Family, counter: Counter, at: int) -> bool:
         """Whether a window is the one of the time zone as it is, and has been since before the call: with another zone
         there were other windows, and a call is in one of them.
         """
@@ -304,7 +191,7 @@ class _Look:
             return True
         return at >= self._zoned and family.window.bounds(at, self._zone)[0] == counter.since
 
-    def _enter(self, call: _Call) -> None:
+    def _enter(self, call: Call) -> None:
         """A call in the parts of its rolling windows: as far as it was held when it began, the rest when it ended."""
         for counter, index, sure in call.counters:
             length = part_ms(counter.span)
@@ -336,12 +223,12 @@ class _Look:
                     found += self._of_used(family, cell, self._used[counter.key])
         return sorted(found)
 
-    def _of_used(self, family: _Family, cell: Cell, bounds: _Bounds) -> Iterator[Finding]:
+    def _of_used(self, family: Family, cell: Cell, bounds: Bounds) -> Iterator[Finding]:
         most = cell.used if family.index == REQUESTS else bounds.most
         if not bounds.least <= cell.used <= most:
             yield self._finding("used", cell.counter.key, cell.used, bounds)
 
-    def _of_parts(self, family: _Family, cell: Cell) -> Iterator[Finding]:
+    def _of_parts(self, family: Family, cell: Cell) -> Iterator[Finding]:
         key = cell.counter.key
         if cell.used != sum(used for _, _, used, _ in cell.ring):
             yield self._finding("parts", key, cell.used, sum(used for _, _, used, _ in cell.ring))
@@ -366,7 +253,7 @@ class _Look:
                 yield self._finding("parent", doc.id, "nothing", doc.parent)
 
     def _finding(self, what: str, of: str, found: object, expected: object) -> Finding:
-        if isinstance(expected, _Bounds):
+        if isinstance(expected, Bounds):
             low, high = expected.least, expected.most
             expected = low if low == high else f"{low} to {high}"
         return Finding(self._org, what, of, str(found), str(expected))
@@ -380,16 +267,16 @@ class _Look:
             return 0
         return self._now + 1 if self._oldest is None else self._oldest + 1
 
-    def _from_sums(self, family: _Family, counter: Counter) -> _Bounds:
+    def _from_sums(self, family: Family, counter: Counter) -> Bounds:
         """What records that are there say at least, and at most what is in the sums."""
         least = self._used[counter.key].least
         totals = [] if family.per_user else self._totals(family.node, counter)
         if not totals and (family.per_user or least):
-            return _Bounds(self.cells[counter.key].used, least)
+            return Bounds(self.cells[counter.key].used, least)
         most = sum(_measure(total, family.index) for total in totals)
         whole = all(total.since is None or total.since <= _moment(counter.since) for total in totals)
         sure = family.pattern is None and whole and self._stood(family, counter.since)
-        return _Bounds(most if whole else self.cells[counter.key].used, most if sure else least)
+        return Bounds(most if whole else self.cells[counter.key].used, most if sure else least)
 
     def _totals(self, node: str, counter: Counter) -> list[Total]:
         log = UsageLog(self._store, Folder(self._store), lambda: self._now)
@@ -403,25 +290,6 @@ class _Look:
             for id in ids
             for total in log.totals(self._org, since=since, until=until, by=(), **{kind: id})  # type: ignore[arg-type]
         ]
-
-
-def _parts_of(key: str, counter: Counter) -> tuple[str, str, str, int]:
-    """Node, shape, end user's digest and beginning of the window, of a counter's key (`tenancy.plans.counter_of`): not
-    every store keeps what the key says.
-    """
-    node, _, rest = key.partition("/")
-    since = 0
-    if counter.until:
-        rest, _, began = rest.rpartition("@")
-        since = int(began)
-    if "/per:end_user" in rest.partition("/for:")[0]:
-        shape, _, user = rest.rpartition("/")
-        return node, shape, user, since
-    return node, rest, "", since
-
-
-def _digest(end_user: str) -> str:
-    return hashlib.sha256(end_user.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _measure(total: Total, index: int) -> int:
