@@ -153,7 +153,7 @@ FULL: dict[str, Any] = {
         "limits": ["$5000/month", "100 concurrent"],
         "alerts": ["90% slack", "forecast 100% email"],
         "roles": {"board": ["viewer"]},
-        "keys": {"ops": {"id": "key_ops", "permissions": ["quota:read", "analytics:full"]}},
+        "keys": {"ops": {"id": "key_ops", "permissions": ["quota:read", "analytics:full"]}, "plain": None},
         "channels": [{"type": "email", "email": "ops@example.com"}],
     },
     "teams": {
@@ -212,6 +212,7 @@ FULL: dict[str, Any] = {
             "groups": ["research/lead", "board"],
         },
         "bob": {"enabled": False},
+        "eve": None,
     },
     "prices": [
         {"model": "our-model", "input": 2, "output": 8.5, "batch": {"input": 1}},
@@ -245,7 +246,7 @@ def test_the_full_form_says_all_that_there_is(quota: Quota, monkeypatch: pytest.
     ]
     assert not node(quota, "project", "closed").enabled
     secrets = {each.name: each.secret for each in done.secrets}
-    assert secrets.keys() == {"admin", "ops", "ci", "off"}
+    assert secrets.keys() == {"admin", "ops", "plain", "ci", "off"}
     assert secrets["ci"].startswith("qw_test_")
     found = quota.store.find(keys.digest(secrets["ci"]))
     assert found is not None
@@ -452,6 +453,20 @@ def test_ids_go_before_names_and_may_be_swapped_with_them(one: Quota) -> None:
     assert [(step.action, step.thing.id) for step in plan.steps] == [("change", "p1"), ("create", "p2")]
     files.apply(file)
     assert files.plan(file).empty
+
+
+def test_two_may_swap_their_names(one: Quota) -> None:
+    files = one.blocking.organization
+    file: dict[str, Any] = {
+        "organization": {"name": "Names"},
+        "teams": {"a": {"id": "t1", "projects": {"x": {"id": "p1"}, "y": {"id": "p2"}}}, "b": {"id": "t2"}},
+    }
+    files.apply(file)
+    file["teams"] = {"b": {"id": "t1", "projects": {"y": {"id": "p1"}, "x": {"id": "p2"}}}, "a": {"id": "t2"}}
+    files.apply(file)
+    assert files.plan(file).empty
+    assert node(one, "team", "b").id == "t1"
+    assert node(one, "project", "x").id == "p2"
 
 
 def test_an_id_goes_before_a_name_where_one_is_the_others(one: Quota) -> None:

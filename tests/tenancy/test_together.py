@@ -71,7 +71,7 @@ def test_what_fails_in_the_middle_leaves_all_as_it_was(tenancy: Tenancy) -> None
     def work(writes: Tenancy) -> None:
         writes.create_project("eng", "api", id="api", org=ORG)
         writes.create_key("api", org=ORG)
-        writes.create_team(ORG, "engineering")
+        writes.create_team(ORG, "engineering", id="eng")
 
     with pytest.raises(AlreadyExists):
         tenancy.together(ORG, "organization.apply", work)
@@ -158,6 +158,22 @@ def test_the_last_admin_may_be_another_in_the_end_but_not_nobody(tenancy: Tenanc
 
     with pytest.raises(AlreadyExists, match="Nobody would be left"):
         admin.together(ORG, "organization.apply", nobody)
+
+
+def test_names_are_looked_at_in_the_end(tenancy: Tenancy) -> None:
+    def swap(writes: Tenancy) -> None:
+        writes.update(ORG, "eng", name="product")
+        writes.update(ORG, "prod", name="engineering")
+
+    tenancy.together(ORG, "organization.apply", swap)
+    assert (tenancy.get(ORG, "eng").name, tenancy.get(ORG, "prod").name) == ("product", "engineering")
+    with pytest.raises(AlreadyExists, match="There is a team named 'product' already") as caught:
+        tenancy.together(ORG, "organization.apply", lambda writes: writes.create_team(ORG, "product"))
+    assert caught.value.fields == {"field": "name"}
+    with pytest.raises(AlreadyExists):
+        tenancy.together(
+            ORG, "organization.apply", lambda writes: writes.update(ORG, "eng", name="engineering")
+        )
 
 
 def test_another_writer_between_has_it_done_anew(

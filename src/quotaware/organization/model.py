@@ -81,37 +81,6 @@ class Common(Terms):
     overrides: list[OverrideEntry] | None = Field(None, max_length=MAX_ENTRIES)
 
 
-class KeyEntry(Common):
-    """An API key, by its name. Its secret is answered once, when it is made, and never stands here."""
-
-    permissions: Texts | None = Field(None, description="of a new key without them: what makes calls")
-    allowed_ips: Texts | None = Field(None, description="addresses and CIDR blocks; empty: all")
-    expires_at: Time | None = None
-    enabled: bool | None = None
-
-
-class Place(Common):
-    """What organizations, teams and projects have."""
-
-    roles: dict[Name, Texts] | None = Field(
-        None, description="groups of people, by name, and the roles that their members hold here"
-    )
-    keys: dict[Name, KeyEntry] | None = Field(
-        None, description="API keys by name; those without a name are let be"
-    )
-    channels: list[ChannelEntry] | None = Field(None, max_length=MAX_CHANNELS)
-
-
-class ProjectEntry(Place):
-    """A project."""
-
-    budget_usd: Usd | None = Field(None, description="the same as monthly_budget_usd")
-    environment: str | None = Field(
-        None, min_length=1, max_length=64, description="keys of one called `test` look so"
-    )
-    enabled: bool | None = None
-
-
 def _named(value: Any) -> Any:
     """A list of names as a mapping of what has nothing but its name; a name that says nothing is empty."""
     if isinstance(value, Mapping):
@@ -130,15 +99,50 @@ def _named(value: Any) -> Any:
     return found
 
 
+def _filled(value: Any) -> Any:
+    """The same of what is no list."""
+    return _named(value) if isinstance(value, Mapping) else value
+
+
+class KeyEntry(Common):
+    """An API key, by its name. Its secret is answered once, when it is made, and never stands here."""
+
+    permissions: Texts | None = Field(None, description="of a new key without them: what makes calls")
+    allowed_ips: Texts | None = Field(None, description="addresses and CIDR blocks; empty: all")
+    expires_at: Time | None = None
+    enabled: bool | None = None
+
+
+Keys = Annotated[
+    dict[Name, KeyEntry], BeforeValidator(_filled, json_schema_input_type=dict[Name, KeyEntry | None])
+]
+
+
+class Place(Common):
+    """What organizations, teams and projects have."""
+
+    roles: dict[Name, Texts] | None = Field(
+        None, description="groups of people, by name, and the roles that their members hold here"
+    )
+    keys: Keys | None = Field(None, description="API keys by name; those without a name are let be")
+    channels: list[ChannelEntry] | None = Field(None, max_length=MAX_CHANNELS)
+
+
+class ProjectEntry(Place):
+    """A project."""
+
+    budget_usd: Usd | None = Field(None, description="the same as monthly_budget_usd")
+    environment: str | None = Field(
+        None, min_length=1, max_length=64, description="keys of one called `test` look so"
+    )
+    enabled: bool | None = None
+
+
 Projects = Annotated[
     dict[Name, ProjectEntry],
     BeforeValidator(_named, json_schema_input_type=list[Name] | dict[Name, ProjectEntry | None]),
 ]
 """Projects by name, or nothing but their names."""
-
-
-def _filled(value: Any) -> Any:
-    return _named(value) if isinstance(value, Mapping) else value
 
 
 class TeamEntry(Place):
@@ -198,6 +202,14 @@ class MemberEntry(Body):
     enabled: bool | None = None
 
 
+Roles = Annotated[
+    dict[Name, RoleEntry], BeforeValidator(_filled, json_schema_input_type=dict[Name, RoleEntry | None])
+]
+Members = Annotated[
+    dict[Name, MemberEntry], BeforeValidator(_filled, json_schema_input_type=dict[Name, MemberEntry | None])
+]
+
+
 class OrganizationFile(Body):
     """An organization as one file, in YAML, TOML or JSON. What it does not say is left alone; a list or mapping that it
     says is the whole of it. null takes away.
@@ -207,8 +219,8 @@ class OrganizationFile(Body):
     teams: Teams | None = None
     projects: Projects | None = Field(None, description="those of no team")
     global_settings: GlobalSettings | None = None
-    custom_roles: dict[Name, RoleEntry] | None = None
-    members: dict[Name, MemberEntry] | None = None
+    custom_roles: Roles | None = None
+    members: Members | None = None
     prices: list[NewPrice] | None = Field(
         None, max_length=MAX_ENTRIES, description="over the maintained list"
     )

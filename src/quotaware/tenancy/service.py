@@ -11,6 +11,7 @@ from .auditing import Auditing
 from .budgets import overdrawn, too_small
 from .channeling import Channeling
 from .directory import Directory
+from .documents import Thing
 from .membership import Membership
 from .nodes import Node, Path
 from .pricing import Pricing
@@ -19,7 +20,7 @@ from .sharing import Sharing
 from .sketch import Changed, Sketch, sketched
 from .standing import Standing
 from .starts import Starts
-from .writes import Edit
+from .writes import Edit, taken
 
 R = TypeVar("R")
 
@@ -36,8 +37,8 @@ class Tenancy(Starts, Membership, Requests, Sharing, Standing, Auditing, Pricing
 
     def together(self, org: str, what: str, work: Callable[[Rehearsal], R]) -> R:
         """Several writes as one: `work` does them with the service that it is given, and all of them are taken, as one
-        revision with one audit row called `what`, or none. Each is checked as it would be alone, but for a parent's
-        budget and the last admin: these are looked at as all is in the end.
+        revision with one audit row called `what`, or none. Each is checked as it would be alone, but for names, a
+        parent's budget and the last admin: these are looked at as all is in the end.
 
         `work` may be called several times, each time with what stands by then; what it answered last is answered.
         """
@@ -89,9 +90,12 @@ class Rehearsal(Tenancy):
     sketch: Sketch
 
     def check(self) -> None:
-        """Raises InvalidRequest where a parent has less than its children, unless the actor may go over it: with the
-        figures of the first, and under `errors` all of them, each with the `node` that has too little.
+        """Raises AlreadyExists where two have one name, and InvalidRequest where a parent has less than its children,
+        unless the actor may go over it: with the figures of the first, and under `errors` all of them, each with the
+        `node` that has too little.
         """
+        if (twice := self.sketch.twice_named()) is not None:
+            raise taken("name", f"There is a {twice.kind} named '{twice.name}' already")
         if self._actor.kind == "host":
             return
         wrong = list(self._overdrawn(self.sketch.changed()))
@@ -129,6 +133,9 @@ class Rehearsal(Tenancy):
         pass  # `check`
 
     def _above_children(self, path: Path, old: Node, new: Node) -> None:
+        pass  # `check`
+
+    def _check_name(self, org: str, thing: Thing) -> None:
         pass  # `check`
 
     def _check_admins(self, org: str, edit: Edit) -> None:

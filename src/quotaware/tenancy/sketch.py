@@ -63,14 +63,12 @@ class Sketch:
         return [self._docs[id] for id in found[:limit]]
 
     def commit(self, org: str, change: Change) -> int:
-        """As a store has it, but for the audit row: there will be one of the whole."""
+        """As a store has it, but for the audit row: there will be one of the whole; and for names, of which two may be
+        the same until all is done (`twice_named`).
+        """
         if change.expect != self._now:
             raise Conflict("the sketch was changed by another")
         self._now += 1
-        for doc in change.put:
-            names = self._places.get((doc.kind, doc.parent, doc.name), set()) if doc.name is not None else ()
-            if set(names) - {doc.id, *change.drop, *(other.id for other in change.put)}:
-                raise Conflict(f"there is a {doc.kind} named {doc.name!r} already")
         for id in change.drop:
             self._touch(id)
             self._take(id)
@@ -111,6 +109,16 @@ class Sketch:
             tuple(read_doc(now) for _, now in pairs if now is not None),
             tuple(id for id in self._resumed if id in self._docs),
         )
+
+    def twice_named(self) -> Doc | None:
+        """Something that was changed and has the name of another of its kind at its place."""
+        for id in self._touched:
+            doc = self._docs.get(id)
+            if doc is None or doc.name is None or doc.kind == "organization":
+                continue
+            if len(self._places[doc.kind, doc.parent, doc.name]) > 1:
+                return doc
+        return None
 
     def _touch(self, id: str) -> None:
         self._touched.setdefault(id, self._docs.get(id))
