@@ -12,10 +12,12 @@ import logging
 import os
 import random
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakMethod
 
 from .context import NOBODY, Binding, Caller
 from .core.bounds import BATCHES, Call
@@ -453,6 +455,11 @@ class Admission:
         """Bytes went by: the lease goes on."""
         if self._lease is not None:
             self._lease.moved = self.engine.lanes.timer()
+
+    def when_quiet(self, look: WeakMethod[Callable[[], None]]) -> None:
+        """Has this called on the store's thread, each time that the lease is seen to and no bytes go by."""
+        if self._lease is not None:
+            self._lease.quiet = look
 
     def generated(self) -> None:
         """The first piece of a streamed answer with something generated in it is here."""

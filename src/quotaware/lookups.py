@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakMethod
 
 from .admission import about
 from .context import Caller
@@ -48,6 +50,9 @@ class LookUp:
 
     def moved(self) -> None:
         """Nothing is held that could lapse."""
+
+    def when_quiet(self, look: WeakMethod[Callable[[], None]]) -> None:
+        """Nor this."""
 
     def generated(self) -> None:
         """Nothing is."""

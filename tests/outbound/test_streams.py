@@ -7,7 +7,7 @@ import gc
 import json
 import warnings
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import anyio
@@ -18,7 +18,9 @@ import pytest
 import zstandard
 
 from quotaware import Quota
+from quotaware.stores.memory import MemoryStore
 from quotaware.testing import Cut, FakeProvider, Garbage, Hang, NoUsage, Reset, Status
+from quotaware.testing.clocks import FakeClock
 from tests.outbound.wire import (
     ANTHROPIC,
     ASYNC,
@@ -742,4 +744,46 @@ async def test_no_generator_more_is_left_to_the_garbage_collector_than_without_u
     assert await forgotten() == bare
     await way.close(client)
     assert [record.quality for record in records(quota)] == ["partial"]
+    quota.close()
+
+
+class Pieces(httpx.SyncByteStream):
+    """An answer that comes in these pieces, as it is read."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.pieces
+
+
+def test_a_stream_that_came_whole_and_is_held_unread_is_over_after_a_lease() -> None:
+    """An SDK may leave a stream at its last word and keep hold of it: nobody is to wait for that."""
+    clock = FakeClock()
+    quota = Quota(MemoryStore(clock), clock=clock, limits=["1 concurrent"], lease=30, settle_wait=0)
+    quota.instrument()
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers=SSE, stream=Pieces(event("word"), USAGE_EVENT, DONE_EVENT))
+
+    def asked() -> httpx.Response:
+        request = client.build_request("POST", HOST + OPENAI, json=chat(stream=True, **ASKED))
+        return client.send(request, stream=True)
+
+    def left() -> list[str]:
+        clock.advance(30_000)
+        quota.tend()
+        return [record.quality for record in records(quota)]
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        pieces = asked().iter_bytes()
+        assert next(pieces) == event("word")
+        assert left() == []  # more of it may come
+        assert asked().status_code == 429
+        assert next(pieces) == USAGE_EVENT
+        assert left() == ["exact"]
+        with contextlib.closing(asked()) as other:
+            assert other.status_code == 200
+        assert [*pieces] == [DONE_EVENT]
+        assert left() == ["exact", "partial"]
     quota.close()

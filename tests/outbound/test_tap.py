@@ -13,6 +13,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakMethod
 
 import brotli
 import pytest
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 
 from quotaware.core.bounds import Call
 from quotaware.core.charges import Outcome
+from quotaware.core.usage import Usage
 from quotaware.outbound import decoding
 from quotaware.outbound.decoding import PIECE, decoder
 from quotaware.outbound.tap import BOMB, END, WHOLE, Tap, Undecodable
@@ -47,6 +49,9 @@ class Ledger:
 
     def moved(self) -> None:
         self.moves += 1
+
+    def when_quiet(self, look: WeakMethod[Callable[[], None]]) -> None:
+        self.quiet = look
 
     def generated(self) -> None:
         self.firsts += 1
@@ -207,6 +212,44 @@ def test_the_first_ending_counts() -> None:
     del tap
     gc.collect()
     assert len(ledger.settled) == 1
+
+
+USED = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5}}\n\n'
+
+
+@pytest.mark.parametrize("hide", [False, True])
+def test_one_that_came_whole_is_settled_though_nobody_reads_to_its_end(hide: bool) -> None:
+    ledger = Ledger()
+    tap = tapped(ledger, OPENAI, hide=hide)
+    look = ledger.quiet()
+    assert look is not None
+    shown(tap, CHUNK % b'"word"')
+    look()
+    assert ledger.settled == []  # more of it may come
+    shown(tap, USED, b"data: [D")
+    look()
+    assert (ledger.outcome.usage, ledger.outcome.done) == (Usage(7, 5), True)
+    assert shown(tap, b"ONE]\n\n") + tap.end() == (b"data: [DONE]\n\n" if hide else b"ONE]\n\n")
+
+
+def test_what_is_kept_for_a_look_keeps_no_answer_alive() -> None:
+    ledger = Ledger()
+    tap = tapped(ledger, OPENAI)
+    del tap
+    gc.collect()
+    assert ledger.quiet() is None
+    assert len(ledger.settled) == 1
+
+
+def test_an_answer_in_json_is_not_looked_at_before_its_end() -> None:
+    ledger = Ledger()
+    tap = tapped(ledger, OPENAI, kind="application/json")
+    shown(tap, b'{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5}}')
+    tap.look()
+    assert ledger.settled == []
+    tap.end()
+    tap.look()
+    assert ledger.outcome.usage == Usage(7, 5)
 
 
 def test_a_tap_that_is_forgotten_settles_what_was_seen() -> None:

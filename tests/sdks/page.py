@@ -39,8 +39,8 @@ botocore is seen before it signs. What goes by two of them (httpx over aiohttp) 
 
 Older versions of LiteLLM's sync client leave streams early, and are not among the rows. Up to 1.82.1 it does not wait
 for the usage of Groq's: the output that was seen is charged, as `partial`. Up to 1.93 it keeps hold of the last stream
-from Anthropic until it begins another: only then that one is charged, as reported, and until then it counts for
-`concurrent`. Where no byte moved for `idle_max` (ten minutes) its bounded input is charged, and put right later.
+from Anthropic until it begins another: it is charged as reported once no byte moved for `lease` (a minute), and until
+then it counts for `concurrent`.
 
 Not seen is `xai-sdk`, which speaks gRPC; the OpenAI SDK at `api.x.ai` is. For an SDK that is not here, look at what it
 leaves:

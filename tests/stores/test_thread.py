@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
+from weakref import WeakMethod
 
 import anyio
 import pytest
@@ -692,6 +693,49 @@ def test_a_lease_ends_when_nothing_moves_or_the_call_takes_too_long(tended, cloc
     assert totals(tended) == (2, 0)
     ((_, row),) = tended.store.records(ORG, 0, FOREVER, "", 9)
     assert (row.how, row.real) == ("expired", (0, 2, 0))
+
+
+def test_the_owner_of_a_lease_is_asked_when_nothing_moved_for_as_long_as_one(tended, clock, new):
+    class Owner:
+        def __init__(self, id):
+            self.id, self.asked, self.over = id, 0, False
+
+        def look(self):
+            self.asked += 1
+            if self.over:
+                tended.drop(self.id)
+                ask(tended.store, settle(self.id, 3))
+
+    owner = Owner(new())
+    ask(tended.store, reserve(owner.id))
+    lease = tended.keep(owner.id, LIMIT)
+    lease.quiet = WeakMethod(owner.look)
+    silence = tended.terms.lease
+    for passed, asked in ((silence - 1, 0), (1, 1), (1, 2)):
+        clock.advance(passed)
+        tended.tend()
+        assert owner.asked == asked
+        assert totals(tended) == (0, 5)
+    lease.moved = clock()
+    tended.tend()
+    assert owner.asked == 2
+    clock.advance(silence)
+    owner.over = True
+    tended.tend()
+    assert (totals(tended), tended._leases) == ((3, 0), {})
+
+
+def test_a_lease_whose_owner_is_gone_goes_on_without_it(tended, clock, new):
+    class Owner:
+        def look(self):
+            raise AssertionError("nobody is there")
+
+    id = new()
+    ask(tended.store, reserve(id))
+    tended.keep(id, LIMIT).quiet = WeakMethod(Owner().look)
+    clock.advance(tended.terms.lease)
+    tended.tend()
+    assert (totals(tended), [*tended._leases]) == ((0, 5), [id])
 
 
 def test_a_lease_of_a_call_that_the_store_knows_to_be_over_is_dropped(tended, clock, new):

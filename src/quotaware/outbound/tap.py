@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Any
+from weakref import WeakMethod
 
 from ..admission import Admission
 from ..core.charges import Outcome
@@ -172,7 +173,9 @@ class Tap:
             self._reader = self._format.stream(hide=False)
         else:
             self._reader = _Json(self._format) if self._admission.call.stream else _Body(self._format)
-        self._looks = LOOKS if self._admission.call.stream else 0
+        if self._admission.call.stream:
+            self._looks = LOOKS
+            self._admission.when_quiet(WeakMethod(self.look))
         try:
             self._decoder = decoder(encoding)
             self._reading = True
@@ -206,6 +209,16 @@ class Tap:
         if not self._over:
             self._over = True
             self._admission.settle(Outcome(0, sent=sent, done=False))
+
+    def look(self) -> None:
+        """Settles a streamed answer that came whole, though nobody has read on to its end: some SDKs leave a stream at
+        the last word, and keep hold of it. What they may read after all changes nothing.
+        """
+        if self._over or self._reader is None or getattr(self._reader, "whole", False):
+            return
+        outcome, model = self._outcome(ended=False)
+        if outcome.done and outcome.usage is not None:
+            self._admission.settle(outcome, model)
 
     def abandon(self) -> None:
         """Forgotten half way, says the garbage collector: the same as `cut`, but it takes no lock."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
+from weakref import WeakMethod
 
 from .. import forks
 from ..core.steps import NOTHING, Answer, Extend, Op, Plan, Result, Settle
@@ -49,13 +50,14 @@ TEND_S = 0.02
 @dataclass(slots=True)
 class Lease:
     """A reservation of this process that is kept alive. `began` and `moved`, when bytes last went by, are ms of the
-    store thread's timer.
+    store thread's timer. `quiet` is called, as long as its owner lives, where no byte went by for a lease.
     """
 
     id: str
     plan: Plan
     began: int
     moved: int
+    quiet: WeakMethod[Callable[[], None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,11 @@ class StoreThread:
         now = self._timer()
         steps: list[_Step] = []
         for lease in list(self._leases.values()):
+            if now - lease.moved >= self.terms.lease and lease.quiet is not None:
+                if (quiet := lease.quiet()) is not None:
+                    quiet()
+                if lease.id not in self._leases:  # that has settled it
+                    continue
             if now - lease.moved < self.terms.idle_max and now - lease.began < self.terms.call_max:
                 steps.append(_Step(lease.plan.org, Extend(lease.id, lease.plan, self.terms.lease), None))
             else:
