@@ -38,6 +38,7 @@ def test_plan_apply_change_plan_apply_export(bare: Shop, file: Path) -> None:
     planned = bare.run("plan", "organization.yaml")
     assert "engineering: $300 -> $250 a month (-$50)" in planned.screen
     assert "+ project product/search" in planned.screen
+    assert bare.run("apply", "organization.yaml", "--json").code == 2
     assert bare.json("apply", "organization.yaml", "--yes")["counts"]["create"] == 1
     exported = bare.run("export", "back.yaml")
     assert "StartupAI is in back.yaml." in exported.screen

@@ -113,6 +113,14 @@ def test_an_app_that_is_not_there_or_is_another(shop: Shop) -> None:
         assert str(shop.admin) not in ran.raw
 
 
+@pytest.mark.parametrize("shop", ["http"], indirect=True)
+def test_a_key_of_another_organization_is_not_taken_for_this_one(shop: Shop) -> None:
+    assert shop.run("usage", "-o", "StartupAI").code == 0
+    assert shop.run("usage", "-o", "startup").code == 0
+    other = shop.run("usage", "-o", "rival")
+    assert (other.code, "one of organization 'StartupAI'" in other.screen) == (4, True)
+
+
 def test_a_server_that_hangs_or_leads_elsewhere_gets_no_key(shop: Shop) -> None:
     async def elsewhere(request: object) -> RedirectResponse:
         return RedirectResponse("http://127.0.0.1:1/")
@@ -218,7 +226,7 @@ def test_where_nobody_can_be_asked_nothing_is_ended(shop: Shop) -> None:
 
 
 def test_a_name_moves_no_cursor(shop: Shop) -> None:
-    evil = "evil\x1b]0;owned\x07\x1b[2J[red]"
+    evil = "evil\x1b]0;owned\x07\x1b[2J[red]\x9b2J\u202e"
     with (
         shop.quota.acting_as(project="bot", end_user=evil),
         shop.quota.call(provider="openai", model="gpt-4.1", input=1, max_output=1) as call,
@@ -228,7 +236,10 @@ def test_a_name_moves_no_cursor(shop: Shop) -> None:
     ran = shop.run("usage", "--what", "records", columns=300)
     assert "\x1b]0;owned" not in ran.raw
     assert "\x1b[2J" not in ran.raw
-    assert "evil\\x1b]0;owned\\x07\\x1b[2J[red]" in ran.screen
+    assert "evil\\x1b]0;owned\\x07\\x1b[2J[red]\\x9b2J\\u202e" in ran.screen
+    told = shop.run("usage", "--what", "records", "--json")
+    assert "\x9b" not in told.raw
+    assert any(record["end_user"] == evil for record in json.loads(told.screen))
 
 
 def test_a_narrow_terminal_and_one_without_unicode(shop: Shop) -> None:

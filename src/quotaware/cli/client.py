@@ -183,8 +183,8 @@ def _stop(done: int, total: int | None) -> None:
     raise StoreError("the command was stopped")
 
 
-def remote(url: str, key: str | None, timeout: float | None) -> Client:
-    """The API of a running app, at its mount."""
+def remote(url: str, key: str | None, timeout: float | None, organization: str | None = None) -> Client:
+    """The API of a running app, at its mount. `organization`: the one whose key this is meant to be."""
     if key is None:
         raise Failure(
             "A key is missing: give --key, QUOTAWARE_KEY or `key` in the configuration file", REFUSED
@@ -195,13 +195,17 @@ def remote(url: str, key: str | None, timeout: float | None) -> Client:
     life = ExitStack()
     http = httpx.Client(base_url=url.rstrip("/"), headers={"authorization": f"Bearer {key}"}, timeout=given)
     life.enter_context(http)
-    return Client(http, life, timeout or 10 * TIMEOUT_S)
+    found = Client(http, life, timeout or 10 * TIMEOUT_S)
+    if organization is not None and organization not in ((own := found.organization()).id, own.name):
+        found.close()
+        raise Failure(f"The key is one of organization '{own.name}', and not of '{organization}'", CONFLICT)
+    return found
 
 
 def client(settings: Settings, home: Home | None = None, *, dry: bool = False) -> Client:
     """What the settings name; see `local` for `home` and `dry`."""
     if settings.url is not None:
-        return remote(settings.url, settings.key, settings.timeout)
+        return remote(settings.url, settings.key, settings.timeout, settings.organization)
     return local(settings, home, dry=dry)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -82,9 +82,9 @@ def create(
     """Makes a key on a node and prints its secret, this once."""
     at = to.api.place(node)
     body = _body(name, permission, model, address, limit, expires) | {f"{at.kind}_id": at.id}
-    with kept(secret_to) as write:
+    with kept(secret_to) as keep:
         key = to.api.post("/api-keys/service", body)
-        _hand_over(to.out, key, key["id"], write, secret_to)
+        _hand_over(to.out, key, key["id"], keep, secret_to)
 
 
 @command(app, "change")
@@ -113,9 +113,9 @@ def rotate(
     """Puts a new key in the place of one, and prints its secret, this once."""
     if not grace:
         to.confirm(f"The old key '{key}' stops at once. Rotate it?", yes)
-    with kept(secret_to) as write:
+    with kept(secret_to) as keep:
         made = to.api.post(f"{_path(key)}/rotate", {"grace_seconds": grace})
-        _hand_over(to.out, made, made["new_key_id"], write, secret_to)
+        _hand_over(to.out, made, made["new_key_id"], keep, secret_to)
 
 
 @command(app, "revoke")
@@ -189,17 +189,17 @@ def _body(
     return {field: value for field, value in given.items() if value}
 
 
-def _hand_over(out: Printer, answer: dict[str, Any], id: str, write: Any, path: Path | None) -> None:
+def _hand_over(
+    out: Printer, answer: dict[str, Any], id: str, keep: Callable[[str], bool], path: Path | None
+) -> None:
     """The secret goes into the file, or else to the terminal."""
-    if write is not None:
-        write(f"{answer['key']}\n")
-        answer = {**answer, "key": None, "secret_in": str(path)}
+    kept_there = keep(f"{answer['key']}\n")
     if out.json:
-        out.data(answer)
-        return
-    where = f"its secret is in {path}" if write is not None else "this is its secret, shown this once"
-    out.aside(f"{id}: {where}.")
-    if write is None:
+        out.data({**answer, "key": None, "secret_in": str(path)} if kept_there else answer)
+    elif kept_there:
+        out.aside(f"{id}: its secret is in {path}.")
+    else:
+        out.aside(f"{id}: this is its secret, shown this once.")
         out.secret(answer["key"])
 
 

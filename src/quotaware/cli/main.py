@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -18,7 +17,7 @@ from .explain import explain
 from .failures import FAULT, STOPPED, Failure, as_failure
 from .init import init
 from .organization import apply, export, plan
-from .printing import Printer
+from .printing import Printer, as_json
 from .session import command, remembered
 from .simulate import simulate
 from .top import top
@@ -83,7 +82,7 @@ def run() -> int:
             told = f"{type(error).__name__}: {error}. This is a fault of quotaware; QUOTAWARE_TRACEBACK=1 shows where"
             failure = Failure(told, FAULT)
         if "--json" in sys.argv:
-            print(json.dumps({"error": failure.error}, ensure_ascii=False), file=sys.stderr)
+            print(as_json({"error": failure.error}), file=sys.stderr)
         else:
             Printer().wrong(str(failure))
         return failure.code

@@ -56,6 +56,8 @@ def apply(
     secrets_to: SecretsTo = None,
 ) -> None:
     """Makes the organization as the file says, all of it or nothing. What was spent is not touched."""
+    if to.out.json and not yes:
+        raise Failure("With --json nobody is asked: say --yes, too", USAGE)
     wanted = _Wanted(to, file)
     found = wanted.plan()
     if not to.out.json:
@@ -70,11 +72,10 @@ def apply(
             raise Failure(f"{len(gone)} would be taken away; say --allow-destroy if that is meant", USAGE)
         to.confirm(f"{len(gone)} of that would be gone for good. Take it away?", False)
     to.confirm("Make it so?", yes)
-    with kept(secrets_to) as write:
+    with kept(secrets_to) as keep:
         done = wanted.apply(found["revision"], bool(gone))
         secrets = done["secrets"] or []
-        if write is not None and secrets:
-            write(json.dumps(secrets, indent=2) + "\n")
+        if secrets and keep(json.dumps(secrets, indent=2) + "\n"):
             done = {**done, "secrets": [{**each, "secret": None} for each in secrets]}
     if to.out.json:
         to.out.data(done)

@@ -35,7 +35,10 @@ BAR = 12
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _PLAIN = str.maketrans("█░▁▂▃▄▅▆▇…–·∞", "#...::=++.-.-")
 _WARM, _HOT = 0.8, 1.0
-_HIDDEN = {*range(32), *range(127, 160), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+_HIDDEN = [*range(32), *range(127, 160), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+"""Characters that terminals take for orders, or that change the order of others."""
+_ESCAPED = {code: f"\\u{code:04x}" for code in _HIDDEN if code > 126}
+_SHOWN = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _HIDDEN if code != 10}
 
 
 class Progressed(Protocol):
@@ -80,7 +83,7 @@ class Printer:
 
     def data(self, value: Any) -> None:
         """A value as JSON."""
-        print(json.dumps(value, indent=2, ensure_ascii=False))
+        print(as_json(value, indent=2))
 
     def rows(self, entries: Iterable[Mapping[str, Any]], columns: Sequence[Column], empty: str) -> None:
         """A list as a table, or as a JSON list; `empty` is said where there is nothing in it."""
@@ -231,9 +234,12 @@ def shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(shown(each) for each in value)
-    return "".join(
-        f"\\x{ord(char):02x}" if ord(char) in _HIDDEN and char != "\n" else char for char in str(value)
-    )
+    return str(value).translate(_SHOWN)
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """A value as JSON, in which nothing moves a cursor either."""
+    return json.dumps(value, indent=indent, ensure_ascii=False).translate(_ESCAPED)
 
 
 def money(usd: float | None) -> str:

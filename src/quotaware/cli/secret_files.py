@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -21,28 +21,34 @@ SecretTo = Annotated[
 
 
 @contextmanager
-def kept(path: Path | None) -> Iterator[Callable[[str], None] | None]:
-    """What writes into a new file that nobody else can read; None without a path. It is made before there is a secret,
-    so that none is lost, and taken away where nothing was written.
+def kept(path: Path | None) -> Iterator[Callable[[str], bool]]:
+    """What keeps a secret: writes it into a new file that nobody else can read, and answers whether it stands there
+    (without a path it does not). The file is made before there is a secret, and taken away where none came.
     """
     if path is None:
-        yield None
+        yield lambda text: False
         return
     try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")
     except FileExistsError:
         raise Failure(f"{path} is there already; name a new file", USAGE) from None
-    written = False
+    stands = False
 
-    def write(text: str) -> None:
-        nonlocal written
-        written = True
-        os.write(file, text.encode())
-        os.fsync(file)
+    def keep(text: str) -> bool:
+        nonlocal stands
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:  # a full disk: it is shown instead
+            return False
+        stands = True
+        return True
 
     try:
-        yield write
+        yield keep
     finally:
-        os.close(file)
-        if not written:
-            path.unlink()
+        with suppress(OSError):
+            file.close()
+        if not stands:
+            path.unlink(missing_ok=True)
