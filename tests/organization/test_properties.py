@@ -5,15 +5,17 @@ asks for nothing more.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quotaware import Quota
-from quotaware.errors import FileError, Problem
+from quotaware.errors import ApiError, FileError, Problem
 from quotaware.organization.exporting import written
 from quotaware.organization.reading import parse, read
+from quotaware.tenancy.access import of_key
 from quotaware.testing.clocks import FakeClock
 
 SLOW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -227,6 +229,52 @@ def test_whatever_it_was_before_it_becomes_as_the_file_says(
     finally:
         here.close()
         there.close()
+
+
+PERMISSIONS = [
+    "org:manage", "quota:manage", "quota:override", "quota:read", "team:create", "team:delete", "api_key:create",
+    "api_key:read", "api_key:delete", "chat:create", "models:list",
+]  # fmt: skip
+
+
+@SLOW
+@given(
+    files, files, st.lists(st.sampled_from(PERMISSIONS), min_size=1, max_size=6, unique=True), st.booleans()
+)
+def test_a_plan_is_refused_where_doing_it_would_be_and_what_is_refused_leaves_all_as_it_is(
+    first: dict[str, Any], second: dict[str, Any], permissions: list[str], restricted: bool
+) -> None:
+    quota = Quota("memory://", clock=FakeClock())
+    try:
+        quota.blocking.organization.apply(first)
+        tenancy = quota.blocking.tenancy
+        models = ["gpt-4.1"] if restricted else []
+        made = tenancy.create_key("org_it", org="org_it", permissions=permissions, models=models)
+        face = quota.blocking.organization.by(
+            tenancy.by(of_key(tenancy._directory.load("org_it", made.node.id)))
+        )
+        before = documents(quota)
+        planned, plan = told(lambda: face.plan(second))
+        assert documents(quota) == before
+        done, _ = told(lambda: face.apply(second, allow_destroy=True))
+        if done != "would lose the last admin":
+            assert planned == done
+        if done is not None:
+            assert documents(quota) == before
+        else:
+            assert plan.empty == (documents(quota) == before)
+    finally:
+        quota.close()
+
+
+def told(work: Callable[[], Any]) -> tuple[str | None, Any]:
+    """Why something is refused, and what it answers."""
+    try:
+        return None, work()
+    except FileError as error:
+        return str(error), None
+    except ApiError as error:
+        return "would lose the last admin" if error.code == "last_admin" else error.message, None
 
 
 anything = st.recursive(

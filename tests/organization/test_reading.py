@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -201,6 +203,93 @@ def test_a_file_with_every_kind_of_mistake_names_all_of_them_with_their_lines() 
     assert caught.value.field == "organization.total_monthly_budget"
 
 
+TIMES = {"since": "2026-01-01T00:00:00Z", "until": "2027-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("said", "field", "message"),
+    [
+        ({"total_monthly_budget": 1, "monthly_budget_usd": 1}, "total_monthly_budget", "says the same as"),
+        ({"carryover": True, "limits": ["$1/day"]}, "carryover", "is a word of the limits"),
+        ({"alerts": ["100% close"]}, "alerts", "close no organization"),
+        ({"alerts": ["50% email", "50% email"]}, "alerts", "has one twice"),
+        ({"alerts": ["50% email"], "quota_alerts": []}, "alerts", "says all alerts"),
+        ({"allowed_models": ["a b"]}, "allowed_models", "has no spaces"),
+        ({"name": " x"}, "name", "no spaces around it"),
+        ({"roles": {"\x07": []}}, "roles.\x07", "has no control characters"),
+        (
+            {"channels": [{"type": "email", "url": "env:QUOTAWARE_ALERT_X"}]},
+            "channels[0]",
+            "email is missing",
+        ),
+        (
+            {"channels": [{"type": "slack", "url": "env:QUOTAWARE_ALERT_X", "email": "a@example.com"}]},
+            "channels[0].email",
+            "is nothing that a channel of type slack has",
+        ),
+        ({"channels": [{"type": "email", "email": "nobody"}]}, "channels[0].email", "is an e-mail address"),
+        (
+            {
+                "limits": ["5 requests/day"],
+                "overrides": [{"limit": "requests/day", "amount_usd": 1, **TIMES}],
+            },
+            "overrides[0].amount",
+            "is missing",
+        ),
+        (
+            {"overrides": [{"limit": "cost/day", "amount_usd": 1, "amount": 1, **TIMES}]},
+            "overrides[0].amount",
+            "is not what 'cost/day' counts",
+        ),
+        ({"keys": {"k": {"id": "A"}}}, "keys.k.id", "is 1 to 64 characters"),
+        (
+            {"keys": {"k": {"id": "a"}, "l": {"id": "a"}}},
+            "keys.l.id",
+            "is that of organization.keys.k as well",
+        ),
+        ({"keys": {"k": {"environment": "test"}}}, "keys.k.environment", "is not known here"),
+    ],
+)
+def test_each_mistake_is_named_where_it_is(said: dict[str, Any], field: str, message: str) -> None:
+    with pytest.raises(FileError) as caught:
+        read({"organization": {"name": "x", **said}})
+    found = [each for each in caught.value.problems if each.field == f"organization.{field}"]
+    assert any(message in each.message for each in found), caught.value.problems
+
+
+def test_mistakes_of_people_and_prices_are_named_where_they_are() -> None:
+    with pytest.raises(FileError) as caught:
+        read(
+            {
+                "organization": {"name": "x"},
+                "global_settings": {"carryover_allowed": False},
+                "teams": {"t": {"budget_usd": 1, "carryover": True}},
+                "custom_roles": {"auditor": {"description": "x" * 1001}, "tester": {"description": " x"}},
+                "members": {"ada": {"roles": [{"role": "boss", "node": "x"}]}, "b\n": {}},
+                "prices": [
+                    {
+                        "model": "m", "input": 1, "output": 1,
+                        "valid_from": "2027-01-01T00:00:00Z", "valid_until": "2026-01-01T00:00:00Z",
+                    },
+                    {"model": "n", "input": 1, "output": 1},
+                    {"model": "N", "input": 2, "output": 2},
+                ],
+            }
+        )  # fmt: skip
+    assert [(each.field, each.message) for each in caught.value.problems] == [
+        ("custom_roles.auditor.description", "String should have at most 1000 characters"),
+        ("custom_roles.tester.description", "has no control characters, and no spaces around it"),
+        (
+            "members.ada.roles[0].role",
+            "there is no role 'boss'; give one of developer, org_admin, viewer, or of custom_roles",
+        ),
+        ("members.b\n", "has no control characters, and no spaces around it"),
+        ("prices[0].valid_until", "comes after valid_from"),
+        ("prices[2]", "says the same as prices[1]: a price of this model from then on"),
+        ("teams.t.carryover", "carry over what is left, which global_settings.carryover_allowed forbids"),
+    ]
+
+
 def test_lines_are_told_in_json_too() -> None:
     text = json.dumps(yaml.safe_load(EVERY_MISTAKE), indent=1)
     by_yaml = {each.field for each in wrong(EVERY_MISTAKE)}
@@ -360,3 +449,26 @@ def test_json_lines_are_those_of_the_parser(data: dict[str, Any]) -> None:
 
     assert list(found.lines) == list(paths(data, ()))
     assert list(found.lines.values()) == sorted(found.lines.values())
+
+
+toml = st.recursive(
+    st.booleans() | st.integers(-9, 9) | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(max_size=4), toml, min_size=1, max_size=4))
+def test_toml_lines_are_where_the_keys_are(data: dict[str, Any]) -> None:
+    text = tomli_w.dumps(data)
+    found = parse(text, "toml")
+    assert found.data == data
+    lines = text.split("\n")
+    for path, line in found.lines.items():
+        value: Any = data
+        for part in path:
+            value = value[part]  # what has a line is there
+        name = next(part for part in reversed(path) if isinstance(part, str))
+        written = lines[line - 1]
+        assert written.startswith("[") or tomllib.loads(written.partition(" = ")[0] + " = 0") == {name: 0}
+    assert {(name,) for name in data} <= {path[:1] for path in found.lines}

@@ -12,7 +12,7 @@ from ..tenancy.keys import Kind, id_of
 from ..tenancy.nodes import Node
 from ..tenancy.people import Group, Member, Role
 from ..tenancy.service import Tenancy
-from .entries import dotted
+from .entries import dotted, word_of
 from .planning import Progress
 from .plans import Plan, Step
 
@@ -58,7 +58,8 @@ def done(
         try:
             found += _do(step, tenancy, org, add_channel)
         except ConfigurationError as error:
-            path = dotted((*step.path, error.field))
+            field = word_of(step.said, error.field) if step.said is not None else error.field
+            path = dotted((*step.path, field))
             raise FileError("organization", [Problem(path, str(error).partition(": ")[2])]) from None
         except ApiError as error:
             error.fields.setdefault("step", f"{step.action} {step.kind} '{step.name}'")
@@ -118,13 +119,13 @@ def _create(step: Step, node: Node, tenancy: Tenancy, org: str) -> tuple[Node, s
             ),
             None,
         )
-    said = step.given
+    permissions = node.permissions if getattr(step.said, "permissions", None) is not None else None
     key = tenancy.create_key(
         node.parent,
         org=org,
         name=name,
         id=node.id,
-        permissions=node.permissions if said.get("permissions") is not None else None,
+        permissions=permissions,
         addresses=node.addresses,
         expires_at=node.expires_at,
         **given,

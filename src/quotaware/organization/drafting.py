@@ -93,10 +93,10 @@ class Draft:
     ) -> None:
         """One step more."""
         path = at.path if isinstance(at, Entry) else at
-        given = at.said.given() if isinstance(at, Entry) else {}
+        said = at.said if isinstance(at, Entry) else None
         thing = after if after is not None else before
         assert thing is not None  # noqa: S101  # one of the two is given
-        step = Step(action, kind_of(thing), before, after, where, path, channel, given, self.names)
+        step = Step(action, kind_of(thing), before, after, where, path, channel, said, self.names)
         self._steps[phase].append(step)
 
     def wrong(self, path: Path, message: str) -> None:

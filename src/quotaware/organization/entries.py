@@ -14,7 +14,9 @@ from ..tenancy.checks import email
 from ..tenancy.keys import Kind, is_id
 from ..tenancy.nodes import DEFAULTS, Node, fields_of
 from ..tenancy.people import Group, Member, Role, predefined
+from ..tenancy.pricing import price_id
 from ..words import terms
+from ..words.prices import NewPrice
 from .model import ChannelEntry, Common, OrganizationFile, OverrideEntry
 
 Path = tuple[str | int, ...]
@@ -132,8 +134,7 @@ def _problems(file: OrganizationFile) -> Iterator[Told]:
             yield from _twice(each, seen)
         yield from _place_problems(entry, file.custom_roles)
     yield from _people_problems(file)
-    for number, price in enumerate(file.prices or ()):
-        yield from _tried(("prices", number), price.rule)
+    yield from _price_problems(file.prices or ())
 
 
 def _node_problems(entry: Entry, may_carry: bool) -> Iterator[Told]:
@@ -169,12 +170,17 @@ def _field_problems(entry: Entry, given: Mapping[str, Any]) -> Iterator[Told]:
     for word in given.keys() & {*PLAIN}:
         one = type(said).model_construct({word}, **{word: given[word]})
         yield from _tried(path, lambda one: _sample(entry, fields(one)), one, word=word)
-    yield from _tried(path, lambda: _sample(entry, _terms(given, None)), word=field_of(said))
+    for at, what in _tried((), lambda: _sample(entry, _terms(given, None))):
+        yield (*path, word_of(said, str(at[0]))), what
 
 
-def field_of(said: Common) -> str:
-    """The field in which an entry says limits."""
-    return next((alias for alias in ALIASES if alias in said.model_fields_set), terms.field_of(said))
+def word_of(said: Common, field: str) -> str:
+    """The word in which an entry says a field of the tree."""
+    if field == "limits":
+        return next((alias for alias in ALIASES if alias in said.model_fields_set), terms.field_of(said))
+    if field == "alerts":
+        return "alerts" if "alerts" in said.model_fields_set else "quota_alerts"
+    return next((word for word, inside in WORDS.items() if inside == field), field)
 
 
 def _sample(entry: Entry, given: Mapping[str, Any]) -> Node:
@@ -248,6 +254,19 @@ def _people_problems(file: OrganizationFile) -> Iterator[Told]:
         for number, held in enumerate(member.roles or ()):
             found = _role_problems((*path, "roles", number), [held.role], file.custom_roles)
             yield from (((*path, "roles", number, "role"), what) for _, what in found)
+
+
+def _price_problems(prices: Iterable[NewPrice]) -> Iterator[Told]:
+    seen: dict[str, int] = {}
+    for number, price in enumerate(prices):
+        path: Path = ("prices", number)
+        told = list(_tried(path, price.rule))
+        yield from told
+        if told:
+            continue
+        first = seen.setdefault(price_id(price.rule()), number)
+        if first != number:
+            yield path, f"says the same as prices[{first}]: a price of this model from then on"
 
 
 def _tried(path: Path, work: Callable[..., object], *args: Any, word: str | None = None) -> Iterator[Told]:

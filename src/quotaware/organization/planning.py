@@ -100,7 +100,9 @@ class _Planner:
                 new = set_anew(old, new)
             return self._overridden(entry, new)
         except ConfigurationError as error:
-            self._draft.wrong((*entry.path, error.field), str(error).partition(": ")[2])
+            self._draft.wrong(
+                (*entry.path, entries.word_of(entry.said, error.field)), str(error).partition(": ")[2]
+            )
             return base
 
     def _overridden(self, entry: Entry, node: Node) -> Node:

@@ -16,7 +16,7 @@ from ..tenancy.documents import Thing
 from ..tenancy.nodes import Node
 from ..tenancy.people import Group, Member, Role
 from .entries import WORDS, Path, dotted
-from .model import ChannelEntry
+from .model import ChannelEntry, Common
 
 Action = Literal["create", "change", "move", "remove"]
 _SIGNS: Mapping[Action, str] = {"create": "+", "change": "~", "move": ">", "remove": "-"}
@@ -63,6 +63,7 @@ class Step:
 
     where  the node that it is at (of a node: itself), as the file calls it
     path   where the file says it; () for what is not in it
+    said   by which entry, of a node
     names  what ids in it are called
     """
 
@@ -73,7 +74,7 @@ class Step:
     where: str
     path: Path = ()
     channel: ChannelEntry | None = None
-    given: Mapping[str, Any] = field(default_factory=dict)
+    said: Common | None = None
     names: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -176,7 +176,7 @@ class Organizations:
             for each in error.fields.get("errors", ()):
                 path = plan.paths.get(each.pop("node", ""))
                 if path is not None:
-                    each["field"] = dotted((*path, entries.field_of(said[path])))
+                    each["field"] = dotted((*path, entries.word_of(said[path], "limits")))
             raise
         return secrets
 

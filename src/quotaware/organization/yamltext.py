@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import ConfigurationError, Problem
 
 Path = tuple[str | int, ...]
-DEEPEST, MOST_VALUES = 64, 2_000_000
+DEEPEST, MOST_VALUES = 64, 500_000
 _TAGS = frozenset({"str", "map", "seq", "null", "bool", "int", "float"})
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _FLAGS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
