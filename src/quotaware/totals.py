@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .core import rollups
+from .core.denied import is_of_denied
 from .core.rollups import PROJECTS, Bucket, Cell, Cube, Measures, Period, Told, Values
 from .core.steps import REMEMBER_MS, Row, Sum, position_of
-from .core.totals import FOREVER_MS, Answer, Asked, Label, lead, lead_text
+from .core.totals import FOREVER_MS, Answer, Asked, Label, lead, lead_text, names
 from .errors import StoreError
 from .rollups import Folder, History, dims_of, pages, zone_of
 from .stores.protocol import Clock, Store
@@ -243,7 +244,7 @@ class Accounts:
         everything: dict[Values, Measures] = {}
         part: dict[tuple[Label, Values], Cell] = {}
         for page in pages(self._records, asked.org, bucket.begin, bucket.end + REMEMBER_MS, "", PAGE):
-            for at, told in _each(page):
+            for at, told in _each(look.of(page)):
                 ours = bucket.begin <= told.at < bucket.end and look.history.zone_at(at) == bucket.zone
                 if ours and told.of == bucket.cube.of and position_of(at) <= position_of(look.upto):
                     steps = dict.fromkeys(told.steps, 1)
@@ -300,6 +301,11 @@ class _Look:
         self._last = position_of(upto)[0]
         self.summed = asked if asked.end is None or asked.end <= self._last else asked._replace(end=None)
         self.leads: Sequence[Values] = [lead(cube, asked.where)]
+
+    def of(self, page: list[tuple[str, Row]]) -> list[tuple[str, Row]]:
+        """The records of a page that can be in one of those sums, by their text alone."""
+        own = [dict(zip(self.cube.dims, begin, strict=False)) for begin in self.leads]
+        return [each for each in page if is_of_denied(each[1]) or any(names(each[1], where) for where in own)]
 
     def widened(self, bucket: Bucket) -> Asked:
         """The question with all of a bucket."""

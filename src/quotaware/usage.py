@@ -205,13 +205,11 @@ class UsageLog:
         begin, end = _ms(since, 0), _ms(until, FOREVER_MS)
         wanted = ask(org, None, None, (), None, where, only=only)
         narrowed = bool(wanted.where) or only is not None
-        ids = [str(wanted.where[name]) for name in _PLACES if name in wanted.where]
         # none is booked before it was admitted, or later than its end is remembered
         for page in pages(self._source, org, begin, end + REMEMBER_MS, after, PAGE, back):
             for position, row in page:
                 ours = begin <= row.at < end and not is_of_denied(row)
-                ours = ours and all(id in row.about for id in ids)  # much quicker than to read it
-                asked = ours and (not narrowed or wanted.is_about(read(row)))
+                asked = ours and (not narrowed or (wanted.may_be_about(row) and wanted.is_about(read(row))))
                 yield position, _record(org, row) if asked else None
 
     def totals(
@@ -404,8 +402,6 @@ _ORDERS: Mapping[str, Callable[[Total], float]] = {
     "mean_ms": lambda total: total.mean_ms,
     "mean_first_ms": lambda total: total.mean_first_ms,
 }
-_PLACES = ("team", "project", "key")
-"""Dimensions whose values stand in a record as they are written: ids have no character that JSON escapes."""
 _TREE = frozenset({"team", "project"})
 """Dimensions of which every call has one value, and whose sums are kept as long as those of all."""
 _POSITION = re.compile(r"[0-9]{1,16}-[0-9]{1,16}", re.ASCII)

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 from ..errors import ConfigurationError
 from . import rollups
+from .denied import is_of_denied
 from .money import to_usd
 from .rollups import (
     DIMENSIONS,
@@ -205,6 +206,10 @@ class Asked(NamedTuple):
             return "day" if self.bucket >= rollups.DAY_MS else "hour" if self.bucket >= HOUR_MS else None
         return "hour" if self.bucket == "hour" else "day"
 
+    def may_be_about(self, row: Row) -> bool:
+        """Whether a record can be about what is asked for, by its text alone: much quicker than to read it."""
+        return is_of_denied(row) or names(row, self.where)
+
     def is_about(self, told: Told) -> bool:
         """Whether a record has the values that are asked for."""
         values = dict(zip(DIMENSIONS, told.values, strict=False))
@@ -335,7 +340,7 @@ class Answer:
     def take_rows(self, rows: Sequence[tuple[str, Row]]) -> None:
         """Adds those of the records that are asked for."""
         for _, row in rows:
-            for told in rollups.told(row):
+            for told in rollups.told(row) if self.asked.may_be_about(row) else ():
                 if told.of == self.asked.of and self.asked.within(told.at):
                     label, steps = self.asked.label(told.at), dict.fromkeys(told.steps, 1)
                     for values in dict.fromkeys(rollups.points(told, self._dims)):
@@ -385,6 +390,17 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def _moment(ms: int | None) -> datetime | None:
     return None if ms is None else _EPOCH + timedelta(milliseconds=ms)
+
+
+def names(row: Row, where: Mapping[str, Value]) -> bool:
+    """Whether a call's record has the ids in it that its team, project and key are to have, wherever they stand there:
+    ids have no character that JSON writes otherwise.
+    """
+    ids = (where[name] for name in _NAMED if name in where)
+    return all(id in row.about for id in ids if isinstance(id, str))
+
+
+_NAMED = ("team", "project", "key")
 
 
 def lead(cube: Cube, where: Mapping[str, Value]) -> Values:
