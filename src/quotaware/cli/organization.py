@@ -167,5 +167,4 @@ def _lined(failure: Failure, text: Text) -> Failure | None:
 
 
 def _show(out: Printer, plan: Mapping[str, Any]) -> None:
-    for line in lines_of(plan):
-        out.line(line, style=_STYLES.get(line.lstrip()[:1], ""))
+    out.lines((line, _STYLES.get(line.lstrip()[:1], "")) for line in lines_of(plan))

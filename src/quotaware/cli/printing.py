@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Literal, NamedTuple, Protocol
 
 from rich.cells import cell_len
@@ -30,6 +31,8 @@ from rich.text import Text
 
 WIDE = 10_000
 """Columns of what is no terminal: nothing is cut there."""
+AT_ONCE = 500
+"""Lines that are printed together."""
 BAR = 12
 """Characters of a bar."""
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -174,6 +177,18 @@ class Printer:
         """A line of text."""
         line = Text(" ", style=style).join(self.text(part) for part in parts)
         self._out.print(line, soft_wrap=True)
+
+    def lines(self, lines: Iterable[tuple[str, str]]) -> None:
+        """Many lines, each with its style, some hundred at a time."""
+        if not self._out.is_terminal:
+            sys.stdout.writelines(f"{self.text(line).plain}\n" for line, _ in lines)
+            return
+        rest = iter(lines)
+        while some := list(islice(rest, AT_ONCE)):
+            text = Text(end="")
+            for line, style in some:
+                text.append_text(self.text(f"{line}\n", style))
+            self._out.print(text, soft_wrap=True)
 
     def secret(self, secret: str) -> None:
         """A new key: alone on its line and whole, for whoever reads stdout."""
