@@ -772,7 +772,13 @@ def test_which_organization_is_meant(one: Quota) -> None:
     files.apply({"organization": {"name": "Twice", "id": "two"}, "teams": {"x": {}}})
     assert files.values("two")["teams"] == {"x": {}}
     assert "teams" not in files.values("one")
+    with pytest.raises(FileError, match="is that of 2 organizations"):
+        files.export("Twice")
+    with pytest.raises(NotFound):
+        files.export("never")
     renamed = files.apply({"organization": {"name": "Once"}}, organization="one")
+    assert files.plan({"organization": {"name": "Once"}}, organization="Once").empty
+    assert files.values("Once") == files.values("one")
     assert [step.action for step in renamed.plan.steps] == ["change"]
     assert tenancy.get("one", "one").name == "Once"
 

@@ -116,7 +116,9 @@ class Organizations:
     def values(self, organization: str | None = None, *, ids: bool = False) -> dict[str, Any]:
         """The same as values."""
         org = (
-            self._tenancy.place(organization, organization, "organization") if organization else self._only()
+            self._only()
+            if organization is None
+            else self._known(organization, "organization") or organization
         )
         self._tenancy.require(org, org, LOOK)
         held = self._tenancy.held_at(org, org)
@@ -129,19 +131,29 @@ class Organizations:
         return self._tenancy.rehearse(org, work)
 
     def home(self, file: OrganizationFile, organization: str | None = None) -> str:
-        """The id of the organization that a file is for: the one that is named, the file's own id, the one of its
-        name, else one that is to be made.
+        """The id of the organization that a file is for: the one that is named (by id or name), the file's own id, the
+        one of its name, else one that is to be made.
         """
         if organization is not None:
-            return organization
+            return self._known(organization, "organization") or organization
         if file.organization.id is not None:
             return file.organization.id
         name = file.organization.name
-        found = [node.id for node in self._tenancy.organizations() if node.name == name]
+        return self._known(name, "organization.name", ids=False) or organization_id(name)
+
+    def _known(self, name: str, field: str, *, ids: bool = True) -> str | None:
+        """The id of the organization of this id or name, if there is one. Raises FileError where there are several."""
+        found = [
+            node.id
+            for node in self._tenancy.organizations()
+            if node.name == name or (ids and node.id == name)
+        ]
+        if ids and name in found:
+            return name
         if len(found) > 1:
-            several = Problem("organization.name", f"is that of {len(found)} organizations; give its id")
+            several = Problem(field, f"is that of {len(found)} organizations; give its id")
             raise FileError("organization", [several])
-        return found[0] if found else organization_id(name)
+        return found[0] if found else None
 
     def _planned(
         self, rehearsal: Rehearsal, looked: _Looked, org: str, progress: Progress | None = None
