@@ -123,6 +123,20 @@ def test_a_disabled_project_is_told_and_enabled_again(house: House, admin: Brows
     assert house.tenancy.get(house.org, house.project).enabled
 
 
+def test_a_key_that_may_not_call_is_told_at_its_project(house: House, admin: Browser) -> None:
+    key = house.tenancy.create_key(
+        house.project, name="nightly", permissions=["chat:create"], limits=["$1/day"], alerts=["90% disable"]
+    )
+    path = f"/projects/{house.project}"
+    assert "nightly Last used" in text_of(admin.page(path))
+    with house.quota.acting_as(key=key.secret) as by:
+        spend(house.quota, 95, by=by)
+    assert house.quota.flush()
+    assert "nightly Stopped Last used" in text_of(admin.page(path))
+    house.tenancy.update(house.org, key.node.id, enabled=False)
+    assert re.search("nightly (Disabled|Stopped) Last used", text_of(admin.page(path)))
+
+
 def test_limits_are_added_and_taken_away(house: House, admin: Browser) -> None:
     path = f"/projects/{house.project}"
     admin.page(path)
