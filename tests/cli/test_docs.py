@@ -1,10 +1,12 @@
-"""The commands of docs/cli.md, typed into a terminal as they stand there: each says what the page says."""
+"""The commands of docs/cli.md and the README, typed into a terminal: each says what the page says it does."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from pathlib import Path
+
+import pytest
 
 from quotaware import Quota
 from tests.cli.terminal import Shell
@@ -54,10 +56,11 @@ def _org(quota: Quota) -> str:
     return org
 
 
-def test_the_commands_of_the_page_say_what_the_page_says(shell: Shell, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", [PAGE, ROOT / "README.md"], ids=lambda page: page.name)
+def test_the_commands_of_a_page_say_what_the_page_says(shell: Shell, tmp_path: Path, page: Path) -> None:
     environ = {"HOME": str(tmp_path)}
     (tmp_path / "organization.yaml").write_text((ROOT / "examples" / "organization.yaml").read_text())
-    for piece in PIECE.finditer(PAGE.read_text()):
+    for piece in PIECE.finditer(page.read_text()):
         if piece["calls"]:
             quota = Quota(f"sqlite:///{tmp_path}/quota.db")
             made(quota)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+import redis
 
+from quotaware.errors import StoreError
 from tests.cli.conftest import Shop, each_place
+from tests.servers import until
 
 in_stores = pytest.mark.parametrize("shop", ["sqlite", "redis"], indirect=True)
 
@@ -84,6 +87,25 @@ def test_an_organization_that_is_gone_is_taken_back_into_use(shop: Shop) -> None
     running.type("n\n")
     assert running.ended().code == 130
     assert shop.run("store", "adopt", "startup", "--yes").code == 0
+
+
+@pytest.mark.parametrize("shop", ["redis"], indirect=True)
+def test_what_a_process_missed_it_goes_on_with_once_an_operator_says_so(shop: Shop) -> None:
+    url = shop.environ["QUOTAWARE_STORE"]
+    base, _, prefix = url.partition("?prefix=")
+    with redis.Redis.from_url(base) as client:
+        for key in client.scan_iter(f"*{prefix}*"):
+            client.delete(key)
+
+    def there() -> bool:
+        """Whether the app's process can work in the organization."""
+        with suppress(StoreError):
+            shop.quota.blocking.alerts.deliveries("startup")
+        return shop.quota.health["store"] == "ok"
+
+    until(lambda: not there(), what="the process to miss it")
+    assert shop.run("store", "adopt", "startup", "--yes").code == 0
+    until(there, what="the process to go on")
 
 
 @each_place
