@@ -66,8 +66,7 @@ def by_day(view: View, node: Node, days: int) -> list[Day] | None:
     if asked is None:
         return None
     since, until = Span.model_validate({"period": f"{days}d"}).bounds(view.parts.engine.now())
-    log: UsageLog = view.parts.usage.log()
-    found = log.totals(by=(), bucket="day", since=since, until=until, **asked)
+    found = _log(view).totals(by=(), bucket="day", since=since, until=until, **asked)
     return analytics.days_of(view.ask, found)
 
 
@@ -77,8 +76,8 @@ def chief_of_yesterday(view: View, node: Node, zone: str) -> Chief | None:
     asked = _asked(view, node)
     if asked is None:
         return None
-    asked |= {"since": _moment(begin), "until": _moment(end), "by": ("project", "model")}
-    found = [total for total in view.parts.usage.totals(**asked) if total.by["project"] is not None]
+    asked = {**asked, "since": _moment(begin), "until": _moment(end), "by": ("project", "model")}
+    found = [total for total in _log(view).totals(**asked) if total.by["project"] is not None]
     cost: Counter[str] = Counter()
     for total in found:
         cost[str(total.by["project"])] += total.cost
@@ -97,7 +96,7 @@ def denied_of_late(view: View, node: Node) -> dict[str, int]:
     if asked is None:
         return {}
     since = _moment(view.parts.engine.now()) - timedelta(days=1)
-    found = view.parts.usage.denied(by=("code",), since=since, **asked)
+    found = _log(view).denied(by=("code",), since=since, **asked)
     return {str(each.by["code"]): each.calls for each in found}
 
 
@@ -116,9 +115,8 @@ def forecasts(view: View, nodes: Iterable[Node]) -> dict[str, Forecast]:
         asked = _asked(view, node)
         if asked is None:
             continue
-        log: UsageLog = view.parts.usage.log()
         levels = [(dimension,) for dimension in _BELOW[node.kind]]
-        (own,), *below = log.forecasts(by=[(), *levels], **asked)
+        (own,), *below = _log(view).forecasts(by=[(), *levels], **asked)
         told = (
             (each.by[dimension], each)
             for (dimension,), some in zip(levels, below, strict=True)
@@ -135,15 +133,13 @@ def recent(view: View, node: Node) -> list[UsageRecord]:
     if asked is None:
         return []
     since = _moment(view.parts.engine.now()) - RECENT
-    log: UsageLog = view.parts.usage.log()
-    return log.latest(since=since, limit=RECENT_MOST, **asked)
+    return _log(view).latest(since=since, limit=RECENT_MOST, **asked)
 
 
 def under_way(view: View, node: Node) -> int | None:
     """How many calls are on their way, as far as that is counted; None where the viewer may see nothing there."""
     asked = _asked(view, node)
-    log: UsageLog = view.parts.usage.log()
-    return None if asked is None else log.under_way(**asked)
+    return None if asked is None else _log(view).under_way(**asked)
 
 
 def end_users(view: View, node: Node, days: int) -> list[Total] | None:
@@ -152,7 +148,7 @@ def end_users(view: View, node: Node, days: int) -> list[Total] | None:
     if asked is None:
         return None
     since = _moment(view.parts.engine.now()) - timedelta(days=days)
-    found = view.parts.usage.totals(by=("end_user",), since=since, **asked)
+    found = _log(view).totals(by=("end_user",), since=since, **asked)
     return [total for total in found if total.by["end_user"] is not None]
 
 
@@ -163,13 +159,24 @@ _BELOW: Mapping[str, tuple[str, ...]] = {
 }
 
 
+def _log(view: View) -> UsageLog:
+    """What was used, with what was settled in this process until the page asked first."""
+    if "log" not in view.kept:
+        view.kept["log"] = view.parts.usage.log()
+    log: UsageLog = view.kept["log"]
+    return log
+
+
 def _asked(view: View, node: Node, *, single: bool = False) -> dict[str, Any] | None:
     """How usage is asked for what the viewer sees of a node; None where that is nothing."""
-    seen = sight(view, node, single=single)
-    if seen is None:
-        return None
-    where: dict[str, Any] = {} if node.kind == "organization" else {node.kind: node.id}
-    return {**where, "organization": view.org, "only": seen.only()}
+    key = "asked", node.id, single
+    if key not in view.kept:
+        seen = sight(view, node, single=single)
+        where: dict[str, Any] = {} if node.kind == "organization" else {node.kind: node.id}
+        asked = {**where, "organization": view.org, "only": seen.only()} if seen is not None else None
+        view.kept[key] = asked
+    kept: dict[str, Any] | None = view.kept[key]
+    return kept
 
 
 def _moment(ms: int) -> datetime:

@@ -49,6 +49,7 @@ class View:
     path    the page's own, below that
     query, form   what was sent, by name, each once
     theme   "light", "dark", or "" for what the system has
+    kept    what was found out for one part of the page and serves the others too
     """
 
     ask: Ask
@@ -60,6 +61,7 @@ class View:
     csrf: str
     query: Mapping[str, str] = field(default_factory=dict)
     form: Mapping[str, str] = field(default_factory=dict)
+    kept: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def org(self) -> str:
