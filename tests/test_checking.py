@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 import secrets
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def clock() -> FakeClock:
 def works(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> Iterator[Works]:
     urls: dict[str, Callable[[], str]] = {
         "memory": lambda: "memory://",
-        "sqlite": lambda: f"sqlite:///{tmp_path}/quota.db?durability=relaxed",
+        "sqlite": lambda: f"sqlite:///{tmp_path}/quota.db?durability=relaxed&records_days=5",
         "redis": lambda: f"{request.getfixturevalue('valkey_url')}?prefix=t{secrets.token_hex(6)}",
     }
     with ExitStack() as life:
@@ -126,6 +127,20 @@ def test_they_are_in_order_where_the_tree_was_changed_in_the_middle(works: Works
     works.quiet()
 
 
+@pytest.mark.parametrize("works", ["memory"], indirect=True)
+def test_a_log_that_does_not_reach_back_leaves_open_since_when_a_limit_stands(works: Works) -> None:
+    works.call()
+    works.tenancy.update(ORG, "proj_p", limits=[*OF_PROJECT, "$30/week"])
+    works.call()
+    works.tenancy.update(ORG, "proj_p", limits=[*OF_PROJECT, "$31/week"])
+    works.call()
+    state = works.quota.store._orgs[ORG]  # type: ignore[attr-defined]
+    last = state.audit[-1]
+    state.audit.clear()
+    state.audit.append(last)
+    works.quiet()
+
+
 def test_counters_of_a_keys_makers_are_in_order(works: Works) -> None:
     tenancy = works.tenancy
     limits = ["$3/day", "90 requests/hour"]
@@ -153,7 +168,12 @@ def test_they_are_in_order_as_windows_go_by_and_records_are_pruned(works: Works,
             works.quiet()
     assert works.quota.flush(10)
     assert Housekeeper(works.quota.store).clear(ORG) is not None
-    works.quiet()
+    found = works.quiet()
+    if works.quota.store.lane("") == "sqlite":
+        assert 0 < found.records < 30  # of 200
+        with closing(sqlite3.connect(works.quota.store.path)) as file, file:
+            file.execute("UPDATE counter SET used = used + 1 WHERE key LIKE 'team_t/cost/month%'")
+        assert {each.what for each in works.check().findings} == {"used"}
 
 
 @pytest.mark.parametrize("works", ["memory", "sqlite"], indirect=True)

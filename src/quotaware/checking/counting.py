@@ -15,11 +15,12 @@ INDEX = {"requests": REQUESTS, "tokens": TOKENS, "cost": COST, "concurrency": CO
 
 
 class Change(NamedTuple):
-    """The shapes of limits that a node had from a revision on."""
+    """The shapes of limits that a node had from a revision on; `made`: it was not there before."""
 
     rev: int
     at: int
     shapes: frozenset[str]
+    made: bool
 
 
 @dataclass(slots=True)

@@ -88,10 +88,13 @@ class Look:
         for thing in (*row.get("before", ()), *row.get("after", ())):
             if thing["kind"] == "key":
                 self._keys[thing["id"]] = (thing.get("origin") or thing["id"], tuple(thing.get("makers", ())))
-        for thing in row.get("after", ()):
+        before, after = ({each["id"]: each for each in row.get(side, ())} for side in ("before", "after"))
+        for id, thing in (before | after).items():
             if thing["kind"] in KINDS:
-                shapes = frozenset(Limit.parse(text).shape for text in thing.get("limits", ()))
-                self._changes[thing.get("origin") or thing["id"]].append(Change(rev, row["at"], shapes))
+                limits = thing.get("limits", ()) if id in after else ()
+                shapes = frozenset(Limit.parse(text).shape for text in limits)
+                change = Change(rev, row["at"], shapes, id not in before)
+                self._changes[thing.get("origin") or id].append(change)
 
     def _sorted(self) -> dict[str, list[Family]]:
         """The counters by the node that they are on."""
@@ -175,8 +178,11 @@ class Look:
 
     def _stood(self, family: Family, at: int) -> bool:
         """Whether the limit stood there at that time, without a break until now."""
+        changes = self._changes.get(family.node, ())
         since = 0  # as long as the node itself, where it was never without
-        for change in self._changes.get(family.node, ()):
+        if changes and not changes[0].made:  # what was before is not in the log any more
+            since = changes[0].at + SKEW_MS
+        for change in changes:
             if family.shape not in change.shapes:
                 since = _NEVER
             elif since == _NEVER:
