@@ -589,7 +589,7 @@ def test_mistakes_in_the_file_and_against_what_is_there_are_told_together(one: Q
         "organization: {name: StartupAI, budget: 1}\n"
         "members:\n"
         "  ada:\n"
-        "    groups: [nobody]\n"
+        "    groups: [7, nobody]\n"
         "    roles:\n"
         "      - {role: boss, node: mars}\n"
     )
@@ -598,10 +598,11 @@ def test_mistakes_in_the_file_and_against_what_is_there_are_told_together(one: Q
     assert [(each.line, each.field) for each in caught.value.problems] == [
         (1, "organization.budget"),
         (4, "members.ada.groups[0]"),
+        (4, "members.ada.groups[1]"),
         (6, "members.ada.roles[0].node"),
         (6, "members.ada.roles[0].role"),
     ]
-    assert str(caught.value).splitlines()[1] == f"{path}:4: members.ada.groups[0]: there is no group 'nobody'"
+    assert str(caught.value).splitlines()[2] == f"{path}:4: members.ada.groups[1]: there is no group 'nobody'"
 
 
 # who may

@@ -371,6 +371,15 @@ def test_a_text_that_is_none_says_where(
     assert found.line == line
 
 
+def test_a_mistake_hides_none_of_a_like_name() -> None:
+    found = wrong("organization: {name: x}\nteams:\n  a: {id: A}\n  ab: {budget_usd: -1, id: B}\n")
+    assert [each.field for each in found] == ["teams.a.id", "teams.ab.budget_usd", "teams.ab.id"]
+    found = wrong(
+        "organization: {name: x}\nteams:\n  a: {limits: [$1/day, $2/day]}\n  ab: {limits: [$1/moon]}\n"
+    )
+    assert [each.field for each in found] == ["teams.a.limits", "teams.ab.limits[0]"]
+
+
 def test_what_stands_twice_is_told() -> None:
     text = "organization: {name: x}\nteams:\n  a: {}\n  a: {}\n"
     assert [(each.line, each.message) for each in wrong(text)] == [(4, "stands here twice")]

@@ -125,9 +125,7 @@ class _Wanted:
     def __init__(self, to: Session, file: Path, *, dry: bool = False) -> None:
         self._to = to
         self._text = reading.text_of(file)
-        said, _ = reading.look(
-            self._text
-        )  # what is wrong with it is told with what does not go with what is there
+        said = reading.look(self._text).said  # what is wrong with it is told by the plan, all at once
 
         def home(quota: Quota) -> str:
             return quota.blocking.organization.home(said, to.settings.organization)

@@ -25,7 +25,6 @@ ALIASES = {"budget_usd": "monthly_budget_usd", "total_monthly_budget": "monthly_
 WORDS = {"allowed_models": "models", "allowed_ips": "addresses", "time_zone": "zone"}
 """Words of the file that are called otherwise in the tree."""
 PLAIN = ("enabled", "environment", "expires_at", "permissions", *WORDS)
-SETTINGS = ("alert_threshold", "auto_upgrade", "carryover_allowed")
 NEEDED = {"email": "email", "slack": "url", "webhook": "url"}
 """What a channel of each type is made from."""
 

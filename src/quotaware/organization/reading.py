@@ -1,8 +1,9 @@
 """Reading the file: YAML, TOML or JSON, and all that is wrong with it at once, each with its line.
 
-YAML is read as version 1.2 has it (`yes` is a word, a name may be `on`), by PyYAML's parser, which knows the lines; so
-does the look for them that JSON gets here. Of TOML, whose parser in the standard library keeps none, they are looked
-for among its headers and keys: what stands in an array or an inline table of several lines has the line of its key.
+YAML is read as version 1.2 has it (`yes` is a word, a name may be `on`), by PyYAML's parser, which knows the lines. The
+parsers of JSON and TOML in the standard library keep none, so that they are looked for in the text (`finding.py`): of
+JSON exactly, of TOML among its headers and keys, so that what stands in an array or an inline table has the line of
+its key.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import copy
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from pathlib import Path as FilePath
@@ -119,14 +120,33 @@ def parse(text: str, format: Format, name: str = "organization") -> Text:
 
 def read(source: Source, format: Format | None = None) -> OrganizationFile:
     """The file, checked by itself. Raises FileError with all that is wrong."""
-    text = text_of(source, format)
-    file, found = look(text)
-    if found:
-        raise FileError(text.name, found)
-    return file
+    looked = look(text_of(source, format))
+    if looked.problems:
+        raise looked.error()
+    return looked.said
 
 
-def look(text: Text) -> tuple[OrganizationFile, list[Problem]]:
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A file as it was read: what can be used of it, and what is wrong with it by itself."""
+
+    text: Text
+    said: OrganizationFile
+    problems: tuple[Problem, ...]
+    rest: _Rest
+
+    def original(self, problem: Problem) -> Problem:
+        """What is wrong with what can be used, by where that stands in the file."""
+        path = self.rest.original(Text("", self.rest.data).path_of(problem.field))
+        return problem._replace(field=dotted(path))
+
+    def error(self, more: Iterable[Problem] = ()) -> FileError:
+        """The error for all of it, and more that is wrong with what can be used."""
+        found = [*self.problems, *map(self.original, more)]
+        return FileError(self.text.name, dict.fromkeys(map(self.text.at, found)))
+
+
+def look(text: Text) -> Looked:
     """What can be used of a file, and all that is wrong with it by itself."""
     found = list(text.problems)
     rest = _Rest(text.data)
@@ -136,18 +156,20 @@ def look(text: Text) -> tuple[OrganizationFile, list[Problem]]:
             break
         except ValidationError as error:
             told = list(_told(error))
-            told_now = [Problem(dotted(rest.original(path)), what) for path, what in told]
             seen = {each.field for each in found}  # what was taken away is missing then
-            found += [each for each in told_now if each.field not in seen]
+            new = (Problem(dotted(rest.original(path)), what) for path, what in told)
+            found += [each for each in new if each.field not in seen]
             if not rest.without([path for path, _ in told]):
                 file = OrganizationFile.model_validate({"organization": {"name": "organization"}})
                 break
-    broken = tuple(each.field for each in found)
+    around = {
+        path[:end] for each in found for path in [text.path_of(each.field)] for end in range(len(path) + 1)
+    }
     for each in problems(file):
-        path = dotted(rest.original(Text("", rest.data).path_of(each.field)))
-        if not any(field.startswith(path) for field in broken):  # else it may be so only for what is left out
-            found.append(Problem(path, each.message))
-    return file, [text.at(each) for each in dict.fromkeys(found)]
+        path = rest.original(Text("", rest.data).path_of(each.field))
+        if path not in around:  # else it may be so only for what is left out
+            found.append(Problem(dotted(path), each.message))
+    return Looked(text, file, tuple(text.at(each) for each in dict.fromkeys(found)), rest)
 
 
 class _Rest:

@@ -8,7 +8,7 @@ is touched by none of it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -26,7 +26,7 @@ from .exporting import SECTIONS
 from .model import OrganizationFile
 from .planning import Progress, planned
 from .plans import Plan, named
-from .reading import Format, Source, Text
+from .reading import Format, Looked, Source
 from .state import State
 
 LOOK = "quota:read"
@@ -64,7 +64,7 @@ class Organizations:
         self, file: Source, *, organization: str | None = None, progress: Progress | None = None
     ) -> Plan:
         """What `apply` would do. `progress` hears now and then how many of how many things were looked at."""
-        looked = _Looked.at(file)
+        looked = reading.look(reading.text_of(file))
         org = self.home(looked.said, organization)
 
         def work(rehearsal: Rehearsal) -> Plan:
@@ -90,7 +90,7 @@ class Organizations:
         revision       of a plan, where just that is to be done; AlreadyExists with code `changed_since` where something
                        is another since
         """
-        looked = _Looked.at(file)
+        looked = reading.look(reading.text_of(file))
         org = self.home(looked.said, organization)
 
         def work(rehearsal: Rehearsal) -> Applied:
@@ -156,7 +156,7 @@ class Organizations:
         return found[0] if found else None
 
     def _planned(
-        self, rehearsal: Rehearsal, looked: _Looked, org: str, progress: Progress | None = None
+        self, rehearsal: Rehearsal, looked: Looked, org: str, progress: Progress | None = None
     ) -> Plan:
         """The plan, in the light of what is there. Raises FileError with all that is wrong, whatever with."""
         state = _state(rehearsal)
@@ -166,7 +166,7 @@ class Organizations:
                 rehearsal.require(org, org, permission)
         plan, wrong = planned(looked.said, state, org, self._clock(), progress=progress)
         if looked.problems or wrong:
-            raise looked.error([*looked.problems, *wrong])
+            raise looked.error(wrong)
         return plan
 
     def _do(
@@ -174,7 +174,7 @@ class Organizations:
         plan: Plan,
         rehearsal: Rehearsal,
         org: str,
-        looked: _Looked,
+        looked: Looked,
         progress: Progress | None = None,
     ) -> list[Secret]:
         """Does a plan; what is refused is named as the file says it."""
@@ -197,25 +197,6 @@ class Organizations:
         if len(found) != 1:
             raise NotFound(f"There are {len(found)} organizations; say which")
         return found[0]
-
-
-@dataclass(frozen=True, slots=True)
-class _Looked:
-    """A file as it was read: what can be used of it, and what is wrong with it by itself."""
-
-    text: Text
-    said: OrganizationFile
-    problems: tuple[Problem, ...]
-
-    @classmethod
-    def at(cls, file: Source) -> _Looked:
-        text = reading.text_of(file)
-        said, found = reading.look(text)
-        return cls(text, said, tuple(found))
-
-    def error(self, problems: Iterable[Problem]) -> FileError:
-        """The error for these, each with its line."""
-        return FileError(self.text.name, dict.fromkeys(map(self.text.at, problems)))
 
 
 def _state(rehearsal: Rehearsal) -> State:
