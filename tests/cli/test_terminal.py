@@ -156,6 +156,42 @@ def test_a_key_that_goes_over_plain_http_to_another_machine_is_warned_of(shop: S
     assert "in the clear" not in near.screen
 
 
+def test_a_file_that_cannot_be_written(shop: Shop) -> None:
+    for where in ("nowhere/calls.csv", "."):
+        ran = shop.run("usage", "--what", "records", "-f", where)
+        assert (ran.code, "Traceback" in ran.screen) == (2, False), ran
+    assert shop.run("export", "nowhere/back.yaml").code == 2
+
+
+def test_a_pipe_is_written_into_and_a_link_followed(shop: Shop) -> None:
+    os.mkfifo(shop.home / "pipe")
+    running = shop.start("usage", "--what", "records", "-f", "pipe")
+    told = (shop.home / "pipe").read_text()
+    assert running.ended().code == 0
+    assert (shop.home / "pipe").is_fifo()
+    (shop.home / "real.csv").write_text("old")
+    (shop.home / "link.csv").symlink_to("real.csv")
+    assert shop.run("usage", "--what", "records", "-f", "link.csv").code == 0
+    assert (shop.home / "link.csv").is_symlink()
+    assert (shop.home / "real.csv").read_text() == told
+    assert sorted(path.name for path in shop.home.glob("*.part")) == []
+
+
+def test_progress_is_shown_on_a_terminal_and_nowhere_else(shop: Shop) -> None:
+    ran = shop.run("store", "check")
+    assert "Checking" in ran.raw
+    assert "Checking" not in ran.raw.rpartition("\x1b[2K")[2]  # gone when it is done
+    done = subprocess.run(
+        [sys.executable, "-m", "quotaware", "store", "check"],
+        env={**os.environ, **shop.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "The books are in order." in done.stdout
+    assert done.stderr == ""
+
+
 def test_a_store_that_cannot_be_used(shop: Shop) -> None:
     ran = shop.run("usage", environ={**shop.environ, "QUOTAWARE_STORE": f"sqlite:///{shop.home}"})
     assert ran.code == 2

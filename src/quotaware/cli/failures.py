@@ -64,6 +64,7 @@ def as_failure(error: Exception) -> Failure | None:
             return Failure(f"That is no URL of an API: {error}", USAGE)
         case httpx.HTTPError():
             return Failure(f"It cannot be reached: {error}", AWAY)
-        case FileNotFoundError() | PermissionError() | IsADirectoryError() | FileExistsError():
-            return Failure(f"{error.filename}: {error.strerror}", USAGE)
+        case OSError():
+            where = f"{error.filename}: " if error.filename else ""
+            return Failure(f"{where}{error.strerror or error}", USAGE)
     return None

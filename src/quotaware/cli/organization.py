@@ -98,7 +98,7 @@ def export(
     ids: Annotated[bool, typer.Option("--ids", help="Also ids that nobody chose.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
-    """The organization as a file: applied where it comes from, it changes nothing. Secrets are not in it."""
+    """The organization as a file, without secrets. Applied where it comes from, it changes nothing."""
     place = to.api.organization()
     values = to.api.get(f"{place.path}/export", ids=ids or None)["file"]
     if to.out.json:

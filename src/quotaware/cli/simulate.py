@@ -43,7 +43,7 @@ def simulate(
     since: Since = None,
     until: Until = None,
 ) -> None:
-    """What recorded calls below a node would have met if it had other limits or alerts."""
+    """What recorded calls would have met under other limits. Those below a node, had it other limits or alerts."""
     place = to.api.place(node)
     if place.kind == "key":
         raise Failure("Name a project, a team or the organization", USAGE)

@@ -37,7 +37,7 @@ def copy_store(
     source: Annotated[str, typer.Argument(help="The store with everything.", show_default=False)],
     target: Annotated[str, typer.Argument(help="An empty store.", show_default=False)],
 ) -> None:
-    """Moves everything from one store into another, and compares the two. No process may use either meanwhile."""
+    """Moves everything into an empty store, and compares the two. No process may use either meanwhile."""
     _must_exist(source)
     with to.out.progress("Copying", unit="rows") as told:
         done = 0
@@ -68,7 +68,8 @@ FINDINGS = (
 
 @command(app, "check")
 def check_store(to: Session, url: Url = None) -> int:
-    """Are the books in order: what is used what records say, what is held what open reservations hold, no row astray?
+    """Whether the books are in order. What is used is what records say, what is held what open reservations hold, and
+    every key leads to its place.
 
     Exit code 1 where something is not.
     """
@@ -99,7 +100,7 @@ def check_store(to: Session, url: Url = None) -> int:
 
 @command(app, "prune")
 def prune(to: Session, url: Url = None) -> None:
-    """Folds records into sums and takes away what is past its time, now instead of by and by."""
+    """Takes away what is past its time, now. The app does it by and by; records are folded into sums before."""
     with _opened(to, url) as store, to.out.progress("Pruning", unit="rows") as told:
         records = to.settings.records
         archive = Archive(store, open_store(records, system_clock)) if records is not None else None
@@ -126,7 +127,7 @@ def migrate(
         bool, typer.Option("--check", help="Only look; exit code 1 where it is behind.")
     ] = False,
 ) -> int:
-    """Brings a store's schema forward, as opening it does: for a deployment that does it before the app starts."""
+    """Brings a store's schema forward, as opening it does. For a deployment that does it before the app starts."""
     named = _url(to, url)
     store = open_store(named, system_clock)
     try:
@@ -157,7 +158,7 @@ def adopt(
     url: Url = None,
     yes: Yes = False,
 ) -> None:
-    """Goes on with an organization that is gone from the store as with an empty one, where there is no backup."""
+    """Goes on with an organization that is gone from the store. As with an empty one, where there is no backup."""
     named = _url(to, url)
     to.confirm(
         f"What was spent in '{organization}' is forgotten, if the store has nothing of it. Go on?", yes

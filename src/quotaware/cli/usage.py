@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TextIO
 
 import typer
 
@@ -191,21 +192,30 @@ def _write(to: Session, place: Place, file: str, asked: dict[str, Any]) -> None:
         return
     path = Path(file)
     lines = 0
+    with to.out.progress(f"Writing {path.name}", unit="lines") as told, _whole(path) as kept:
+        for piece in text:
+            kept.write(piece)
+            lines += piece.count("\n")
+            told(lines)
+    rows = lines - (asked["format"] == "csv")
+    to.out.done(f"{number(rows)} {asked['of']} in {path}", {"file": str(path), asked["of"]: rows})
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[TextIO]:
+    """A file that is there as a whole or not at all; a pipe or a device is written into as it is."""
+    if path.exists() and not path.is_file():
+        with path.open("w", newline="") as kept:
+            yield kept
+        return
+    path = path.resolve()  # what a link leads to
     part = path.with_name(f"{path.name}.part")
     try:
-        with (
-            to.out.progress(f"Writing {path.name}", unit="lines") as told,
-            part.open("w", newline="") as kept,
-        ):
-            for piece in text:
-                kept.write(piece)
-                lines += piece.count("\n")
-                told(lines)
+        with part.open("w", newline="") as kept:
+            yield kept
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    rows = lines - (asked["format"] == "csv")
-    to.out.done(f"{number(rows)} {asked['of']} in {path}", {"file": str(path), asked["of"]: rows})
 
 
 def _apart(asked: dict[str, Any]) -> Iterator[Column]:
