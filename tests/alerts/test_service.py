@@ -419,6 +419,17 @@ def test_no_secret_of_a_channel_is_kept_in_the_clear(house: Quota, monkeypatch: 
         assert secret not in everything
 
 
+@pytest.mark.parametrize("before", ["?", "/?", "#", "/?a=/"])
+def test_a_url_whose_secret_begins_right_behind_its_host_shows_no_more_of_it(
+    house: Quota, before: str
+) -> None:
+    """S21: four characters, wherever they stand."""
+    url = f"https://h.example.com{before}token-that-nobody-may-see-wxyz"
+    hook, _ = house.blocking.alerts.add_channel("org_a", "org_a", "webhook", url=url)
+    assert hook.hint == "h.example.com/…wxyz"
+    assert "nobody-may-see" not in repr(house.blocking.tenancy.audit("org_a"))
+
+
 @pytest.mark.parametrize(
     ("kind", "given", "field"),
     [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError
 from ..stores.protocol import Doc, Store
@@ -166,7 +167,7 @@ class Routes:
 
 def hint_of(url: str) -> str:
     """What may be shown of a URL: its host and the last four characters."""
-    host = url.partition("://")[2].partition("/")[0]
+    host = urlsplit(url).netloc
     return f"{host}/…{url[-4:]}" if len(url) > len(host) + 24 else f"{host}/…"
 
 
