@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from quotaware import Quota
-from quotaware.cli.client import Client, local
+from quotaware.cli.client import Client, local, organization_of
 from quotaware.cli.failures import FAULT, Failure
 from quotaware.cli.settings import Settings
 from quotaware.errors import StoreError
@@ -94,3 +94,18 @@ def test_a_fault_inside_is_no_traceback(client: Client, monkeypatch: pytest.Monk
         client.get("/roles")
     assert failed.value.code == FAULT
     client.close()
+
+
+def test_the_organization_is_found_among_many() -> None:
+    quota = Quota("memory://")
+    with pytest.raises(Failure, match="no organization yet"):
+        organization_of(quota, None)
+    for number in range(15):
+        quota.blocking.tenancy.create_organization(f"Org {number}", id=f"org_{number:02}")
+    assert organization_of(quota, "Org 14") == "org_14"
+    assert organization_of(quota, "org_03") == "org_03"
+    with pytest.raises(Failure, match=r"Say which .* org_09 \(Org 9\)$"):
+        organization_of(quota, None)
+    with pytest.raises(Failure, match="There is no organization 'Org 99'"):
+        organization_of(quota, "Org 99")
+    quota.close()

@@ -33,8 +33,8 @@ TIMEOUT_S = 30.0
 """How long an answer may take, where nothing else is said; what works through much may take longer."""
 PAGE = 1000
 """Entries of a list that are asked for at once."""
-ORGANIZATIONS = 100
-"""How many organizations of a store are looked at to find the one that is meant."""
+SHOWN = 10
+"""How many organizations of a store are named where it is not clear which is meant."""
 KINDS = {"project": "projects", "team": "teams", "organization": "organizations", "key": "api-keys"}
 """The kinds of nodes and where the API has them, in the order in which a bare name is looked up."""
 NOWHERE = (
@@ -288,16 +288,17 @@ def missing_file(url: str) -> str | None:
 
 def organization_of(quota: Quota, named: str | None) -> str:
     """The id of the organization of this id or name, or of the only one that there is."""
-    found = {org: quota.blocking.tenancy.get(org, org).name for org in quota.store.orgs("", ORGANIZATIONS)}
+    tenancy = quota.blocking.tenancy
     if named is not None and is_id(named):
         with suppress(NotFound):
-            return str(quota.blocking.tenancy.get(named, named).id)
-    fitting = [org for org, name in found.items() if named in {None, name}]
+            return str(tenancy.get(named, named).id)
+    found = list(islice(tenancy.organizations(), SHOWN if named is None else None))
+    fitting = [node.id for node in found if named in {None, node.name}]
     if len(fitting) == 1:
-        return fitting[0]
+        return str(fitting[0])
     if not found:
         raise Failure("The store has no organization yet: `quotaware apply` makes one from a file", CONFLICT)
-    known = ", ".join(f"{org} ({name})" for org, name in islice(found.items(), 10))
+    known = ", ".join(f"{node.id} ({node.name})" for node in found[:SHOWN])
     if not fitting:
         raise Failure(f"There is no organization '{named}' in the store; it has {known}", CONFLICT)
     raise Failure(f"Say which organization, with --organization: {known}", USAGE)
