@@ -624,6 +624,9 @@ def test_who_writes_the_log_at_once_loses_nothing() -> None:
 
 # the configuration
 
+GOOD = webhook.new_secret()
+TWO_SECRETS = [Webhook("https://h.example.com/", secret) for secret in (GOOD, webhook.new_secret())]
+
 
 @pytest.mark.parametrize(
     ("given", "field"),
@@ -634,8 +637,10 @@ def test_who_writes_the_log_at_once_loses_nothing() -> None:
         ({"alerts": Alerts(to=["nobody"])}, "alerts.to"),
         ({"alerts": Alerts(slack="https://example.com/")}, "alerts.slack"),
         ({"alerts": Alerts(slack="env:NOT_SET_ANYWHERE")}, "alerts.slack"),
-        ({"alerts": Alerts(webhooks=[Webhook("https://10.0.0.1/", "x")])}, "alerts.webhooks"),
+        ({"alerts": Alerts(webhooks=[Webhook("https://10.0.0.1/", GOOD)])}, "alerts.webhooks"),
+        ({"alerts": Alerts(webhooks=[Webhook("http://h.example.com/", GOOD)])}, "alerts.webhooks"),
         ({"alerts": Alerts(webhooks=[Webhook("https://h.example.com/", "x")])}, "alerts.webhooks"),
+        ({"alerts": Alerts(webhooks=TWO_SECRETS)}, "alerts.webhooks"),
         ({"alerts": Alerts(allow=["no host!"])}, "allow"),
     ],
 )
@@ -647,7 +652,15 @@ def test_alerts_are_configured_well(given: dict[str, Any], field: str) -> None:
 
 @pytest.mark.parametrize(
     ("given", "field"),
-    [({"smtp": "mail"}, "alerts.smtp"), ({"callback": 5}, "alerts.callback"), ({"to": "a@b"}, "alerts.to")],
+    [
+        ({"smtp": "mail"}, "alerts.smtp"),
+        ({"callback": 5}, "alerts.callback"),
+        ({"to": "a@b"}, "alerts.to"),
+        ({"rules": None}, "alerts.rules"),
+        ({"slack": 5}, "alerts.slack"),
+        ({"webhooks": TWO_SECRETS[0]}, "alerts.webhooks"),
+        ({"webhooks": ["https://h.example.com/"]}, "alerts.webhooks"),
+    ],
 )
 def test_alerts_are_what_they_are_called(given: dict[str, Any], field: str) -> None:
     with pytest.raises(ConfigurationError) as caught:

@@ -63,7 +63,8 @@ class Routes:
             secret = from_environment(hook.secret, "alerts.webhooks")
             target_of(url, self.allowed, "alerts.webhooks")
             webhook.key_of(secret, "alerts.webhooks")
-            self._own[_own("webhook", url)] = (url, secret)
+            if self._own.setdefault(_own("webhook", url), (url, secret)) != (url, secret):
+                raise ConfigurationError("alerts.webhooks", "has one URL with two secrets")
         self._callback = None if alerts.callback is None else callback.Caller(alerts.callback)
 
     # who

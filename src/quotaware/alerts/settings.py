@@ -113,5 +113,11 @@ class Alerts:
         if self.callback is not None and not callable(self.callback):
             raise ConfigurationError("alerts.callback", "is a function that takes a notice")
         for name in ("rules", "to", "webhooks"):
-            if isinstance(getattr(self, name), str):
+            several = getattr(self, name)
+            if isinstance(several, str) or not isinstance(several, Iterable):
                 raise ConfigurationError(f"alerts.{name}", "takes several: give a list")
+            object.__setattr__(self, name, tuple(several))
+        if not all(isinstance(each, Webhook) for each in self.webhooks):
+            raise ConfigurationError("alerts.webhooks", "takes several Webhook(url=…, secret=…)")
+        if not isinstance(self.slack, Iterable):
+            raise ConfigurationError("alerts.slack", "is a URL, or a list of them")
