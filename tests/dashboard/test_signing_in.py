@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 
 from quotaware.context import Identity
-from quotaware.management.dashboard.app import COOKIE
+from quotaware.management.dashboard.app import COOKIE, TOKEN
 from quotaware.management.dashboard.sessions import LIFE_MS
 from quotaware.testing.clocks import FakeClock
 from tests.calls import a_quota
@@ -119,6 +120,22 @@ def test_signing_in_takes_a_token_too(house: House) -> None:
     browser.page("/sign-in")
     assert browser.post("/sign-in", csrf="x", key=house.admin).status_code == 403
     assert led_to(browser.get("/")) == "/sign-in"
+
+
+@pytest.mark.parametrize(
+    "made_up", ["", "x", '"a\\015\\012x-other: 1"', "a\\073 Domain=example.com", '"' + "a" * 32 + '\\012"']
+)
+def test_a_token_that_is_none_of_ours_is_not_said_again(house: House, made_up: str) -> None:
+    """A neighbour of the site can set cookies for it; none of them becomes a header or the token of a form."""
+    browser = house.browser()
+    headers = {"cookie": f"{TOKEN}={made_up}"}
+    (cookie,) = browser.client.get(f"{BASE}/sign-in", headers=headers).headers.get_list("set-cookie")
+    assert re.fullmatch(rf"{TOKEN}=[0-9A-Za-z_-]{{32}}; Path={BASE}; .*", cookie)
+    assert "a" * 32 not in cookie
+    signed = browser.client.post(
+        f"{BASE}/sign-in", data={"csrf": made_up, "key": house.admin}, headers=headers
+    )
+    assert signed.status_code == 403
 
 
 @pytest.mark.parametrize(

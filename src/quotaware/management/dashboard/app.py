@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import re
 import secrets
 import uuid
 from collections.abc import Mapping
@@ -57,6 +58,7 @@ POLICY = (
     ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
 )
 _TEXT = "text/plain; charset=utf-8"
+_TOKEN = re.compile(r"[0-9A-Za-z_-]{32}", re.ASCII)
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
 
 
@@ -192,11 +194,13 @@ class Dashboard:
         return True
 
     async def _sign_in(self, request: Request) -> Response:
-        token = request.cookies.get(TOKEN) or secrets.token_urlsafe(24)
+        token = request.cookies.get(TOKEN, "")
+        if not _TOKEN.fullmatch(token):  # none, or none of ours: it goes out again in a header
+            token = secrets.token_urlsafe(24)
         keep = request.cookie(TOKEN, token, LIFE_MS // 1000)
         if request.method != "POST":
             return self._asking(request, token, keep)
-        if TOKEN not in request.cookies or not same(request.form.get("csrf", ""), token):
+        if request.cookies.get(TOKEN) != token or not same(request.form.get("csrf", ""), token):
             return self._asking(request, token, keep, status=403, told="sign_in.stale")
         await drive_async(self._parts.engine.prepared())
         try:
