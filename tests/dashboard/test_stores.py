@@ -270,6 +270,7 @@ async def heard(house: House, admin: Browser) -> str:
         await house.app(scope, receive, send)
     text = b"".join(sent).decode()
     assert "event: moved" in text
+    assert "frame-ancestors 'none'" in text  # the stream has the headers of a page
     return text
 
 
