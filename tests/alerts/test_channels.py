@@ -157,9 +157,7 @@ def test_slack_gets_text_in_which_nothing_is_a_mention(receiver: Receiver) -> No
 def test_slack_is_at_slacks(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"hooks\.slack\.com"):
         slack.check(url, Allowed())
-    with pytest.raises(
-        ConfigurationError, match=r"hooks\.slack\.com"
-    ):  # what was set before may say another now
+    with pytest.raises(ConfigurationError, match=r"hooks\.slack\.com"):  # also when it is sent
         slack.send(url, NOTICE, KEY, Allowed())
     assert slack.check("https://hooks.slack.com/services/T/B/x", Allowed())
 
