@@ -11,12 +11,22 @@ import anyio.to_thread
 import pytest
 from cryptography.fernet import Fernet
 
-from quotaware import Alerts, ConfigurationError, Notice, PermissionDenied, Quota, QuotaExceeded, Webhook
+from quotaware import (
+    Alerts,
+    ConfigurationError,
+    Notice,
+    PermissionDenied,
+    Quota,
+    QuotaExceeded,
+    Smtp,
+    Webhook,
+)
 from quotaware.alerts import sender, sending
 from quotaware.alerts.channels import callback, email, webhook
 from quotaware.alerts.due import Due
 from quotaware.alerts.log import PAGES, ROWS, DeliveryLog
 from quotaware.alerts.routes import Address
+from quotaware.alerts.secrets import Unreadable, Vault
 from quotaware.alerts.sending import Outcome
 from quotaware.errors import NotFound, StoreError
 from quotaware.stores.memory import MemoryStore
@@ -497,6 +507,13 @@ def _waited_for(quota: Quota, id: str) -> list[Any]:
     return found
 
 
+def test_a_channel_that_names_another_variable_gets_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it came to be kept so."""
+    monkeypatch.setenv("PASSWORD_OF_THE_HOST", "hidden")
+    with pytest.raises(Unreadable, match="PASSWORD_OF_THE_HOST"):
+        Vault(None).open("env:PASSWORD_OF_THE_HOST")
+
+
 def test_keys_that_seal_may_be_changed(make: Make) -> None:
     old, new = (Fernet.generate_key().decode() for _ in range(2))
     store = MemoryStore()
@@ -673,9 +690,11 @@ def test_no_secret_stands_in_a_repr() -> None:
     given = Alerts(
         slack="https://hooks.slack.com/services/abc",
         webhooks=[Webhook("https://h.example.com/tok", secret)],
+        smtp=Smtp("smtp.example.com", "quota@example.com", user="quota", password="word-of-the-server"),
         secret_key=Fernet.generate_key().decode(),
     )
     assert "hooks.slack" not in repr(given)
+    assert "word-of-the-server" not in repr(given)
     assert secret not in repr(given)
     assert "tok" not in repr(given)
 
