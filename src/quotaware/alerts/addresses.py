@@ -29,8 +29,15 @@ _HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-)
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _INNER = (".localhost", ".local", ".internal", ".intranet", ".lan", ".home.arpa", ".corp", ".home")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_SPECIAL = tuple(map(ipaddress.ip_network, ("64:ff9b:1::/48", "3fff::/20", "5f00::/16")))
-"""Special blocks that `ipaddress` of some Python versions takes for public."""
+_SPECIAL = tuple(
+    map(
+        ipaddress.ip_network,
+        ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16", "64:ff9b:1::/48", "3fff::/20", "5f00::/16"),
+    )
+)
+"""Special blocks that `ipaddress` of some Python versions takes for public, and the address at which Azure's machines
+reach what only they may reach.
+"""
 
 
 class Target(NamedTuple):
@@ -137,8 +144,10 @@ def is_public(address: Address) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(inner)
-        if address.is_site_local or any(address in network for network in _SPECIAL):
+        if address.is_site_local:
             return False
+    if any(address in network for network in _SPECIAL):
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
