@@ -12,6 +12,7 @@ import typer
 from ..errors import FileError, Problem
 from ..organization import reading
 from ..organization.exporting import written
+from ..organization.model import OrganizationFile
 from ..organization.plans import text as lines_of
 from ..organization.reading import Text
 from ..quota import Quota
@@ -125,10 +126,9 @@ class _Wanted:
     def __init__(self, to: Session, file: Path, *, dry: bool = False) -> None:
         self._to = to
         self._text = reading.text_of(file)
-        said = reading.look(self._text).said  # what is wrong with it is told by the plan, all at once
 
         def home(quota: Quota) -> str:
-            return quota.blocking.organization.home(said, to.settings.organization)
+            return quota.blocking.organization.home(self._head(), to.settings.organization)
 
         api = to.reach(home, dry=dry)
         self._path = api.organization_path
@@ -143,6 +143,11 @@ class _Wanted:
         with self._to.out.progress("Applying", unit="things") as told:
             body = {"file": self._text.data, "allow_destroy": destroy, "revision": revision}
             return self._ask(told, "apply", body)
+
+    def _head(self) -> OrganizationFile:
+        """What the file says of whose it is: all else is read, and what is wrong with it told, by the plan."""
+        first = {"organization": self._text.data.get("organization")}
+        return reading.look(Text(self._text.name, first)).said
 
     def _ask(self, told: Callable[..., None], verb: str, body: Mapping[str, Any]) -> Any:
         self._to.api.heard = told
