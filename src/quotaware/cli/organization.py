@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,6 +38,21 @@ SecretsTo = Annotated[
 ]
 
 
+@contextmanager
+def _unswept() -> Iterator[None]:
+    """Without the collector of cycles, which looks through all that a large file says again and again: a quarter of
+    the time of ten thousand projects.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+@_unswept()
 def plan(to: Session, file: File) -> int:
     """What `apply` would change, and the money moved; nothing is done. Exit code 1 where something would change."""
     found = _Wanted(to, file, dry=True).plan()
@@ -46,6 +63,7 @@ def plan(to: Session, file: File) -> int:
     return FOUND if found["steps"] else 0
 
 
+@_unswept()
 def apply(
     to: Session,
     file: File,

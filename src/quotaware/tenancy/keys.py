@@ -111,4 +111,4 @@ def _base62(number: int, width: int) -> str:
 
 
 def _random(length: int) -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+    return _base62(secrets.randbelow(62**length), length)

@@ -109,7 +109,9 @@ class Node:
             if self.kind != kind and getattr(self, field) != DEFAULTS[field]:
                 raise ConfigurationError(field, f"is said of a {kind} only, not of a {self.kind}")
         for field, check in _CHECKS.items():
-            check(getattr(self, field), field)
+            value = getattr(self, field)
+            if value is not DEFAULTS[field]:  # most of a node is as it is without a word, which is well
+                check(value, field)
         if self.name is None and self.kind != "key":
             raise ConfigurationError("name", f"a {self.kind} has one")
 
