@@ -16,7 +16,12 @@ from quotaware import Quota
 from quotaware.testing.server import serve
 from tests.cli.terminal import Ran, Running, Shell
 
-PLACES = ("http", "sqlite", "redis")
+ALSO = (pytest.mark.slow, pytest.mark.bounded)
+PLACES = (
+    pytest.param("http", marks=ALSO, id="http"),
+    "sqlite",
+    pytest.param("redis", marks=ALSO, id="redis"),
+)
 """A memory store behind a running app's API, and stores that are opened by the command."""
 
 

@@ -98,6 +98,8 @@ def test_there_is_a_month_behind_it(running: Demo) -> None:
     assert len({each["by"]["project"] for each in days}) == 5
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_some_calls_are_refused_for_budgets_and_rates(running: Demo) -> None:
     path = f"/organizations/{running.org}/usage/denied"
 
@@ -108,6 +110,8 @@ def test_some_calls_are_refused_for_budgets_and_rates(running: Demo) -> None:
     until(codes, timeout=120)
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_a_lead_asks_for_more_and_gets_it(running: Demo) -> None:
     """Who signs in with the admin's key approves, and the project's own call goes."""
 
@@ -124,6 +128,8 @@ def test_a_lead_asks_for_more_and_gets_it(running: Demo) -> None:
     assert answered.json()["answer"].startswith("tok ")
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_alerts_become_due(running: Demo) -> None:
     path = f"/organizations/{running.org}/alerts/deliveries"
 
@@ -154,7 +160,11 @@ def test_its_dashboard_opens_with_the_key(running: Demo) -> None:
         assert name in overview.text
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=[pytest.mark.slow, pytest.mark.bounded])],
+    ids=["ctrl-c", "SIGTERM"],
+)
 def test_it_ends_cleanly(number: signal.Signals) -> None:
     """Also while a page is open that hears of events."""
     with demo("--port", "0", "--json") as process:
@@ -166,6 +176,8 @@ def test_it_ends_cleanly(number: signal.Signals) -> None:
     assert (process.returncode, out, err) == (0, "", "")
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_a_person_is_told_what_to_look_at(shell: Shell, tmp_path: Path) -> None:
     """In a terminal, until ctrl-c; alerts come as they are due."""
     running = shell.start(["demo", "--port", "0"], cwd=tmp_path, environ={"HOME": str(tmp_path)}, columns=200)
@@ -193,6 +205,8 @@ def test_a_browser_is_opened_where_one_asks_for_it(shell: Shell, tmp_path: Path)
     assert f"The dashboard  {opened.strip()}\n" in running.ended().screen
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_where_its_port_is_taken_it_takes_another() -> None:
     from quotaware.cli.demo.serving import Demo as Served
 

@@ -27,9 +27,10 @@ from tests.calls import a_call, a_quota, ask, let_go, spend, used
 from tests.dashboard.conftest import BASE, Browser, House, led_to, text_of
 
 DAY = 86_400_000
+ALSO = (pytest.mark.slow, pytest.mark.bounded)
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=ALSO)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/quota.db"
@@ -139,7 +140,7 @@ def test_a_page_hears_of_what_another_process_does(two: Two) -> None:
 # secrets
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=[pytest.param("memory", marks=ALSO), "sqlite", pytest.param("redis", marks=ALSO)])
 def any_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return {
         "memory": lambda: "memory://",
