@@ -45,6 +45,8 @@ def test_plan_apply_change_plan_apply_export(bare: Shop, file: Path) -> None:
     assert bare.run("plan", "back.yaml").code == 0
     assert bare.run("apply", "back.yaml", "-y").code == 0
     assert "is there already" in bare.run("export", "back.yaml").screen
+    assert bare.json("export", "again.yaml")["file"] == "again.yaml"
+    assert (bare.home / "again.yaml").read_text() == (bare.home / "back.yaml").read_text()
     told = bare.run("export", "--format", "toml", piped=True).out
     (bare.home / "back.toml").write_text(told)
     assert bare.run("plan", "back.toml").code == 0

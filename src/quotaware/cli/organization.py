@@ -120,7 +120,7 @@ def export(
     """The organization as a file, without secrets. Applied where it comes from, it changes nothing."""
     place = to.api.organization()
     values = to.api.get(f"{place.path}/export", ids=ids or None)["file"]
-    if to.out.json:
+    if to.out.json and file is None:
         to.out.data(values)
         return
     suffix = (
@@ -135,7 +135,7 @@ def export(
             kept_file.write(text)
     except FileExistsError:
         raise Failure(f"{file} is there already; --force writes over it", USAGE) from None
-    to.out.line(f"{place.name} is in {file}.")
+    to.out.done(f"{place.name} is in {file}.", {"organization": place.id, "file": str(file)})
 
 
 class _Wanted:
