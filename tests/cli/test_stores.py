@@ -71,6 +71,11 @@ def test_a_store_is_brought_forward(shop: Shop) -> None:
     ran = shop.run("store", "migrate")
     assert ran.code == 0
     assert shop.run("store", "migrate", "--check").code == 0
+    (shop.home / "empty.db").touch()
+    empty = f"sqlite:///{shop.home}/empty.db"
+    assert shop.run("store", "migrate", empty, "--check").code == 1
+    assert "Brought forward from schema 0" in shop.run("store", "migrate", empty).screen
+    assert shop.run("store", "migrate", empty, "--check").code == 0
     assert "schema" in ran.screen.lower()
     if shop.place == "sqlite":
         shop.quota.close()

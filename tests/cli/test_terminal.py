@@ -63,8 +63,15 @@ def test_an_error_is_json_where_json_is_asked_for(shop: Shop) -> None:
     ran = shop.run("limits", "list", "nowhere", "--json", piped=True)
     assert (ran.code, ran.out) == (4, "")
     assert "There is no" in json.loads(ran.screen)["error"]["message"]
-    ran = shop.run("limits", "set", "chatbot", "$1/month", "--mode", "--json", piped=True)
-    assert ran.code == 2
+    for words, told in (
+        (("limits", "set", "chatbot", "$1/month", "--mode"), "No such option: --mode"),
+        (("keys", "fly"), "No such command 'fly'"),
+        (("top", "--limit", "many"), "Invalid value for '--limit'"),
+    ):
+        ran = shop.run(*words, "--json", piped=True)
+        assert (ran.code, ran.out) == (2, "")
+        assert told in json.loads(ran.screen)["error"]["message"]
+    assert shop.run("--version", "--json").code == shop.run("keys", "list", "-h", "--json").code == 0
 
 
 def test_nobody_says_where_to_look(shop: Shop) -> None:
@@ -204,7 +211,7 @@ def test_a_store_that_cannot_be_used(shop: Shop) -> None:
 def test_a_fault_of_its_own_is_told_as_such(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken() -> None:
+    def broken(**_: object) -> None:
         raise ZeroDivisionError("in the middle")
 
     monkeypatch.setattr(main, "app", broken)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from . import alerts, keys, limits, members, requests, roles, stores
 from .demo.command import demo
 from .doctor.command import doctor
 from .explain import explain
-from .failures import FAULT, STOPPED, Failure, as_failure
+from .failures import FAULT, STOPPED, USAGE, Failure, as_failure
 from .init import init
 from .organization import apply, export, plan
 from .printing import Printer, as_json
@@ -45,6 +45,9 @@ for each in (
 for run_ in (init, demo, plan, apply, export, usage, top, explain, simulate, doctor):
     command(app)(run_)
 
+MISUSED: Any = typer.BadParameter.__mro__[1]
+"""What a command line that is no command's raises: typer has its own for it, or click's, and names neither."""
+
 
 def _version(asked: bool) -> None:
     if asked:
@@ -67,8 +70,9 @@ def run() -> int:
     """Runs what the command line says; the exit code. What is no fault of the program is one line, not a traceback."""
     if not os.environ.get("QUOTAWARE_TRACEBACK"):
         logging.getLogger("quotaware").addHandler(logging.NullHandler())  # what is to be said is said here
+    json_wanted = "--json" in sys.argv
     try:
-        app()
+        return app(standalone_mode=not json_wanted) or 0  # which tells what is wrongly used as a text
     except SystemExit as end:
         code = end.code
         return code if isinstance(code, int) else 0 if code is None else 1
@@ -76,14 +80,15 @@ def run() -> int:
         return STOPPED
     except Exception as error:
         failure = as_failure(error)
+        if isinstance(error, MISUSED):
+            failure = Failure(error.format_message(), USAGE)
         if failure is None:
             if os.environ.get("QUOTAWARE_TRACEBACK"):
                 raise
             told = f"{type(error).__name__}: {error}. This is a fault of quotaware; QUOTAWARE_TRACEBACK=1 shows where"
             failure = Failure(told, FAULT)
-        if "--json" in sys.argv:
+        if json_wanted:
             print(as_json({"error": failure.error}), file=sys.stderr)
         else:
             Printer().wrong(str(failure))
         return failure.code
-    return 0
