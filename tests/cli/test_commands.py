@@ -27,6 +27,14 @@ def test_keys_are_made_shown_changed_rotated_and_revoked(shop: Shop) -> None:
     shop.run("keys", "change", "batch", "--limit", "7 requests/minute", "--model", "gpt-4.1*")
     shown = shop.json("keys", "show", "batch")
     assert (shown["limits"], shown["allowed_models"]) == (["7 requests/minute"], ["gpt-4.1*"])
+    cleared = shop.json(
+        "keys", "change", "batch", "--clear", "limits", "--clear", "models", "--clear", "expires"
+    )
+    assert (cleared["limits"], cleared["allowed_models"], cleared["expires_at"]) == ([], [], None)
+    both = shop.run("keys", "change", "batch", "--limit", "7 requests/minute", "--clear", "limits")
+    assert (both.code, "one of the two" in both.screen) == (2, True)
+    none = shop.run("keys", "change", "batch", "--clear", "permissions")
+    assert (none.code, "--clear takes name, limits" in none.screen) == (2, True)
     assert "off" in shop.run("keys", "disable", "batch").screen
     assert "on" in shop.run("keys", "enable", "batch").screen
     rotated = shop.json("keys", "rotate", "batch", "--grace", "60")
@@ -74,6 +82,9 @@ def test_members_groups_and_roles(shop: Shop) -> None:
     kim = shop.json("members", "show", "kim")
     assert (len(kim["roles"]), len(kim["groups"]), kim["email"]) == (2, 1, "k@example.com")
     shop.run("members", "take", "kim", "buyer", "engineering")
+    kim = shop.json("members", "change", "kim", "--clear", "groups", "--clear", "email", "--clear", "roles")
+    assert (kim["roles"], kim["groups"], kim["email"]) == ([], [], None)
+    assert shop.json("groups", "change", "leads", "--clear", "roles")["roles"] == []
     assert "no" in shop.run("members", "disable", "kim").screen
     assert "yes" in shop.run("members", "enable", "kim").screen
     assert [member["name"] for member in shop.json("members", "list")] == ["kim"]

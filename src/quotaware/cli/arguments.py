@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -28,6 +28,7 @@ Period = Annotated[str | None, typer.Option(help="The last days or hours, such a
 Since = Annotated[str | None, typer.Option("--from", help="Instead of a period: a day or a time (UTC).")]
 Until = Annotated[str | None, typer.Option("--to", help="The end, which is not in it; now without it.")]
 
+_NONE: Mapping[str, tuple[str, Any]] = {}
 Called = Callable[[str], str]
 """Answers the name of a node by its id."""
 _SPAN = re.compile(r"([1-9]\d{0,4})([dh])")
@@ -59,6 +60,23 @@ def pairs(words: Iterable[str], what: str) -> dict[str, str]:
     found = dict(word.partition("=")[::2] for word in words)
     if any("=" not in word for word in words):
         raise Failure(f"{what} is NAME=VALUE", USAGE)
+    return found
+
+
+def changes(
+    given: Mapping[str, Any], clear: Iterable[str] = (), empty: Mapping[str, tuple[str, Any]] = _NONE
+) -> dict[str, Any]:
+    """What is to be sent: the fields that something is said of, and those that are to be empty. `empty` has of a word
+    of `--clear` the field, and how it is empty.
+    """
+    found = {field: value for field, value in given.items() if value}
+    for word in clear:
+        if word not in empty:
+            raise Failure(f"--clear takes {', '.join(empty)}, and not '{word}'", USAGE)
+        field, nothing = empty[word]
+        if field in found:
+            raise Failure(f"{word} is said, and cleared: one of the two", USAGE)
+        found[field] = nothing
     return found
 
 

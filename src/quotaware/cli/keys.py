@@ -10,7 +10,7 @@ from urllib.parse import quote
 import typer
 
 from . import completing
-from .arguments import Anywhere, Called, Where, Yes, moment
+from .arguments import Anywhere, Called, Where, Yes, changes, moment
 from .printing import Column, Printer, money, number, portion
 from .printing import moment as when
 from .secret_files import SecretTo, kept
@@ -26,6 +26,15 @@ Models = Annotated[list[str], typer.Option("--model", help="A model or pattern t
 Addresses = Annotated[list[str], typer.Option("--address", help="An address or CIDR block; repeat it.")]
 Limits = Annotated[list[str], typer.Option("--limit", help="Such as '60 requests/minute'; repeat it.")]
 Expires = Annotated[str | None, typer.Option(help="A day, a time, or a span from now such as 30d.")]
+
+EMPTY: Mapping[str, tuple[str, Any]] = {
+    "name": ("name", None),
+    "limits": ("limits", []),
+    "models": ("allowed_models", []),
+    "addresses": ("allowed_ips", []),
+    "expires": ("expires_at", None),
+}
+Clear = Annotated[list[str], typer.Option("--clear", help=f"{', '.join(EMPTY)}: to be empty; repeat it.")]
 
 
 def state(key: Mapping[str, Any]) -> str:
@@ -81,7 +90,7 @@ def create(
 ) -> None:
     """Makes a key on a node and prints its secret, this once."""
     at = to.api.place(node)
-    body = _body(name, permission, model, address, limit, expires) | {f"{at.kind}_id": at.id}
+    body = changes(_said(name, permission, model, address, limit, expires)) | {f"{at.kind}_id": at.id}
     with kept(secret_to) as keep:
         key = to.api.post("/api-keys/service", body)
         _hand_over(to.out, key, key["id"], keep, secret_to)
@@ -97,9 +106,11 @@ def change(
     address: Addresses = [],  # noqa: B006
     limit: Limits = [],  # noqa: B006
     expires: Expires = None,
+    clear: Clear = [],  # noqa: B006
 ) -> None:
     """Changes a key: what is said replaces, what is not said stays."""
-    _show(to, to.api.patch(_path(key), _body(name, permission, model, address, limit, expires)))
+    given = _said(name, permission, model, address, limit, expires)
+    _show(to, to.api.patch(_path(key), changes(given, clear, EMPTY)))
 
 
 @command(app, "rotate")
@@ -170,7 +181,7 @@ def _path(key: str) -> str:
     return f"/api-keys/{quote(key, safe='')}"
 
 
-def _body(
+def _said(
     name: str | None,
     permissions: list[str],
     models: list[str],
@@ -178,7 +189,7 @@ def _body(
     limits: list[str],
     expires: str | None,
 ) -> dict[str, Any]:
-    given = {
+    return {
         "name": name,
         "permissions": permissions,
         "allowed_models": models,
@@ -186,7 +197,6 @@ def _body(
         "limits": limits,
         "expires_at": moment(expires),
     }
-    return {field: value for field, value in given.items() if value}
 
 
 def _hand_over(

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import typer
 
 from . import completing
-from .arguments import Called, Where, Yes
+from .arguments import Called, Where, Yes, changes
 from .failures import USAGE, Failure
 from .printing import Column
 from .printing import moment as when
@@ -29,6 +29,13 @@ Groups = Annotated[list[str], typer.Option("--group", help="A group to join, by 
 Role = Annotated[
     str, typer.Argument(help="org_admin, developer, viewer, or a custom role.", show_default=False)
 ]
+
+EMPTY: Mapping[str, tuple[str, Any]] = {
+    "email": ("email", None),
+    "roles": ("roles", []),
+    "groups": ("groups", []),
+}
+Clear = Annotated[list[str], typer.Option("--clear", help=f"{', '.join(EMPTY)}: to be empty; repeat it.")]
 
 
 def held(member: Mapping[str, Any], called: Called) -> list[str]:
@@ -81,10 +88,11 @@ def change(
     email: Annotated[str | None, typer.Option(help="A new address.")] = None,
     role: Roles = [],  # noqa: B006
     group: Groups = [],  # noqa: B006
+    clear: Clear = [],  # noqa: B006
 ) -> None:
     """Changes a person: what is said replaces, what is not said stays."""
     given = {"name": name, "email": email, "roles": [_held(each) for each in role], "groups": group}
-    _show(to, to.api.patch(_path(member), {field: value for field, value in given.items() if value}))
+    _show(to, to.api.patch(_path(member), changes(given, clear, EMPTY)))
 
 
 @command(app, "give")
@@ -130,6 +138,8 @@ def group_columns(called: Called) -> tuple[Column, ...]:
     )
 
 
+EMPTY_GROUP: Mapping[str, tuple[str, Any]] = {"roles": ("roles", [])}
+ClearOfGroup = Annotated[list[str], typer.Option("--clear", help="roles: to be empty.")]
 GroupRoles = Annotated[list[str], typer.Option("--role", help="What its members may do there; repeat it.")]
 
 
@@ -152,10 +162,10 @@ def change_group(
     group: Group,
     name: Annotated[str | None, typer.Option(help="A new name.")] = None,
     role: GroupRoles = [],  # noqa: B006
+    clear: ClearOfGroup = [],  # noqa: B006
 ) -> None:
     """Changes a group: what is said replaces, what is not said stays."""
-    given = {"name": name, "roles": role}
-    body = {field: value for field, value in given.items() if value}
+    body = changes({"name": name, "roles": role}, clear, EMPTY_GROUP)
     to.out.one(to.api.patch(f"/groups/{quote(group, safe='')}", body), group_columns(to.api.called))
 
 
