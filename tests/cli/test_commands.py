@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 
 import pytest
@@ -98,6 +99,12 @@ def test_limits_and_where_they_stand(shop: Shop) -> None:
     shown = shop.run("limits", "list", "chatbot").screen
     assert "$100/month" in shown
     assert "░" in shown
+    whole = shop.run("limits", "list", "--below", columns=200).screen
+    for on in ("team engineering", "project chatbot", "project search"):
+        assert re.search(rf"{on} +\$\S+/month .*[█░] ", whole), whole
+    listed = shop.json("limits", "list", "engineering", "--below")
+    assert sorted({limit["on"]["name"] for limit in listed}) == ["chatbot", "engineering", "search"]
+    assert len(shop.json("limits", "list", "chatbot", "--below")) == 2
     shop.run("limits", "set", "chatbot", "$120/month")
     shop.run("limits", "set", "chatbot", "500 requests/day for gpt-4.1*")
     rules = [limit["rule"] for limit in shop.json("limits", "list", "chatbot")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -188,6 +189,8 @@ def test_progress_is_shown_on_a_terminal_and_nowhere_else(shop: Shop) -> None:
     ran = shop.run("store", "check")
     assert "Checking" in ran.raw
     assert "Checking" not in ran.raw.rpartition("\x1b[2K")[2]  # gone when it is done
+    (shop.home / "file.yaml").write_text("organization: {name: StartupAI, total_monthly_budget: 900}\n")
+    assert re.search(r"Planning.* \d+ of \d+ things", shop.run("plan", "file.yaml").screen)
     done = subprocess.run(
         [sys.executable, "-m", "quotaware", "store", "check"],
         env={**os.environ, **shop.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

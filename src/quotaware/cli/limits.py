@@ -41,11 +41,21 @@ COLUMNS = (
     Column("resets", lambda limit: when(limit["resets_at"])),
 )
 
+ON = Column("on", lambda limit: f"{limit['on']['kind']} {limit['on']['name']}")
+
 
 @command(app, "list")
-def list_limits(to: Session, node: Anywhere = None) -> None:
+def list_limits(
+    to: Session,
+    node: Anywhere = None,
+    below: Annotated[bool, typer.Option("--below", help="Also of all teams and projects below it.")] = False,
+) -> None:
     """The limits of a node, with what is used and held of each."""
     place = to.api.place(node)
+    if below:
+        nobody = f"There is no limit on {place.kind} '{place.name}' or below."
+        to.out.rows(_limits_below(to, place), (ON, *COLUMNS), nobody)
+        return
     to.out.rows(_limits(to, place), COLUMNS, f"There is no limit on {place.kind} '{place.name}'.")
 
 
@@ -138,6 +148,23 @@ def figure(shape: str, amount: float) -> dict[str, Any]:
 
 def _limits(to: Session, place: Place) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = to.api.get(f"{place.path}/limits")["data"]
+    return found
+
+
+def _limits_below(to: Session, top: Place) -> list[dict[str, Any]]:
+    """The limits of a node and of all below it that the caller may look at, each with the node that it is on."""
+    places = [top]
+    if top.kind == "organization":
+        places += [Place("team", node["id"], node) for node in to.api.pages("/teams")]
+    if top.kind in ("organization", "team"):
+        inside: dict[str, Any] = {f"{top.kind}_id": top.id}
+        places += [Place("project", node["id"], node) for node in to.api.pages("/projects", **inside)]
+    found = []
+    with to.out.progress("Looking at", len(places), "nodes") as told:
+        for done, place in enumerate(places):
+            told(done, len(places), place.name)
+            on = {"kind": place.kind, "id": place.id, "name": place.name}
+            found += [{"on": on, **limit} for limit in _limits(to, place)]
     return found
 
 
