@@ -124,6 +124,23 @@ def test_all_mistakes_are_told_with_their_lines(bare: Shop, file: Path) -> None:
     assert (unknown.code, f"organization.yaml:{line}: " in unknown.screen) == (2, True), unknown
     assert "captain" in unknown.screen
     assert bare.run("plan", "gone.yaml").code == 2
+    (bare.home / "people.yaml").write_text(
+        "organization: {name: StartupAI}\nteams:\n  engineering: {budget_usd: -5}\ncustom_roles:\n"
+        "  buyer: {permissions: ['quota read']}\nmembers:\n  ada:\n    email: nowhere\n    groups: [nobody]\n"
+    )
+    people = bare.run("plan", "people.yaml", columns=200).screen
+    for told in (
+        "3: teams.engineering.budget_usd",
+        "5: custom_roles.buyer",
+        "8: members.ada.email",
+        "9: members.ada.groups[0]",
+    ):
+        assert f"people.yaml:{told}" in people
+    (bare.home / "names.yaml").write_text(
+        "organization: {name: StartupAI}\nteams:\n  engineering: {budget_usd: -5}\nmembers: {'': {}}\n"
+    )
+    named = bare.run("plan", "names.yaml", columns=200).screen
+    assert ("names.yaml:3: " in named, "names.yaml:4: " in named) == (True, True), named
 
 
 def test_the_apps_own_admin_key_is_not_put_in_by_a_command(bare: Shop, file: Path) -> None:

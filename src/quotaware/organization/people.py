@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any, TypeVar
 
+from ..errors import ConfigurationError
 from ..tenancy.nodes import Node
 from ..tenancy.people import Group, Holding, Member, Role, predefined
 from . import entries
@@ -14,6 +16,7 @@ from .entries import Entry, Path
 from .model import MemberEntry
 from .state import kept
 
+P = TypeVar("P", Role, Member)
 Names = Mapping[str, set[str]]
 """What ids may be called."""
 
@@ -42,7 +45,7 @@ class People:
             given = entry.given()
             if "permissions" in given:
                 given["permissions"] = kept(new.permissions, tuple(given["permissions"]))
-            new = replace(new, **given)
+            new = self._with(new, given, path)
             self._roles[new.id] = new
             self._draft.names[new.id] = name
             self._draft.changed("roles", old, new, "", path)
@@ -116,7 +119,15 @@ class People:
             given["groups"] = kept(base.groups, tuple(dict.fromkeys(names)))
         if "enabled" in given:
             given["enabled"] = entry.enabled is not False
-        return replace(base, **given)
+        return self._with(base, given, path)
+
+    def _with(self, base: P, given: Mapping[str, Any], path: Path) -> P:
+        """With these fields; as it was where one of them is none, which is told."""
+        try:
+            return replace(base, **given)
+        except ConfigurationError as error:
+            self._draft.wrong((*path, error.field), str(error).partition(": ")[2])
+            return base
 
     def _places(self) -> Names:
         """The nodes that there will be, by what they may be called."""

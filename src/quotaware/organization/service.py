@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from ..alerts.service import AlertService
 from ..core.permissions import allows
-from ..errors import AlreadyExists, FileError, InvalidRequest, NotFound, Problem
+from ..errors import AlreadyExists, ConfigurationError, FileError, InvalidRequest, NotFound, Problem
 from ..stores.protocol import Clock
 from ..tenancy.documents import DOCUMENTS
 from ..tenancy.service import Rehearsal, Tenancy
@@ -164,7 +164,12 @@ class Organizations:
             rehearsal.require(org, org, LOOK)
             for permission in _needed(looked.said):
                 rehearsal.require(org, org, permission)
-        plan, wrong = planned(looked.said, state, org, self._clock(), progress=progress)
+        try:
+            plan, wrong = planned(looked.said, state, org, self._clock(), progress=progress)
+        except ConfigurationError:  # by a name, say, that is none
+            if not looked.problems:
+                raise
+            raise looked.error() from None
         if looked.problems or wrong:
             raise looked.error(wrong)
         return plan
