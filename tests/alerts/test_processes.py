@@ -78,7 +78,13 @@ def processes(settings: dict[str, Any], secret: str) -> Iterator[list[subprocess
             process.communicate()
 
 
-@pytest.fixture(params=["sqlite", "redis", pytest.param("cluster", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("redis", marks=[pytest.mark.slow, pytest.mark.bounded]),
+        pytest.param("cluster", marks=pytest.mark.slow),
+    ]
+)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/quota.db"

@@ -165,6 +165,8 @@ def test_its_dashboard_opens_with_the_key(running: Demo) -> None:
     [signal.SIGINT, pytest.param(signal.SIGTERM, marks=[pytest.mark.slow, pytest.mark.bounded])],
     ids=["ctrl-c", "SIGTERM"],
 )
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_it_ends_cleanly(number: signal.Signals) -> None:
     """Also while a page is open that hears of events."""
     with demo("--port", "0", "--json") as process:

@@ -369,6 +369,8 @@ def test_it_completes_names(shop: Shop) -> None:
     assert completed("bash", "quotaware keys show c", shop.environ).split() == ["ci"]
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_what_cannot_be_looked_up_completes_nothing(shop: Shop) -> None:
     gone = {"HOME": str(shop.home), "QUOTAWARE_STORE": "sqlite:///gone.db"}
     assert completed("bash", "quotaware limits list ch", gone).split() == []

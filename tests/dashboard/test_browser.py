@@ -112,6 +112,8 @@ def test_a_day_at_the_dashboard(house: House, served: str, page: Any) -> None:
     nothing_else(page.seen)
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_a_request_is_approved_and_the_call_goes_through(house: House, served: str, page: Any) -> None:
     who = Identity(project=house.project)
     spend(house.quota, 1000, by=who)

@@ -239,6 +239,8 @@ def test_other_ways_of_asking(quota: Quota) -> None:
 # how much there is of it
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_a_flood_of_denials_of_made_up_models_make_one_series(metrics: Prometheus) -> None:
     """S22: told as an engine tells them."""
     place = Place("acme", None, "bot")
@@ -318,6 +320,8 @@ def test_names_that_cannot_be_written_do_not_break_the_page(metrics: Prometheus)
     assert all(len(line) < 600 for line in text.split("\n"))
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_one_scrape_tells_of_all_processes(tmp_path: Path) -> None:
     script = """
 import os, sys

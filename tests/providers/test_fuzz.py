@@ -263,7 +263,7 @@ STREAMS = st.lists(
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 @given(body=OBJECTS | SHAPED)
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 def test_a_request_is_read_or_unreadable(form: Format, body: dict[str, Any]) -> None:
     try:
         call = form.read("openai", body)
@@ -279,14 +279,14 @@ def test_a_request_is_read_or_unreadable(form: Format, body: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 @given(body=VALUES | OBJECTS)
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 def test_an_answer_of_any_shape_is_reported(form: Format, body: object) -> None:
     assert isinstance(form.answer(body), Report)
 
 
 @pytest.mark.parametrize("form", [*STREAMING, *SHORT_STREAMS], ids=lambda form: form.name)
 @given(chunks=STREAMS, hide=st.booleans())
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 def test_a_stream_of_any_bytes_is_passed_on_and_never_counts_backwards(
     form: Format, chunks: list[bytes], hide: bool
 ) -> None:
@@ -341,7 +341,7 @@ def test_an_event_that_says_its_kind_twice_never_counts_backwards(form: Format, 
 
 @pytest.mark.parametrize("form", FRAMED, ids=lambda form: form.name)
 @given(chunks=FRAMES, hide=st.booleans())
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 def test_frames_of_any_bytes_are_passed_on_and_never_count_backwards(
     form: Format, chunks: list[bytes], hide: bool
 ) -> None:
