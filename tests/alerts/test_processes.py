@@ -80,7 +80,7 @@ def processes(settings: dict[str, Any], secret: str) -> Iterator[list[subprocess
 
 @pytest.fixture(
     params=[
-        "sqlite",
+        pytest.param("sqlite", marks=[pytest.mark.slow, pytest.mark.bounded]),
         pytest.param("redis", marks=[pytest.mark.slow, pytest.mark.bounded]),
         pytest.param("cluster", marks=pytest.mark.slow),
     ]

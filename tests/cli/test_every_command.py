@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import typer
 
 from quotaware.cli.main import app
@@ -142,6 +143,8 @@ def test_every_command_does_what_it_is_for(shop: Shop) -> None:
         assert ran.screen.strip(), words
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_every_command_says_it_as_json(shop: Shop) -> None:
     for words, code in lines(shop):
         ran = shop.run(*words, "--json", piped=True)

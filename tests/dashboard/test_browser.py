@@ -73,6 +73,8 @@ def violations(page: Any) -> list[str]:
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_a_day_at_the_dashboard(house: House, served: str, page: Any) -> None:
     """Sign in, see numbers move, make a key and use it, use up a budget and see it blocked, sign out."""
     from playwright.sync_api import expect

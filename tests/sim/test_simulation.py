@@ -64,6 +64,8 @@ def test_nothing_is_broken_in_ten_thousand_worlds(begin: int):
 
 
 @pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_a_planted_fault_is_seen_through(name: str):
     """The net has no hole of this shape: one of a thousand worlds meets the fault, and meets it again."""
     with PLANTED[name]():
