@@ -92,7 +92,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"{server}{'&' if '?' in server else '?'}prefix=t{secrets.token_hex(6)}"
 
 
-@pytest.mark.parametrize("calls", [pytest.param(10_000, marks=pytest.mark.slow), 400])
+@pytest.mark.parametrize("calls", [pytest.param(10_000, marks=pytest.mark.slow), 800])
 def test_each_alert_is_decided_once_and_arrives_in_order(url: str, calls: int) -> None:
     secret = webhook.new_secret()
     chance = random.Random(7)

@@ -79,7 +79,7 @@ def test_a_bound_covers_scripts_mixed_in_any_order(names: list[str], between: st
     """A text is never more tokens than its parts, and one for what parts them."""
     text = between.join(TEXTS[name][0] for name in names)
     for at, whose in enumerate(TOKENIZERS.values()):
-        real = sum(TEXTS[name][1][at] for name in names) + len(names) - 1
+        real = sum(TEXTS[name][1][at] + 1 for name in names)
         call = call_of(text, *whose)
         assert tokens_of_text(text, *whose) + 5 * len(names) >= real
         assert estimate_input(call) <= input_bound(call, "calibrated") <= input_bound(call, "strict")

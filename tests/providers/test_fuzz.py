@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -261,9 +263,31 @@ STREAMS = st.lists(
 )
 
 
+def fuzzed(few: int, many: int, **drawn: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Tries a test on few examples each time, and on many as a bounded slow proof."""
+
+    def tried(test: Callable[..., None]) -> Callable[..., None]:
+        @pytest.mark.parametrize(
+            "examples",
+            [few, pytest.param(many, marks=pytest.mark.slow, id=f"bounded-{many}")],
+        )
+        @functools.wraps(test)
+        def run(form: Format, examples: int) -> None:
+            @settings(deadline=None, max_examples=examples)
+            @given(**drawn)
+            def one(**values: Any) -> None:
+                test(form, **values)
+
+            one()
+
+        del run.__wrapped__  # whose signature names what is drawn
+        return run
+
+    return tried
+
+
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
-@given(body=OBJECTS | SHAPED)
-@settings(deadline=None, max_examples=15)
+@fuzzed(15, 100, body=OBJECTS | SHAPED)
 def test_a_request_is_read_or_unreadable(form: Format, body: dict[str, Any]) -> None:
     try:
         call = form.read("openai", body)
@@ -278,15 +302,13 @@ def test_a_request_is_read_or_unreadable(form: Format, body: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
-@given(body=VALUES | OBJECTS)
-@settings(deadline=None, max_examples=12)
+@fuzzed(12, 60, body=VALUES | OBJECTS)
 def test_an_answer_of_any_shape_is_reported(form: Format, body: object) -> None:
     assert isinstance(form.answer(body), Report)
 
 
 @pytest.mark.parametrize("form", [*STREAMING, *SHORT_STREAMS], ids=lambda form: form.name)
-@given(chunks=STREAMS, hide=st.booleans())
-@settings(deadline=None, max_examples=15)
+@fuzzed(15, 100, chunks=STREAMS, hide=st.booleans())
 def test_a_stream_of_any_bytes_is_passed_on_and_never_counts_backwards(
     form: Format, chunks: list[bytes], hide: bool
 ) -> None:
@@ -340,8 +362,7 @@ def test_an_event_that_says_its_kind_twice_never_counts_backwards(form: Format, 
 
 
 @pytest.mark.parametrize("form", FRAMED, ids=lambda form: form.name)
-@given(chunks=FRAMES, hide=st.booleans())
-@settings(deadline=None, max_examples=15)
+@fuzzed(15, 100, chunks=FRAMES, hide=st.booleans())
 def test_frames_of_any_bytes_are_passed_on_and_never_count_backwards(
     form: Format, chunks: list[bytes], hide: bool
 ) -> None:

@@ -183,7 +183,7 @@ def test_text_is_kept_as_it_came_or_refused_with_its_field(house: House, what: s
 def test_odd_text_finds_nothing_and_breaks_nothing(house: House, number: int):
     beside, before = untouched(house)
 
-    @settings(on_each_store, max_examples=5)
+    @settings(on_each_store, max_examples=15)
     @given(odd)
     def looked_for(text: str) -> None:
         tried(lambda: LOOKS[number](house, text))
