@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from quotaware import Quota
+from quotaware.stores import open_store
 from quotaware.testing.clocks import FakeClock
 from tests.organization.test_reading import STARTUP
 
@@ -28,7 +29,9 @@ def quota(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> I
         "sqlite": lambda: f"sqlite:///{tmp_path}/quota.db",
         "redis": lambda: f"{request.getfixturevalue('valkey_url')}?prefix=t{secrets.token_hex(6)}",
     }[request.param]()
-    made = Quota(url, clock=clock, deadline=10.0, prices={"m": {"input": 0, "output": 1000}})
+    store = open_store(url, clock)
+    store.deadline = 10.0  # a machine may be busy
+    made = Quota(store, clock=clock, deadline=10.0, prices={"m": {"input": 0, "output": 1000}})
     yield made
     made.close()
 
