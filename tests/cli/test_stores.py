@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from quotaware import Quota
 from quotaware.errors import StoreError
 from tests.cli.conftest import Shop, each_place
-from tests.servers import until
+from tests.cli.terminal import Shell
+from tests.servers import Server, until
 
 in_stores = pytest.mark.parametrize("shop", ["sqlite", "redis"], indirect=True)
 
@@ -111,6 +113,21 @@ def test_what_a_process_missed_it_goes_on_with_once_an_operator_says_so(shop: Sh
     until(lambda: not there(), what="the process to miss it")
     assert shop.run("store", "adopt", "startup", "--yes").code == 0
     until(there, what="the process to go on")
+
+
+@pytest.mark.slow
+@pytest.mark.bounded
+def test_a_person_waits_for_a_store_longer_than_a_call_does(shell: Shell, tmp_path: Path) -> None:
+    with Server() as server:
+        quota = Quota(server.url, deadline=5)
+        quota.store.deadline = 5
+        quota.bootstrap("StartupAI", id="startup")
+        quota.close(10)
+        for words in (("limits", "list"), ("store", "check"), ("store", "prune"), ("doctor",)):
+            server.command("CLIENT", "PAUSE", 700, "ALL")
+            environ = {"HOME": str(tmp_path), "QUOTAWARE_STORE": server.url}
+            ran = shell.start(words, cwd=tmp_path, environ=environ).ended()
+            assert ran.code == 0, ran
 
 
 @each_place

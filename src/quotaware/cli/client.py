@@ -22,6 +22,7 @@ from ..errors import NotFound, StoreError
 from ..quota import Quota
 from ..stores.memory import system_clock
 from ..stores.opening import open_store
+from ..stores.protocol import Store
 from ..tenancy import keys
 from ..tenancy.access import Actor
 from ..tenancy.keys import is_id
@@ -29,6 +30,8 @@ from .failures import CONFLICT, REFUSED, USAGE, Failure, refused
 from .inprocess import InProcess
 from .settings import Settings
 
+PATIENCE_S = 5.0
+"""How long a store may take over one step: a person would rather wait than read that it is away, as a call may not."""
 TIMEOUT_S = 30.0
 """How long an answer may take, where nothing else is said; what works through much may take longer."""
 PAGE = 1000
@@ -266,7 +269,9 @@ def opened(settings: Settings, *, make: bool = False, dry: bool = False) -> Iter
         if not make:
             raise Failure(f"There is no file {missing}", CONFLICT)
         store = "memory://" if dry else store
-    quota = Quota(store, records=settings.records)
+    held = patient(store)
+    records = held if settings.records == store else settings.records and patient(settings.records)
+    quota = Quota(held, records=records)
     try:
         quota.alerting.stop(0)
         quota.engine.prepare_with(lambda: None)  # what else an app begins with is the app's to do
@@ -276,11 +281,18 @@ def opened(settings: Settings, *, make: bool = False, dry: bool = False) -> Iter
         quota.close()
 
 
+def patient(url: str) -> Store:
+    """The store that a URL names, not connected yet, which may take its time. Raises ConfigurationError."""
+    store = open_store(url, system_clock)
+    store.deadline = max(store.deadline, PATIENCE_S)
+    return store
+
+
 def missing_file(url: str) -> str | None:
     """The file of a store that is not there, and would be made. Raises Failure for a memory store."""
     if url.partition(":")[0].lower() == "memory":
         raise Failure("A memory store lives in its app only: give the app's --url and a --key", USAGE)
-    store = open_store(url, system_clock)  # which does not connect yet
+    store = patient(url)
     path: str | None = getattr(store, "path", None)
     store.close()
     return path if path is not None and not Path(path).exists() else None

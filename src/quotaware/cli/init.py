@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from ..organization.model import SCHEMA_ID
-from ..stores.memory import system_clock
-from ..stores.opening import open_store
+from .client import patient
 from .failures import CONFLICT, Failure
 from .session import Session
 from .settings import LOCAL
@@ -60,7 +59,7 @@ def init(
     """Write files to begin with: quotaware.toml, which says where to look, and organization.yaml."""
     url, store = to.settings.url, to.settings.store or STORE
     if url is None:
-        open_store(store, system_clock).close()  # says so where that is no store; connects to nothing
+        patient(store).close()  # says so where that is no store; connects to nothing
     secret = url is None and "@" in store
     if secret:
         line = "# store: in QUOTAWARE_STORE, since its URL may hold a password"

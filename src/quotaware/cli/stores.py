@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from typing import Annotated
 
@@ -13,12 +13,10 @@ from ..archive import Archive
 from ..checking import check
 from ..housekeeping import Housekeeper
 from ..quota import Quota
-from ..stores.memory import system_clock
 from ..stores.moving import UNATTRIBUTED, copy
-from ..stores.opening import open_store
 from ..stores.protocol import Store
 from .arguments import Yes
-from .client import NOWHERE, missing_file
+from .client import NOWHERE, missing_file, patient
 from .failures import CONFLICT, FOUND, USAGE, Failure
 from .printing import Column, money, number
 from .session import Session, command
@@ -49,7 +47,8 @@ def copy_store(
             last = (org, rows)
             told(done, of=org)
 
-        moved = copy(source, target, progress=hear)
+        with closing(patient(source)) as here, closing(patient(target)) as there:
+            moved = copy(here, there, progress=hear)
     if to.out.json:
         to.out.data(asdict(moved))
     else:
@@ -103,7 +102,7 @@ def prune(to: Session, url: Url = None) -> None:
     """Takes away what is past its time, now. The app does it by and by; records are folded into sums before."""
     with _opened(to, url) as store, to.out.progress("Pruning", unit="rows") as told:
         records = to.settings.records
-        archive = Archive(store, open_store(records, system_clock)) if records is not None else None
+        archive = Archive(store, patient(records)) if records is not None else None
         try:
             keeper = Housekeeper(store, archive)
             gone: dict[str, int | None] = {}
@@ -129,7 +128,7 @@ def migrate(
 ) -> int:
     """Brings a store's schema forward, as opening it does. For a deployment that does it before the app starts."""
     named = _url(to, url)
-    store = open_store(named, system_clock)
+    store = patient(named)
     try:
         before, newest = _schema(store)
         if not check:
@@ -163,7 +162,7 @@ def adopt(
     to.confirm(
         f"What was spent in '{organization}' is forgotten, if the store has nothing of it. Go on?", yes
     )
-    quota = Quota(named)
+    quota = Quota(patient(named))
     try:
         quota.alerting.stop(0)
         quota.adopt(organization)
@@ -191,12 +190,9 @@ def _must_exist(url: str) -> None:
 
 @contextmanager
 def _opened(to: Session, url: str | None) -> Iterator[Store]:
-    store = open_store(_url(to, url), system_clock)
-    try:
+    with closing(patient(_url(to, url))) as store:
         store.hello()
         yield store
-    finally:
-        store.close()
 
 
 def _orgs(store: Store) -> list[str]:

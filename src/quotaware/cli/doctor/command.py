@@ -11,10 +11,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ...stores.memory import system_clock
-from ...stores.opening import open_store
 from ...tenancy.access import Actor
-from ..client import local, organization_of, over, remote
+from ..client import local, organization_of, over, patient, remote
 from ..failures import FOUND, Failure
 from ..session import Session
 from . import stores
@@ -77,7 +75,7 @@ def gather(to: Session, target: str | None, workers: int | None, days: int, life
             life.callback(quota.close)
             evidence = replace(evidence, store=quota.store)
     elif settings.store is not None:
-        store = open_store(settings.store, system_clock)
+        store = patient(settings.store)
         life.callback(store.close)
         evidence = replace(evidence, store=store)
     return _with_api(evidence, life)
