@@ -43,7 +43,7 @@ from .ids import Ids
 from .learned import Learned
 from .logs import logged
 from .lookups import LookUp
-from .observing import Begun, Observers, Place, Refused, cleaned
+from .observing import Begun, Observers, Place, Refused, Server, cleaned
 from .outage import Outage
 from .settings import Settings
 from .stores.lanes import Lanes
@@ -193,11 +193,13 @@ class Engine(Callers):
             InTheWay(over, limits[0], node.id, node.kind, node.name or node.id, counter.until), now
         )
 
-    def admit(self, call: Call, binding: Binding, *, may_wait: bool) -> Steps[Admission | ApiError]:
+    def admit(
+        self, call: Call, binding: Binding, *, may_wait: bool, server: Server | None = None
+    ) -> Steps[Admission | ApiError]:
         """Decides a call: an `Admission` that must be settled, or the error to answer it with.
 
-        `may_wait` False where this thread must not wait for other calls (a sync call on a loop's own thread).
-        Shadow mode answers an Admission in any case.
+        `server` is where it goes, as observers are told. `may_wait` False where this thread must not wait for other
+        calls (a sync call on a loop's own thread). Shadow mode answers an Admission in any case.
         """
         path = None
         began = time.monotonic() if self.observers else 0.0
@@ -210,11 +212,11 @@ class Engine(Callers):
         except StoreError as error:
             outcome = self.outage.admit(call, binding, error)
         if isinstance(outcome, ApiError):
-            self.refused(outcome, call, binding, path, began)
+            self.refused(outcome, call, binding, path, began, server)
         else:
             self.count("admitted")
             if self.observers:
-                outcome.watches = self.observers.begun(_begun(outcome, time.monotonic() - began))
+                outcome.watches = self.observers.begun(_begun(outcome, time.monotonic() - began, server))
         return outcome
 
     def look_up(self, call: Call, binding: Binding, answer: str) -> Steps[LookUp | ApiError]:
@@ -239,10 +241,16 @@ class Engine(Callers):
         return LookUp(self, call, (caller, path), answer)
 
     def refused(
-        self, error: ApiError, call: Call, binding: Binding, path: Path | None = None, began: float = 0.0
+        self,
+        error: ApiError,
+        call: Call,
+        binding: Binding,
+        path: Path | None = None,
+        began: float = 0.0,
+        server: Server | None = None,
     ) -> None:
         """Counts a call that was denied; `path`: of its caller, where that was found; `began`: when it was asked
-        for, of time.monotonic().
+        for, of time.monotonic(); `server`: where it would have gone.
         """
         self.count("denied")
         caller = self.known_caller(binding)
@@ -253,7 +261,9 @@ class Engine(Callers):
         self.denied.note(org, path, call, error.code, self.now())
         if self.observers:
             took = time.monotonic() - began if began else 0.0
-            told = Refused(_place(org, path), call, cleaned(call.model), error.code, error.status, took)
+            told = Refused(
+                _place(org, path), call, cleaned(call.model), error.code, error.status, took, server
+            )
             self.observers.refused(told)
 
     def look(self, call: Call, binding: Binding) -> Steps[tuple[Attempt, Admission | ApiError]]:
@@ -499,7 +509,7 @@ def _place(org: str, path: Path) -> Place:
     return Place(org, path.team.id if path.team else None, path.project.id if path.project else None)
 
 
-def _begun(admission: Admission, took: float) -> Begun:
+def _begun(admission: Admission, took: float, server: Server | None) -> Begun:
     call, cap = admission.call, admission.cap
     return Begun(
         admission.id,
@@ -510,6 +520,7 @@ def _begun(admission: Admission, took: float) -> Begun:
         took,
         admission.degraded,
         tuple(admission.would_deny),
+        server,
     )
 
 

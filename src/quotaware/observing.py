@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from .core.bounds import Call
 from .core.usage import Quality, Usage
@@ -33,6 +33,13 @@ class Place:
     project: str | None
 
 
+class Server(NamedTuple):
+    """Where a request goes: the host as the app names it, and the port."""
+
+    address: str
+    port: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Begun:
     """A call that is let go.
@@ -43,6 +50,7 @@ class Begun:
     decided_s   seconds that it took to let it go, what it waited for others included
     degraded    whether it is let go while the store is away
     would_deny  what would have kept it out, if that were not shadow
+    server      None for a call that is not HTTP
     """
 
     id: str
@@ -53,6 +61,7 @@ class Begun:
     decided_s: float
     degraded: bool
     would_deny: tuple[str, ...]
+    server: Server | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +100,9 @@ class Late:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A call that was kept from going: `code` and `status` of the error that it was answered with."""
+    """A call that was kept from going: `code` and `status` of the error that it was answered with; `server` as of
+    `Begun`.
+    """
 
     place: Place
     call: Call
@@ -99,6 +110,7 @@ class Refused:
     code: str
     status: int
     decided_s: float
+    server: Server | None = None
 
 
 class Watch(Protocol):

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
 import pytest
 import requests
+import websockets.exceptions
+import websockets.sync.client
 from botocore.httpsession import URLLib3Session
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -29,6 +34,7 @@ from quotaware.core.bounds import Call
 from quotaware.core.usage import Usage
 from quotaware.errors import ApiError
 from quotaware.integrations.opentelemetry import OpenTelemetry, _modalities
+from quotaware.outbound.meter import MAX_BODY, port
 from quotaware.testing import FakeProvider
 from quotaware.testing.server import serve
 from tests.outbound import aws
@@ -143,6 +149,8 @@ def test_a_call_is_a_client_span_by_the_conventions(collected: Collected, client
         "gen_ai.request.max_tokens": 20,
         "gen_ai.response.model": "gpt-4.1",
         "gen_ai.usage.output_tokens": 7,
+        "server.address": "api.openai.com",
+        "server.port": 443,
         "quotaware.organization": "org_app",
         "quotaware.project": "proj_app",
         "quotaware.quality": "exact",
@@ -247,8 +255,70 @@ def test_whatever_library_sends_it_its_own_spans_are_below(
         quota.close()
     (span,) = collected.spans
     assert span.attributes["gen_ai.usage.output_tokens"] > 0
+    assert span.attributes["server.address"] == "127.0.0.1"
+    assert 1024 < span.attributes["server.port"] < 65_536
     assert set(seen) == {span.context.span_id}
     assert current_span() == 0
+
+
+async def over_httpx(url: str, body: bytes) -> int:
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200))) as client:
+        return (await client.post(url, content=body)).status_code
+
+
+async def over_aiohttp(url: str, body: bytes) -> int:
+    async with aiohttp.ClientSession() as session, session.post(url, data=io.BytesIO(body)) as answer:
+        return answer.status
+
+
+async def over_requests(url: str, body: bytes) -> int:
+    with requests.Session() as session:
+        return session.post(url, data=body).status_code
+
+
+@pytest.mark.parametrize("send", [over_httpx, over_aiohttp, over_requests])
+@pytest.mark.parametrize(
+    ("body", "error"), [(b"[]", "model_ambiguous"), (b" " * (MAX_BODY + 1), "body_too_large")]
+)
+def test_what_cannot_be_judged_is_told_with_where_it_would_have_gone(
+    collected: Collected, send: Callable[[str, bytes], Awaitable[int]], body: bytes, error: str
+) -> None:
+    quota = Quota(
+        "memory://", limits=["$9/day"], hosts={"llm.invalid": "openai"}, telemetry=collected.telemetry
+    )
+    quota.instrument()
+    try:
+        status = asyncio.run(send("http://llm.invalid:8443/v1/chat/completions", body))  # type: ignore[arg-type]
+    finally:
+        quota.close()
+    (span,) = collected.spans
+    assert 400 <= status < 500
+    assert span.attributes["error.type"] == error
+    assert (span.attributes["server.address"], span.attributes["server.port"]) == ("llm.invalid", 8443)
+
+
+def test_a_socket_is_told_with_where_it_leads(collected: Collected) -> None:
+    quota = Quota(
+        "memory://", limits=["$9/day"], hosts={"127.0.0.1": "openai"}, telemetry=collected.telemetry
+    )
+    quota.instrument()
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            with pytest.raises(websockets.exceptions.InvalidStatus):
+                websockets.sync.client.connect(f"ws://127.0.0.1:{port}/v1/realtime", proxy=None)
+    finally:
+        quota.close()
+    (span,) = collected.spans
+    assert (span.attributes["server.address"], span.attributes["server.port"]) == ("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [("https://h/", None), ("https://h:81/", 81), ("https://h:none/", None), ("https://h:99999/", None)],
+)
+def test_a_port_that_is_none_is_the_librarys_to_refuse(url: str, told: int | None) -> None:
+    assert port(urlsplit(url)) == told
 
 
 def test_many_calls_at_once_have_each_their_own(collected: Collected, quota: Quota) -> None:
@@ -317,6 +387,7 @@ def test_a_call_by_hand_is_a_span_too_with_the_apps_spans_below_it(
     inner, span = collected.spans
     assert inner.parent.span_id == span.context.span_id
     assert span.attributes["gen_ai.usage.output_tokens"] == 3
+    assert "server.address" not in span.attributes
     assert not trace.get_current_span().get_span_context().is_valid
 
 
@@ -357,6 +428,7 @@ def test_a_refused_call_is_a_span_in_error(
     assert span.status.status_code is StatusCode.ERROR
     assert span.attributes["error.type"] == span.attributes["quotaware.denied"] == "budget_exceeded"
     assert "gen_ai.usage.input_tokens" not in span.attributes
+    assert (span.attributes["server.address"], span.attributes["server.port"]) == ("api.openai.com", 443)
     ((told, count),) = collected.points("quotaware.calls.refused")
     assert (told["error.type"], told["quotaware.project"], count) == ("budget_exceeded", "proj_app", 1)
     assert not collected.points("gen_ai.client.inference.duration")

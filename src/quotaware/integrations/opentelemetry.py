@@ -15,7 +15,7 @@ from typing import Any
 
 from ..core.bounds import Call
 from ..core.usage import Usage
-from ..observing import Begun, Ended, Late, Place, Refused
+from ..observing import Begun, Ended, Late, Place, Refused, Server
 from ..version import __version__
 from .series import Labels, Series
 from .standing import Figures, Standing
@@ -81,6 +81,7 @@ class OpenTelemetry:
         """Begins a span."""
         attributes = {
             **_asked(begun.call, begun.model),
+            **_where(begun.server),
             **_whose(begun.place),
             "quotaware.call.id": begun.id,
             "quotaware.decision.duration": begun.decided_s,
@@ -98,6 +99,7 @@ class OpenTelemetry:
         """Tells of a call that never left: a span without duration, in error."""
         attributes = {
             **_asked(refused.call, refused.model),
+            **_where(refused.server),
             **_whose(refused.place),
             "quotaware.denied": refused.code,
             "quotaware.decision.duration": refused.decided_s,
@@ -329,6 +331,13 @@ def _asked(call: Call, model: str | None) -> Attributes:
     if call.choices != 1:
         found["gen_ai.request.choice.count"] = call.choices
     return found
+
+
+def _where(server: Server | None) -> Attributes:
+    if server is None:
+        return {}
+    port = {} if server.port is None else {"server.port": server.port}
+    return {"server.address": server.address, **port}
 
 
 def _whose(place: Place) -> Attributes:

@@ -78,17 +78,18 @@ async def _send(meter: Meter, request: Any, handler: Handler, decodes: bool) -> 
     route = meter.route(request.method, host, path, socket=socket)
     if route is None or _unreadable(meter, route, request):
         return await handler(request)
+    server = meter.server(request.url.scheme, host, request.url.port)
     try:
         body = await _read(request) if route.reads else b""
     except BodyTooLarge as error:
-        decision: Refusal | Passage | None = meter.too_large(route, error)
+        decision: Refusal | Passage | None = meter.too_large(route, error, server)
     else:
         if passing.passes(host, path, body):
             return await handler(request)
         headers = request.headers.copy()
         if request.compress:  # which is only done when it is written
             headers.pop("content-encoding", None)
-        decision = await meter.decide_async(route, headers, body)
+        decision = await meter.decide_async(route, headers, body, server)
     if isinstance(decision, Refusal):
         return await _answer(request, decision)
     if not isinstance(decision, Passage):

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..context import DENIED_HEADER
 from ..errors import BodyTooLarge
-from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large
+from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large, port
 from .patching import Patch, Serving
 from .tap import Tap
 from .urllib3_streams import Raw
@@ -36,23 +36,27 @@ class _Asked(NamedTuple):
     host: str
     path: str
     headers: Mapping[str, str]
+    scheme: str
+    port: int | None
 
     @classmethod
     def of(cls, method: str, url: str, headers: Mapping[str, Any]) -> _Asked:
         parts = urlsplit(url)
         told = {str(name).lower(): _text(value) for name, value in headers.items()}
-        return cls(method, parts.hostname or "", unquote(parts.path), told)
+        return cls(method, parts.hostname or "", unquote(parts.path), told, parts.scheme, port(parts))
 
     def decide(self, meter: Meter, body: Any) -> tuple[Decision, bytes | None]:
         """What becomes of it, and its body where that was read."""
         route = None if meter.passes(self.host, self.path) else meter.route(self.method, self.host, self.path)
         if route is None:
             return None, None
+        server = meter.server(self.scheme, self.host, self.port)
         try:
             read = _read(body) if route.format is not None else b""
         except BodyTooLarge as error:
-            return meter.too_large(route, error), None
-        return meter.decide(route, self.headers, read), read if route.format is not None else None
+            return meter.too_large(route, error, server), None
+        decision = meter.decide(route, self.headers, read, server)
+        return decision, read if route.format is not None else None
 
 
 def _making(original: Any, serving: Serving) -> Any:

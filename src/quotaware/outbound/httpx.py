@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import BodyTooLarge
+from ..observing import Server
 from ..providers.base import Route
 from . import passing
 from .httpx_streams import async_stream, sync_stream
@@ -47,12 +48,13 @@ class MeteredTransport:
         route = _route(self._meter, request)
         if route is None:
             return self._inner.handle_request(request)
+        server = _server(self._meter, request.url)
         try:
             body = _read(request) if route.reads else b""
         except BodyTooLarge as error:
-            decision: Refusal | Passage | None = self._meter.too_large(route, error)
+            decision: Refusal | Passage | None = self._meter.too_large(route, error, server)
         else:
-            decision = self._meter.decide(route, request.headers, body)
+            decision = self._meter.decide(route, request.headers, body, server)
         if isinstance(decision, Refusal):
             return _answer(request, decision)
         if not isinstance(decision, Passage):
@@ -93,12 +95,13 @@ class AsyncMeteredTransport:
         route = _route(self._meter, request)
         if route is None:
             return await self._inner.handle_async_request(request)
+        server = _server(self._meter, request.url)
         try:
             body = await _aread(request) if route.reads else b""
         except BodyTooLarge as error:
-            decision: Refusal | Passage | None = self._meter.too_large(route, error)
+            decision: Refusal | Passage | None = self._meter.too_large(route, error, server)
         else:
-            decision = await self._meter.decide_async(route, request.headers, body)
+            decision = await self._meter.decide_async(route, request.headers, body, server)
         if isinstance(decision, Refusal):
             return _answer(request, decision)
         if not isinstance(decision, Passage):
@@ -187,6 +190,10 @@ def _route(meter: Meter, request: Any) -> Route | None:
     if strange and not route.lookup and "content-length" not in request.headers:
         return None  # a streamed upload that must pass whatever it is: reading it would change how it is sent
     return route
+
+
+def _server(meter: Meter, url: Any) -> Server | None:
+    return meter.server(url.scheme, url.host, url.port)
 
 
 def _read(request: Any) -> bytes:

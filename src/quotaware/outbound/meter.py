@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
+from urllib.parse import SplitResult
 
 import anyio.to_thread
 
@@ -19,6 +20,7 @@ from ..core.bounds import Call
 from ..engine import Engine
 from ..errors import ApiError, BodyTooLarge, InvalidRequest, PermissionDenied
 from ..logs import logged
+from ..observing import Server, cleaned
 from ..providers import formdata, jsontext, looking_up, naming, registry
 from ..providers.base import Route, Unreadable
 from ..stores.tickets import Steps, drive, drive_async, on_loop
@@ -30,6 +32,7 @@ logger = logging.getLogger("quotaware")
 STRANGERS = 4096
 """Hosts without LLM calls that are remembered."""
 LARGE = 131_072
+PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 MAX_BODY = 32 * 1024 * 1024
 """A longer request body (bytes) is not read: at a known provider it is refused, elsewhere it passes."""
 
@@ -101,31 +104,39 @@ class Meter:
         """Where a request goes, if that may be a call; `socket`: whether it is to become a WebSocket."""
         return registry.find(method, host, path, self._hosts, socket=socket)
 
+    def server(self, scheme: str, host: str, port: int | None) -> Server | None:
+        """Where a request goes, as observers are told; None where there are none. `port` None: the scheme's."""
+        if not self.engine.observers:
+            return None
+        return Server(cleaned(host) or "", port or PORTS.get(scheme))
+
     def binding(self) -> Binding:
         """The standing of the running context with this meter."""
         found = current()
         return found if found is not None and found.meter is self else Binding(self, None)
 
-    def too_large(self, route: Route, error: BodyTooLarge) -> Refusal | None:
+    def too_large(self, route: Route, error: BodyTooLarge, server: Server | None) -> Refusal | None:
         """The answer to a body that is too long to be read, or None: it passes unread."""
         if route.provider is None or self.engine.settings.shadow:
             self.engine.count("unread")
             return None
-        return self._unjudged(route, error, self.binding())
+        return self._unjudged(route, error, self.binding(), server)
 
-    def decide(self, route: Route, headers: Mapping[str, str], body: bytes) -> Passage | Refusal | None:
+    def decide(
+        self, route: Route, headers: Mapping[str, str], body: bytes, server: Server | None
+    ) -> Passage | Refusal | None:
         """Decides a request from sync code; on a loop's own thread it waits for no other call."""
-        return drive(self.begin(route, self.read(route, headers, body), may_wait=not on_loop()))
+        return drive(self.begin(route, self.read(route, headers, body), server, may_wait=not on_loop()))
 
     async def decide_async(
-        self, route: Route, headers: Mapping[str, str], body: bytes
+        self, route: Route, headers: Mapping[str, str], body: bytes, server: Server | None
     ) -> Passage | Refusal | None:
         """The same from async code."""
         if len(body) > LARGE or encoded(headers):
             reading = await anyio.to_thread.run_sync(self.read, route, headers, body)
         else:
             reading = self.read(route, headers, body)
-        return await drive_async(self.begin(route, reading, may_wait=True))
+        return await drive_async(self.begin(route, reading, server, may_wait=True))
 
     def read(self, route: Route, headers: Mapping[str, str], body: bytes) -> Reading | Unreadable | None:
         """What a body, sent under these headers (however they are spelled), asks for; None where it is no call after
@@ -158,26 +169,26 @@ class Meter:
             return None
 
     def begin(
-        self, route: Route, reading: Reading | Unreadable | None, *, may_wait: bool
+        self, route: Route, reading: Reading | Unreadable | None, server: Server | None, *, may_wait: bool
     ) -> Steps[Passage | Refusal | None]:
         """Decides a request. None: it passes untouched."""
         try:
-            return (yield from self._decide(route, reading, may_wait))
+            return (yield from self._decide(route, reading, server, may_wait))
         except Exception:
             self._fault("could not be decided")
             return None
 
     def _decide(
-        self, route: Route, reading: Reading | Unreadable | None, may_wait: bool
+        self, route: Route, reading: Reading | Unreadable | None, server: Server | None, may_wait: bool
     ) -> Steps[Passage | Refusal | None]:
         binding = self.binding()
         if route.lookup and isinstance(reading, Reading):
             return (yield from self._look_up(route, reading, binding))
         if isinstance(reading, Unreadable) and not self.engine.settings.shadow:
-            return self._unjudged(route, _unreadable(reading), binding)
+            return self._unjudged(route, _unreadable(reading), binding, server)
         if not isinstance(reading, Reading):
             return None
-        outcome = yield from self.engine.admit(reading.call, binding, may_wait=may_wait)
+        outcome = yield from self.engine.admit(reading.call, binding, may_wait=may_wait, server=server)
         if isinstance(outcome, ApiError):
             return self._refusal(route, outcome, binding)
         try:
@@ -211,9 +222,9 @@ class Meter:
                 asked = True
         return Passage(reading, changes, Tap(admission, format, hide=asked))
 
-    def _unjudged(self, route: Route, error: ApiError, binding: Binding) -> Refusal:
+    def _unjudged(self, route: Route, error: ApiError, binding: Binding, server: Server | None) -> Refusal:
         """The answer to a call that cannot even be judged, which is counted as denied too."""
-        self.engine.refused(error, Call(route.provider, route.operation, None), binding)
+        self.engine.refused(error, Call(route.provider, route.operation, None), binding, server=server)
         return self._refusal(route, error, binding)
 
     def _refusal(self, route: Route, error: ApiError, binding: Binding) -> Refusal:
@@ -241,6 +252,14 @@ class Meter:
 def becomes_socket(method: str, headers: Mapping[str, str]) -> bool:
     """Whether a request with these headers asks for a WebSocket."""
     return method == "GET" and headers.get("upgrade", "").lower() == "websocket"
+
+
+def port(url: SplitResult) -> int | None:
+    """The port that a URL names; None where it names none, or one that is none."""
+    try:
+        return url.port
+    except ValueError:  # the library that sends it says so
+        return None
 
 
 def encoded(headers: Mapping[str, str]) -> str:

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..errors import BodyTooLarge
 from . import passing
-from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large
+from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large, port
 from .patching import Patch, Serving
 from .tap import Tap
 from .urllib3_streams import Raw
@@ -35,7 +35,7 @@ def _sending(original: Any, serving: Serving) -> Any:
             return original(adapter, request, *rest, **options)
         url = urlsplit(request.url)
         host, path = url.hostname or "", unquote(url.path)
-        decision, body = _decide(meter, host, path, request)
+        decision, body = _decide(meter, url, host, path, request)
         if isinstance(decision, Refusal):
             return _answer(adapter, request, decision)
         if not isinstance(decision, Passage):
@@ -58,7 +58,9 @@ def _sending(original: Any, serving: Serving) -> Any:
 PATCHES = (Patch("requests.adapters", "HTTPAdapter", "send", _sending),)
 
 
-def _decide(meter: Meter, host: str, path: str, request: Any) -> tuple[Passage | Refusal | None, bytes]:
+def _decide(
+    meter: Meter, url: SplitResult, host: str, path: str, request: Any
+) -> tuple[Passage | Refusal | None, bytes]:
     """What becomes of a request, and its body where that was read."""
     route = None if meter.passes(host, path) else meter.route(request.method, host, path)
     if route is None:
@@ -67,13 +69,14 @@ def _decide(meter: Meter, host: str, path: str, request: Any) -> tuple[Passage |
     strange = (route.provider is None or meter.engine.settings.shadow) and not route.lookup
     if strange and _streamed(request.body) and "content-length" not in headers:
         return None, b""  # it must pass whatever it is: reading it would change how it is sent
+    server = meter.server(url.scheme, host, port(url))
     try:
         body = _read(request, headers) if route.reads else b""
     except BodyTooLarge as error:
-        return meter.too_large(route, error), b""
+        return meter.too_large(route, error, server), b""
     if passing.passes(host, path, body):
         return None, body
-    return meter.decide(route, headers, body), body
+    return meter.decide(route, headers, body, server), body
 
 
 def _text(value: Any) -> str:

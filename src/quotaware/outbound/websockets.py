@@ -13,6 +13,8 @@ from inspect import iscoroutinefunction
 from typing import Any
 from urllib.parse import unquote
 
+from ..observing import Server
+from ..providers.base import Route
 from .meter import Meter, Passage, Refusal
 from .patching import Patch, Serving
 from .tap import Tap
@@ -24,8 +26,8 @@ def _handshakes(original: Any, serving: Serving) -> Any:
 
         def handshake(connection: Any, *args: Any, **more: Any) -> Any:
             meter = serving()
-            route = meter and _route(meter, connection)
-            tap = _let_go(meter.decide(route, {}, b"")) if meter and route else None
+            route, server = _to(meter, connection) if meter else (None, None)
+            tap = _let_go(meter.decide(route, {}, b"", server)) if meter and route else None
             try:
                 answer = original(connection, *args, **more)
             except BaseException as error:
@@ -38,8 +40,8 @@ def _handshakes(original: Any, serving: Serving) -> Any:
 
     async def handshake_async(connection: Any, *args: Any, **more: Any) -> Any:
         meter = serving()
-        route = meter and _route(meter, connection)
-        tap = _let_go(await meter.decide_async(route, {}, b"")) if meter and route else None
+        route, server = _to(meter, connection) if meter else (None, None)
+        tap = _let_go(await meter.decide_async(route, {}, b"", server)) if meter and route else None
         try:
             answer = await original(connection, *args, **more)
         except BaseException as error:
@@ -57,11 +59,13 @@ PATCHES = tuple(
 )
 
 
-def _route(meter: Meter, connection: Any) -> Any:
+def _to(meter: Meter, connection: Any) -> tuple[Route | None, Server | None]:
+    """Where a socket leads."""
     protocol = connection.protocol
     uri = protocol.uri if hasattr(protocol, "uri") else protocol.wsuri  # as it was called before 14
     path = unquote(uri.resource_name.partition("?")[0])
-    return meter.route("GET", uri.host, path, socket=True)
+    scheme = "wss" if uri.secure else "ws"
+    return meter.route("GET", uri.host, path, socket=True), meter.server(scheme, uri.host, uri.port)
 
 
 def _let_go(decision: Passage | Refusal | None) -> Tap | None:
