@@ -12,6 +12,8 @@ from .texts_errors import KOREAN
 from .texts_looking import TEXTS as _LOOKING
 from .texts_pages import TEXTS as _PAGES
 from .texts_people import TEXTS as _PEOPLE
+from .texts_told import TEXTS as _TOLD
+from .texts_told import reason
 
 Language = Literal["en", "ko"]
 LANGUAGES: Final[Mapping[Language, str]] = {"en": "English", "ko": "한국어"}
@@ -68,6 +70,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     **_PAGES,
     **_PEOPLE,
     **_LOOKING,
+    **_TOLD,
 }
 
 
@@ -90,6 +93,21 @@ class Texts:
     def error(self, code: str) -> str:
         """What an error of this code is called in the language, "" where its own text says it, or none is known."""
         return KOREAN.get(code, "") if self._language == "ko" else ""
+
+    def why(self, text: str) -> str:
+        """Why an alert did not go, as its log has it (English), in the language; what is not ours as it is."""
+        return reason(text) if self._language == "ko" else text
+
+    def kind(self, kind: str) -> str:
+        """What a kind of thing is called, itself where it has no name."""
+        return self(f"kind.{kind}") if f"kind.{kind}" in TEXTS else kind
+
+    def action(self, what: str) -> str:
+        """What an action of the audit log (`project.update`) is called, also where it was refused; "" where it has no
+        name.
+        """
+        kind, _, verb = what.removesuffix(".refused").partition(".")
+        return self(f"did.{verb}", thing=self.kind(kind)) if f"did.{verb}" in TEXTS else ""
 
 
 def language_of(chosen: str, accepted: str) -> Language:
