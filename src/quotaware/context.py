@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from threading import Lock
@@ -186,6 +186,33 @@ def bound(binding: Binding | None) -> Iterator[None]:
     finally:
         with suppress(ValueError):  # closed in another context (a generator's end): that one is over anyway
             _binding.reset(token)
+
+
+class Acting:
+    """The block of `Quota.acting_as`."""
+
+    def __init__(self, binding: Binding) -> None:
+        self.binding = binding
+        self._block: AbstractContextManager[None] | None = None
+
+    def __enter__(self) -> Binding:
+        if self._block is not None:
+            raise RuntimeError("this acting_as block is entered already; make one for each `with`")
+        self.binding.within(current())
+        self._block = bound(self.binding)
+        self._block.__enter__()
+        return self.binding
+
+    def __exit__(self, *exc: Any) -> None:
+        block, self._block = self._block, None
+        if block is not None:
+            block.__exit__(*exc)
+
+    async def __aenter__(self) -> Binding:
+        return self.__enter__()
+
+    async def __aexit__(self, *exc: Any) -> None:
+        self.__exit__(*exc)
 
 
 def run_as(binding: Binding | None, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import hashlib
-import os
-import reprlib
-import secrets
-import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 import anyio.to_thread
 
+from . import arguments
 from .alerts.service import Alerting
 from .alerts.settings import Alerts
 from .archive import Archive
-from .context import Binding, Caller, Identity, bound, current
-from .core.alerts import Alert
+from .context import Acting, Binding, Caller, Identity
 from .core.bounds import BoundMode
 from .core.explanation import Explanation
 from .core.limits import Limit
@@ -51,13 +45,11 @@ from .simulating import Given, Period, Progress
 from .stores.guard import Guard, guarded
 from .stores.lanes import Lanes
 from .stores.memory import system_clock
-from .stores.opening import open_store
 from .stores.protocol import Clock, Store
 from .stores.thread import LeaseTerms, StoreThread
 from .stores.tickets import drive_async
 from .tenancy import keys
 from .tenancy.directory import Directory
-from .tenancy.nodes import Node, fields_of
 from .tenancy.service import Tenancy
 from .tenancy.starts import SIMPLE_ORG, SIMPLE_PROJECT, Bootstrap
 from .tenancy.tree import organization_id
@@ -168,16 +160,13 @@ class Quota:
         telemetry: Observer | Iterable[Observer] = (),
         clock: Clock = system_clock,
     ) -> None:
-        for name, mapping in (("prices", prices), ("hosts", hosts), ("deployments", deployments)):
-            if mapping is not None and not _names(mapping):
-                raise ConfigurationError(name, f"{reprlib.repr(mapping)} is no mapping of names")
-        if identify is not None and not callable(identify):
-            raise ConfigurationError("identify", "is a function that takes the ASGI scope")
+        arguments.check_names(prices=prices, hosts=hosts, deployments=deployments)
+        arguments.check_identify(identify)
         self._refresh = Refresh(refresh_prices)
         zone(time_zone)
         settings = Settings(
             unattributed=unattributed,
-            unknown_model=_price(unknown_model),
+            unknown_model=arguments.price(unknown_model),
             default_output=default_output,
             bound=bound,
             tight=tight,
@@ -185,17 +174,17 @@ class Quota:
             settle_wait=settle_wait,
             max_waiters=max_waiters,
             on_expiry=on_expiry,
-            shadow=os.environ.get("QUOTAWARE_SHADOW", "") not in {"", "0"} if shadow is False else shadow,
+            shadow=arguments.shadow() if shadow is False else shadow,
             on_store_error=OnStoreError.read(on_store_error),
             allow_max=allow_max,
-            journal=_journal(store) if journal is None else journal,
+            journal=arguments.journal(store) if journal is None else journal,
             key_ttl=key_ttl,
         )
         self._clock = clock
-        self._admin_key = _admin_key()
-        self._limits = None if limits is None else _limits(limits)
+        self._admin_key = arguments.admin_key()
+        self._limits = None if limits is None else arguments.limits(limits)
         self._zone = time_zone
-        self.store: Store = open_store(store, clock) if isinstance(store, str) else _store(store)
+        self.store: Store = arguments.store(store, clock)
         self._guard = guarded(self.store, clock)
         terms = LeaseTerms(
             milliseconds("lease", lease, LEAST_LEASE_S),
@@ -208,7 +197,7 @@ class Quota:
         self._lanes = Lanes(self._guard, clock, terms, deadline)
         book = PriceBook(prices)
         book.context_window(None, "gpt-4.1")  # the list loads now, and not on an event loop
-        self._observers = _observers(telemetry)
+        self._observers = arguments.observers(telemetry)
         self.engine = Engine(self._lanes, directory, book, settings, clock, Observers(self._observers))
         self.engine.prepare_with(self._prepare)
         self._lanes.every(SYNC_S, self.engine.outage.sync)
@@ -224,11 +213,13 @@ class Quota:
             identify,
             Proxies(trusted_proxies),
         )
-        self._archive = None if records is None else Archive(self._guard, _other(records, store, clock))
+        self._archive = (
+            None if records is None else Archive(self._guard, arguments.records(records, store, clock))
+        )
         self._keeper = Housekeeper(self._guard, self._archive)
         folder = Folder(self._guard, self._archive)
         self.alerting = Alerting(
-            _alerts(alerts),
+            arguments.alerts(alerts),
             self._guard,
             directory,
             Tenancy(self._guard, directory, clock),
@@ -241,7 +232,7 @@ class Quota:
         self._lanes.told = self._told
         self._lanes.every(KEEP_S, self._keep_house)
         self._lanes.every(terms.lease / 3000, self._look_around)
-        self._rules = _rules(alerts, self._limits)
+        self._rules = arguments.rules(alerts, self._limits)
         self.blocking = Blocking(self, Tenancy(self._guard, directory, clock), folder)
         self.engine.close_with(self.blocking.tenancy.close_used_up)
         self.tenancy: Any = Awaited(self.blocking.tenancy)
@@ -513,56 +504,6 @@ def _flush_all() -> None:
         quota.flush()
 
 
-class Acting:
-    """The block of `Quota.acting_as`."""
-
-    def __init__(self, binding: Binding) -> None:
-        self.binding = binding
-        self._block: AbstractContextManager[None] | None = None
-
-    def __enter__(self) -> Binding:
-        if self._block is not None:
-            raise RuntimeError("this acting_as block is entered already; make one for each `with`")
-        self.binding.within(current())
-        self._block = bound(self.binding)
-        self._block.__enter__()
-        return self.binding
-
-    def __exit__(self, *exc: Any) -> None:
-        block, self._block = self._block, None
-        if block is not None:
-            block.__exit__(*exc)
-
-    async def __aenter__(self) -> Binding:
-        return self.__enter__()
-
-    async def __aexit__(self, *exc: Any) -> None:
-        self.__exit__(*exc)
-
-
-def _limits(limits: Iterable[str | Limit]) -> list[Limit]:
-    if isinstance(limits, str | Limit) or not isinstance(limits, Iterable):
-        raise ConfigurationError("limits", f"is a list of limits, such as limits=[{str(limits)[:100]!r}]")
-    parsed = tuple(limit if isinstance(limit, Limit) else Limit.parse(limit) for limit in limits)
-    return list(Node(SIMPLE_PROJECT, "project", SIMPLE_ORG, "app", parsed).limits)  # no two that contradict
-
-
-def _alerts(alerts: Alerts | None) -> Alerts:
-    if alerts is not None and not isinstance(alerts, Alerts):
-        raise ConfigurationError("alerts", "is Alerts(smtp=…, slack=…, webhooks=…, callback=…)")
-    return alerts or Alerts()
-
-
-def _observers(given: Observer | Iterable[Observer]) -> tuple[Observer, ...]:
-    found = tuple(given) if isinstance(given, Iterable) else (given,)
-    for each in found:
-        if not all(callable(getattr(each, name, None)) for name in ("begun", "refused", "late", "observe")):
-            raise ConfigurationError(
-                "telemetry", f"{reprlib.repr(each)} is no observer; give OpenTelemetry() or Prometheus()"
-            )
-    return found
-
-
 def _standing(
     quota: weakref.ref[Quota],
 ) -> tuple[Callable[[], Mapping[str, object]], Callable[[], Mapping[str, int]]]:
@@ -577,59 +518,3 @@ def _standing(
         return {} if found is None else found.stats
 
     return health, stats
-
-
-def _rules(alerts: Alerts | None, limits: list[Limit] | None) -> tuple[Alert, ...] | None:
-    rules = tuple(alerts.rules) if alerts is not None else ()
-    if not rules:
-        return None
-    if limits is None:
-        raise ConfigurationError(
-            "alerts.rules", "are on the limits of limits=; others are set where the limits are"
-        )
-    return Node(
-        SIMPLE_PROJECT, "project", SIMPLE_ORG, "app", (), fields_of({"alerts": rules})["alerts"]
-    ).alerts
-
-
-def _admin_key() -> str | None:
-    key = os.environ.get("QUOTAWARE_ADMIN_KEY") or None
-    if key is not None and not keys.well_formed(key, "admin"):
-        raise ConfigurationError(
-            "QUOTAWARE_ADMIN_KEY", "is no admin key; quotaware.tenancy.keys.make('admin') makes one"
-        )
-    return key
-
-
-def _price(price: Literal["deny"] | Price | UsdPerMillion) -> Literal["deny"] | Price:
-    if price == "deny" or isinstance(price, Price):
-        return price
-    if not isinstance(price, Mapping):
-        raise ConfigurationError("unknown_model", f"{reprlib.repr(price)} is neither 'deny' nor a price")
-    try:
-        return Price.per_million(**price)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"unknown_model.{error.field}", str(error).partition(": ")[2]) from None
-
-
-def _names(mapping: object) -> bool:
-    return isinstance(mapping, Mapping) and all(isinstance(name, str) for name in mapping)
-
-
-def _journal(store: str | Store) -> str:
-    """A directory that all processes of an app with this store find; for a store that is no URL, this one alone."""
-    name = f"{os.getcwd()} {store}" if isinstance(store, str) else secrets.token_hex()
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return os.path.join(tempfile.gettempdir(), f"quotaware-{digest}")
-
-
-def _other(records: str | Store, store: str | Store, clock: Clock) -> Store:
-    if records == store:
-        raise ConfigurationError("records", "is another store than the one that the records come from")
-    return open_store(records, clock) if isinstance(records, str) else _store(records, "records")
-
-
-def _store(store: Store, name: str = "store") -> Store:
-    if not hasattr(store, "apply"):
-        raise ConfigurationError(name, f"{type(store).__name__} is neither a URL nor a Store")
-    return store
