@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from quotaware import Quota
+from quotaware import Alerts, Quota
 from quotaware.stores.memory import system_clock
 from quotaware.stores.opening import open_store
 from quotaware.testing.server import serve
@@ -48,7 +49,8 @@ class Shop:
         self._shell = shell
         store = open_store(url, system_clock)
         store.deadline = 10.0  # the machine may be busy with other things
-        self.quota = quota = Quota(store)
+        alerts = Alerts(secret_key=Fernet.generate_key().decode()) if place == "http" else None
+        self.quota = quota = Quota(store, alerts=alerts)
         life.callback(quota.close)
         self.secret = self.admin = ""
         if furnished or place == "http":

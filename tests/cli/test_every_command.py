@@ -72,6 +72,11 @@ TRIED: tuple[tuple[str, int], ...] = (
     ("explain gpt-4.1 --project search --input 1000000", 1),
     ("simulate chatbot 2_requests/day", 0),
     ("alerts channels", 0),
+    ("alerts add chatbot email a@example.com", 0),
+    ("alerts change {channel} --target b@example.com", 0),
+    ("alerts disable {channel}", 0),
+    ("alerts enable {channel}", 0),
+    ("alerts remove {channel} --yes", 0),
     ("alerts test --wait 0", 1),
     ("alerts deliveries", 0),
     ("store check {store}", 0),
@@ -127,6 +132,8 @@ def lines(shop: Shop) -> Iterator[tuple[list[str], int]]:
         word: asking.ask("startup", "bot", "cost/month", usd * 10**9).id
         for word, usd in (("first", 130), ("second", 140))
     }
+    channel, _ = shop.quota.blocking.alerts.add_channel("startup", "bot", "email", email="c@example.com")
+    ids["channel"] = channel.id
     url = shop.environ.get("QUOTAWARE_STORE", "")
     for line, code in TRIED:
         words = (word.format(**ids, store=url, home=shop.home) for word in line.split())

@@ -1,16 +1,21 @@
-"""`quotaware alerts`: where alerts go, whether they arrive, and what was sent."""
+"""`quotaware alerts`: where alerts go and are to go, whether they arrive, and what was sent."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
-from .arguments import Anywhere
+from ..tenancy.channels import ChannelType
+from .arguments import Anywhere, Where, Yes, changes
 from .failures import FOUND
 from .printing import Column
 from .printing import moment as when
+from .secret_files import SecretTo, hand_over, kept
 from .session import Session, command
 
 app = typer.Typer(name="alerts", help="Alerts: where they go, and whether they arrive.", no_args_is_help=True)
@@ -18,6 +23,12 @@ app = typer.Typer(name="alerts", help="Alerts: where they go, and whether they a
 POLL_S = 0.25
 """How often it is looked what became of a message."""
 WENT = "delivered"
+
+Id = Annotated[str, typer.Argument(help="The id of a channel.", show_default=False)]
+Secret = Annotated[
+    str | None,
+    typer.Option(help="What signs a webhook, said as a URL is; without it one is made, and shown once."),
+]
 
 CHANNELS = (
     Column("id", lambda channel: channel["id"]),
@@ -44,6 +55,69 @@ def channels(to: Session, node: Anywhere = None) -> None:
     place = to.api.place(node)
     found = to.api.get(f"{place.path}/alert-channels")["data"]
     to.out.rows(found, CHANNELS, f"There is no channel on {place.kind} '{place.name}'.")
+
+
+@command(app, "add")
+def add(
+    to: Session,
+    node: Where,
+    kind: Annotated[ChannelType, typer.Argument(help="What kind of channel it is.", show_default=False)],
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="An address, or a URL: env:QUOTAWARE_ALERT_… names a variable of the app; - reads it, unseen.",
+            show_default=False,
+        ),
+    ],
+    secret: Secret = None,
+    secret_to: SecretTo = None,
+) -> None:
+    """Adds a channel: alerts of a node and of all below it go there, too."""
+    place = to.api.place(node)
+    body = {"type": kind, **_given(to, kind, target, secret)}
+    with kept(secret_to) as keep:
+        _show(to, to.api.post(f"{place.path}/alert-channels", body), keep, secret_to)
+
+
+@command(app, "change")
+def change(
+    to: Session,
+    channel: Id,
+    target: Annotated[
+        str | None, typer.Option("--target", help="Another address or URL, said as where it is added.")
+    ] = None,
+    secret: Secret = None,
+    new_secret: Annotated[
+        bool, typer.Option("--new-secret", help="Have another one made, which is shown once.")
+    ] = False,
+    secret_to: SecretTo = None,
+) -> None:
+    """Changes a channel: what is said replaces, what is not said stays."""
+    found = to.api.get(_path(channel))
+    body = changes({**_given(to, found["type"], target, secret), "new_secret": new_secret})
+    with kept(secret_to) as keep:
+        _show(to, to.api.patch(_path(channel), body), keep, secret_to)
+
+
+@command(app, "enable")
+def enable(to: Session, channel: Id) -> None:
+    """Has alerts go there again."""
+    to.out.one(to.api.patch(_path(channel), {"enabled": True}), CHANNELS)
+
+
+@command(app, "disable")
+def disable(to: Session, channel: Id) -> None:
+    """Has nothing go there until enabled."""
+    to.out.one(to.api.patch(_path(channel), {"enabled": False}), CHANNELS)
+
+
+@command(app, "remove")
+def remove(to: Session, channel: Id, yes: Yes = False) -> None:
+    """Takes a channel away: what waits to be sent there is sent no more."""
+    found = to.api.get(_path(channel))
+    to.confirm(f"Alerts go to {found['target']} no more, nor what waits to be sent there. Remove it?", yes)
+    to.api.delete(_path(channel))
+    to.out.done(f"Removed {channel}.", {"id": channel, "removed": True})
 
 
 @command(app, "deliveries")
@@ -83,3 +157,24 @@ def send_test(
 
 def _settled(found: list[dict[str, Any]]) -> bool:
     return bool(found) and all(each["outcome"] != "waiting" for each in found)
+
+
+def _path(channel: str) -> str:
+    return f"/alert-channels/{quote(channel, safe='')}"
+
+
+def _given(to: Session, kind: str, target: str | None, secret: str | None) -> dict[str, Any]:
+    """Where a channel goes and what signs, in the fields of the API. Whoever has a URL of Slack may post there."""
+    if target is not None and (kind == "slack" or target == "-"):
+        target = to.secret(target, "The address" if kind == "email" else "The URL")
+    if secret is not None:
+        secret = to.secret(secret, "The secret")
+    return {"email" if kind == "email" else "url": target, "secret": secret}
+
+
+def _show(to: Session, channel: dict[str, Any], keep: Callable[[str], bool], path: Path | None) -> None:
+    """A channel, or where a secret was made that one."""
+    if channel["secret"] is None:
+        to.out.one(channel, CHANNELS)
+    else:
+        hand_over(to.out, channel, "secret", channel["id"], keep, path)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -11,9 +10,9 @@ import typer
 
 from . import completing
 from .arguments import Anywhere, Called, Where, Yes, changes, moment
-from .printing import Column, Printer, money, number, portion
+from .printing import Column, money, number, portion
 from .printing import moment as when
-from .secret_files import SecretTo, kept
+from .secret_files import SecretTo, hand_over, kept
 from .session import Session, command
 
 app = typer.Typer(name="keys", help="API keys: list, make, change, rotate, revoke.", no_args_is_help=True)
@@ -93,7 +92,7 @@ def create(
     body = changes(_said(name, permission, model, address, limit, expires)) | {f"{at.kind}_id": at.id}
     with kept(secret_to) as keep:
         key = to.api.post("/api-keys/service", body)
-        _hand_over(to.out, key, key["id"], keep, secret_to)
+        hand_over(to.out, key, "key", key["id"], keep, secret_to)
 
 
 @command(app, "change")
@@ -126,7 +125,7 @@ def rotate(
         to.confirm(f"The old key '{key}' stops at once. Rotate it?", yes)
     with kept(secret_to) as keep:
         made = to.api.post(f"{_path(key)}/rotate", {"grace_seconds": grace})
-        _hand_over(to.out, made, made["new_key_id"], keep, secret_to)
+        hand_over(to.out, made, "key", made["new_key_id"], keep, secret_to)
 
 
 @command(app, "revoke")
@@ -197,20 +196,6 @@ def _said(
         "limits": limits,
         "expires_at": moment(expires),
     }
-
-
-def _hand_over(
-    out: Printer, answer: dict[str, Any], id: str, keep: Callable[[str], bool], path: Path | None
-) -> None:
-    """The secret goes into the file, or else to the terminal."""
-    kept_there = keep(f"{answer['key']}\n")
-    if out.json:
-        out.data({**answer, "key": None, "secret_in": str(path)} if kept_there else answer)
-    elif kept_there:
-        out.aside(f"{id}: its secret is in {path}.")
-    else:
-        out.aside(f"{id}: this is its secret, shown this once.")
-        out.secret(answer["key"])
 
 
 def _show(to: Session, key: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Where a new key goes that is not to stand in a terminal: a file of the user's own, made for it."""
+"""Where a new secret goes that is not to stand in a terminal: a file of the user's own, made for it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from .failures import USAGE, Failure
+from .printing import Printer
 
 SecretTo = Annotated[
     Path | None,
@@ -52,3 +53,17 @@ def kept(path: Path | None) -> Iterator[Callable[[str], bool]]:
             file.close()
         if not stands:
             path.unlink(missing_ok=True)
+
+
+def hand_over(
+    out: Printer, answer: dict[str, Any], field: str, id: str, keep: Callable[[str], bool], path: Path | None
+) -> None:
+    """Gives away the secret that an answer has in a field: into the file, or else to stdout."""
+    stands = keep(f"{answer[field]}\n")
+    if out.json:
+        out.data({**answer, field: None, "secret_in": str(path)} if stands else answer)
+    elif stands:
+        out.aside(f"{id}: its secret is in {path}.")
+    else:
+        out.aside(f"{id}: this is its secret, shown this once.")
+        out.secret(answer[field])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -120,6 +121,24 @@ class Session:
             agreed = False
         if not agreed:
             raise Failure("Nothing was done", STOPPED)
+
+    def secret(self, given: str, what: str) -> str:
+        """What is secret, and so is not said on a command line, where others see it: `-` reads it, typed unseen or a
+        line of stdin; `env:NAME`, a variable of the app, is none itself. Raises Failure.
+        """
+        if given.startswith("env:"):
+            return given
+        if given != "-":
+            told = f"{what} would be seen by others here: say - and type it, or env:QUOTAWARE_ALERT_…"
+            raise Failure(told, USAGE)
+        if self.out.interactive:
+            try:
+                return str(typer.prompt(what, hide_input=True, err=True))
+            except typer.Abort:
+                raise Failure("Nothing was done", STOPPED) from None
+        if not (line := sys.stdin.readline().strip()):
+            raise Failure(f"{what} is missing: stdin has none", USAGE)
+        return line
 
     def close(self) -> None:
         """Closes what was opened."""
