@@ -60,14 +60,20 @@ class House:
         return Sender(self.store, self.directory, self.tenancy, routes, self.log, self.clock)
 
     def cross(
-        self, *marks: str, cap: int = 100, used: int = 99, shape: str = "cost/month", at: int | None = None
+        self,
+        *marks: str,
+        cap: int = 100,
+        used: int = 99,
+        shape: str = "cost/month",
+        at: int | None = None,
+        armed: str = "r2",
     ) -> None:
         """These thresholds of the project's limit are crossed."""
         counter = (
             f"{PROJECT}/{shape}@{NOON - NOON % 86_400_000}" if "minute" not in shape else f"{PROJECT}/{shape}"
         )
         fired = [
-            Fired(counter, mark, cap * 10**9, used * 10**9, self.clock() if at is None else at)
+            Fired(counter, mark, cap * 10**9, used * 10**9, self.clock() if at is None else at, armed)
             for mark in marks
         ]
         self.store.outbox(ORG, put=[each.event() for each in fired])
@@ -299,12 +305,71 @@ def test_who_lost_the_lease_sends_no_more(here: House) -> None:
 
 def test_an_alert_that_is_armed_anew_is_another(house: House) -> None:
     """A rolling window that was empty in between fires the same threshold again."""
-    for _ in range(2):
-        house.cross("email:500000", shape="cost/minute")
+    for began in range(2):
+        house.cross("email:500000", shape="cost/minute", armed=f"r2.{began}")
         assert house.sender().turn(ORG) is None
         house.clock.advance(60_000)
     assert house.told == ["50 %", "50 %"]
     assert len({key for _, _, key in house.sent}) == 2
+
+
+def test_an_alert_that_is_armed_anew_is_told_for_each_arming_though_nobody_sent_meanwhile(
+    house: House,
+) -> None:
+    """I-28: the limit was raised and lowered while no sender was there; all of it is used each time."""
+    for armed in ("r2", "r4", "r4"):  # the last one is told again by who replays
+        house.cross("email:500000", "email:1000000", used=100, armed=armed)
+        house.clock.advance(1)
+    assert house.sender().turn(ORG) is None
+    assert house.told == ["50 %", "100 %", "50 %", "100 %"]
+    assert len({key for _, _, key in house.sent}) == 4
+    assert house.store.outbox(ORG) == []
+
+
+def test_a_crossing_that_the_store_lost_after_it_was_told_is_told_under_the_same_key(here: House) -> None:
+    """I-11: whoever replays it crosses it at another time, and it is the same alert."""
+    for _ in range(2):
+        here.cross("email:500000")
+        assert here.sender().turn(ORG) is None
+        here.clock.advance(500)
+    assert len(here.sent) == 2
+    assert len({key for _, _, key in here.sent}) == 1
+
+
+def test_an_organization_that_begins_anew_tells_anew() -> None:
+    """An app on the memory store that starts again has the same ids and revisions."""
+    keys, clock = set(), FakeClock()
+    for _ in range(2):
+        clock.advance(1)
+        house = House(MemoryStore(clock), clock)
+        house.cross("email:500000")
+        assert house.sender().turn(ORG) is None
+        keys |= {key for _, _, key in house.sent}
+    assert len(keys) == 2
+
+
+def test_what_is_told_of_one_organization_has_no_key_of_another(here: House) -> None:
+    """Both may have named their nodes alike, and both go to the webhook of the host."""
+    here.tenancy.create_organization("B", id="org_b")
+    here.tenancy.create_project("org_b", "app", org="org_b", id=PROJECT)
+    due = Due("forecast", "email", PROJECT, "cost/month", "500000", 10**9, 10**9)
+    for org in (ORG, "org_b"):
+        here.store.outbox(org, put=[due.event("forecast|1", here.clock())])
+        assert here.sender().turn(org) is None
+    assert len({key for _, _, key in here.sent}) == len(here.sent) == 2
+
+
+def test_a_threshold_that_an_older_version_saw_crossed_is_told(house: House) -> None:
+    """Its id says nothing of the arming. All of it used is told again then, too, and no refusal after it."""
+    for _ in range(2):
+        house.cross("email:1000000", used=100, armed="")
+        assert house.sender().turn(ORG) is None
+        house.clock.advance(1)
+    house.cross("email:1000000", used=100, armed="r4")
+    assert house.sender().turn(ORG) is None
+    assert house.told == ["100 %"] * 3
+    assert len({key for _, _, key in house.sent}) == 3
+    assert house.store.outbox(ORG) == []
 
 
 def test_an_alert_that_nobody_is_told_of_is_kept_as_undeliverable(here: House) -> None:

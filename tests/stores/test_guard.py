@@ -15,6 +15,7 @@ from quotaware.core.steps import (
     REV_STEP,
     Answer,
     Counter,
+    Mark,
     Op,
     Peek,
     Plan,
@@ -425,6 +426,66 @@ class TestLoss:
         assert totals(process)["budget"] == (0, 6)
         assert process.health()["store"] == "ok"
 
+    def test_an_adoption_is_told_of_once_however_many_come_to_it(self, server, clock):
+        """Also where a sender has taken it meanwhile."""
+        first, second = (Guard(Client(server), clock) for _ in range(2))
+        commit(first, doc("project"))
+        ask(second)
+        snapshot = server.snapshot()
+        for process in (first, second):
+            ask(process)
+        server.restore(snapshot)
+        ask(first)
+        (told,) = server.store.outbox(ORG)
+        server.store.outbox(ORG, done=(told.id,))
+        ask(second)
+        assert server.store.outbox(ORG) == []
+        server.restore(snapshot)
+        ask(second)
+        (again,) = server.store.outbox(ORG)
+        assert again.id != told.id, "the same state was put back once more: another loss"
+
+    def test_of_an_adoption_that_nobody_came_to_tell_of_the_next_process_tells(
+        self, process, server, new, monkeypatch
+    ):
+        now = [0.0]
+        monkeypatch.setattr(guards.time, "monotonic", lambda: now[0])
+        commit(process, doc("project"))
+        snapshot = server.snapshot()
+        ask(process, reserve(new()))
+        server.restore(snapshot)
+        with monkeypatch.context() as broken:
+            broken.setattr(
+                Client, "outbox", lambda *_, **__: (_ for _ in ()).throw(StoreError("away")), raising=False
+            )
+            assert isinstance(process.apply({ORG: []}, 1.0)[ORG], Lost)
+        now[0] = 1.0
+        ask(process)
+        assert len(server.store.outbox(ORG)) == 1
+        assert process.health()["store"] == "ok"
+
+    @pytest.mark.parametrize("span", [0, 3_600_000])
+    def test_a_threshold_that_was_crossed_in_what_is_lost_is_the_same_event_when_it_is_replayed(
+        self, process, server, clock, new, span
+    ):
+        """I-28: also where it was told before, so that it is told under the same key."""
+        limit = Plan(ORG, 1, (), ((Counter("b", 20, span=span, marks=(Mark("most", 8),)), COST),))
+        ids = [new() for _ in range(3)]
+        commit(process, doc("project"))
+        ask(process, Reserve(ids[0], limit, (0, 1, 0), NOTHING, 60_000, "{}"))
+        snapshot = server.snapshot()
+        for id in ids[1:]:
+            ask(process, Reserve(id, limit, (0, 4, 0), NOTHING, 60_000, "{}"))
+        clock.advance(100)
+        for id in ids:
+            ask(process, Settle(id, limit, (0, 4, 0), "{}"))
+        (crossed,) = server.store.outbox(ORG)
+        server.restore(snapshot)
+        clock.advance(1000)
+        ask(process, Peek(limit))
+        (again,) = [each for each in server.store.outbox(ORG) if not each.id.startswith("adopted")]
+        assert (again.id, again.at) == (crossed.id, clock())
+
     def test_a_store_that_is_put_back_again_during_a_replay_is_adopted_anew(
         self, process, server, new, monkeypatch
     ):
@@ -553,10 +614,10 @@ class TestLoss:
         server.restore(snapshot)
         once, lost = server.store.once, [True]
 
-        def finds_out(*arguments: Any) -> str:
+        def finds_out(*arguments: Any, **named: Any) -> str:
             if lost.pop() if lost else False:
                 raise process.inner._check(ORG)
-            return once(*arguments)
+            return once(*arguments, **named)
 
         server.store.once = finds_out
         assert process.once(ORG, "turn", "mine", 1000) == "mine"

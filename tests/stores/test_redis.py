@@ -4,6 +4,7 @@ are: how long they live, that they stand together, and that no name breaks them.
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections import Counter as Tally
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
+from quotaware.core.ledger import Fired
 from quotaware.core.steps import (
     CONCURRENCY,
     COST,
@@ -35,7 +37,7 @@ from quotaware.core.steps import (
 from quotaware.errors import ConfigurationError, StoreError
 from quotaware.stores.memory import MemoryStore, system_clock
 from quotaware.stores.opening import open_store
-from quotaware.stores.redis import RedisStore
+from quotaware.stores.redis import RedisStore, msgpack
 from quotaware.stores.redis.keys import Names, part, whole
 from quotaware.testing.store_suite import StoreSuite
 from quotaware.testing.store_suite.kit import (
@@ -350,8 +352,25 @@ def test_no_name_of_any_kind_breaks_another(opened, one, two, three, four):
     for cube in {two, three}:
         assert sorted(store.sums(ORG, cube, 0, 99)) == sorted(each for each in sums if each.cube == cube)
     assert store.once(ORG, three, four, 99) == store.once(ORG, three, "else", 99) == four
-    assert len(store.outbox(ORG, put=[Event(two, NOON, three)])) == 3
+    crossed = [Fired(marked.key, mark.id, 9, 3, answer.now, "r0").event() for mark in marked.marks]
+    told = store.outbox(ORG, put=[Event(two, NOON, three)])
+    assert {(each.id, each.at) for each in told} >= {(each.id, each.at) for each in crossed}
+    assert len(told) == 3
+    assert [json.loads(each.body) for each in told if each.body != three] == [
+        json.loads(each.body) for each in sorted(crossed, key=lambda each: each.id)
+    ]
     assert len({(item.table, item.key) for item in store.dump(ORG)}) == len(list(store.dump(ORG)))
+
+
+def test_a_threshold_that_an_older_version_saw_crossed_is_in_the_outbox_until_it_is_done(opened, store):
+    """Its script wrote the figures as msgpack, and no arming."""
+    crossed = Fired("budget", "most", 10, 9, NOON).event()
+    figures = [msgpack.text(text) for text in (b"budget", b"most", b"10", b"9", str(NOON).encode())]
+    name = Names(opened._prefix, ORG)("o")
+    opened.client.hset(name, crossed.id, b"F" + msgpack.array_head(5) + b"".join(figures))
+    assert store.outbox(ORG) == [crossed]
+    assert crossed.id == "budget|most|10"
+    assert store.outbox(ORG, done=[crossed.id]) == []
 
 
 @given(TEXT)

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..core.alerts import SHARE, STOPS
 from ..core.denials import ADJECTIVE, iso
+from ..core.ledger import armed_of
 from ..core.money import format_usd, to_usd
 from ..core.steps import Event
 from ..core.windows import Window
@@ -147,7 +148,7 @@ def notice_of(event: Event, due: Due, org: str, path: Path | None, zone: str) ->
     title, text = _WORDS[due.kind](due, whose, limit_name(due.shape))
     lines = [text, f"The period ends at {iso(ends)}." if ends and due.shape else "", due.more]
     return Notice(
-        id=alert_id(event, due),
+        id=alert_id(event, due, org, path),
         kind=due.kind,
         at=event.at,
         org=org,
@@ -161,10 +162,17 @@ def notice_of(event: Event, due: Due, org: str, path: Path | None, zone: str) ->
     )
 
 
-def alert_id(event: Event, due: Due) -> str:
-    """The id of its notice, the same whenever it is read. A threshold that is armed anew is crossed at another time."""
-    again = f"|{event.at}" if due.kind in {"used", "stopped"} else ""
-    return "alert_" + hashlib.sha256(f"{event.id}{again}".encode("utf-8", "surrogatepass")).hexdigest()[:24]
+def alert_id(event: Event, due: Due, org: str, path: Path | None = None) -> str:
+    """The id of its notice, the same whenever it is read, and when a store that lost a crossing is told it again. Of a
+    threshold in an organization that begins anew under the same ids it is another.
+    """
+    again = ""
+    if due.kind in {"used", "stopped"}:
+        _, armed = armed_of(event.id)
+        began = path.organization.created_at if path is not None else 0
+        again = f"|{began if armed else event.at}"
+    text = f"{org}|{event.id}{again}"
+    return "alert_" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def _ends(due: Due, zone: str) -> int:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
+from ..core.ledger import armed_of
 from ..core.steps import Event
 from ..errors import AlreadyExists, Conflict, NotFound, StoreError
 from ..logs import logged
@@ -225,7 +226,8 @@ class Sender:
         window = window_of(due.shape)
         ttl = (window.length_ms if window is not None else 0) or WHOLE_MS
         name = f"alerts.whole|{due.limit}|{due.since}|{due.cap}|{due.action}"
-        return self._store.once(org, name, event.id, ttl, expect=event.id) == event.id
+        what, _ = armed_of(event.id)  # one that is armed again is told again
+        return self._store.once(org, name, what, ttl, expect=what) == what
 
     def _path(self, org: str, id: str) -> Path | None:
         """The path of a node; of one that is gone the organization's, if that is there."""

@@ -199,7 +199,7 @@ class AlertService:
         event = due.event(f"test|{self._ids.new(now)}", now)
         self._store.outbox(organization, put=(event,))
         self._alerting.send_soon(organization)
-        return alert_id(event, due)
+        return alert_id(event, due, organization)
 
     def deliveries(
         self, organization: str, *, node: str | None = None, alert: str | None = None, limit: int = 100

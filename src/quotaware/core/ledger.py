@@ -12,11 +12,12 @@ settled, released or expired.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .cells import CLAIM_MS, Cell, Claim
+from .cells import CLAIM_MS, Cell, Claim, part_ms
 from .money import MAX_AMOUNT
 from .steps import (
     COST,
@@ -64,20 +65,31 @@ class Ended:
 
 
 class Fired(NamedTuple):
-    """A threshold that was crossed, at `at` ms with `used`."""
+    """A threshold that was crossed, at `at` ms with `used`. `armed`: which arming of it that was (`_arming`); "" where
+    an older version wrote it.
+    """
 
     counter: str
     mark: str
     cap: int
     used: int
     at: int
+    armed: str = ""
 
     def event(self) -> Event:
-        """What is to be told of it, once."""
+        """What is to be told of it, once an arming."""
         told = {"counter": self.counter, "mark": self.mark, "cap": self.cap, "used": self.used}
-        return Event(
-            f"{self.counter}|{self.mark}|{self.cap}", self.at, json.dumps(told, separators=(",", ":"))
-        )
+        id = f"{self.counter}|{self.mark}|{self.cap}" + (f"|{self.armed}" if self.armed else "")
+        return Event(id, self.at, json.dumps(told, separators=(",", ":")))
+
+
+_ARMED = re.compile(r"(.*)\|(r[0-9]+(?:\.[0-9]+)?)", re.DOTALL)
+
+
+def armed_of(event: str) -> tuple[str, str]:
+    """The id of an event that `Fired.event` made, without the arming, and that; "" for none."""
+    found = _ARMED.fullmatch(event)
+    return (found[1], found[2]) if found else (event, "")
 
 
 @dataclass(slots=True)
@@ -442,9 +454,19 @@ def _fire(view: View, counter: Counter, cell: Cell) -> None:
     for mark in sorted(cell.counter.marks, key=cell.due):
         if cell.due(mark) <= cell.used and mark.id not in cell.fired:
             cell.fired = (*cell.fired, mark.id)
-            view.fired.append(Fired(counter.key, mark.id, cell.cap, cell.used, view.now))
+            armed = _arming(counter, cell, view.now)
+            view.fired.append(Fired(counter.key, mark.id, cell.cap, cell.used, view.now, armed))
             if mark.stop is not None:
                 view.stops[mark.stop] = mark.id
                 view.rev += 1
                 view.revs[mark.stop] = view.rev
     cell.arm()
+
+
+def _arming(counter: Counter, cell: Cell, now: int) -> str:
+    """What tells two armings of a threshold apart, and is the same when a crossing that was lost is replayed: only a
+    newer policy arms it again, and of a rolling window that was empty what begins it.
+    """
+    if not counter.span:
+        return f"r{cell.rev}"
+    return f"r{cell.rev}.{cell.ring[0][0] if cell.ring else now // part_ms(counter.span)}"

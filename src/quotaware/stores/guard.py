@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -38,6 +39,9 @@ LANES = 1000
 """Lanes that fail whose failures are counted at most."""
 BATCH = 256
 TRIES = 5
+TOLD_MS = 400 * 86_400_000
+"""How long it is remembered that an adoption was told of."""
+_TOLD = " told"
 LOOKS = frozenset({"audit", "once", "outbox"})
 """Verbs about one organization in which a loss is noticed and mended too: what is done beside the calls looks often."""
 
@@ -213,8 +217,7 @@ class Guard:
                 self.adopted(org)
                 self._replay_changes(org, rev)
                 self._replay_steps(org)
-                told = json.dumps({"adopted": org, "rev": rev})
-                self.inner.outbox(org, put=(Event(f"adopted|{rev}", self._clock(), told),))
+                self._tell(org, rev)
             except StoreError:
                 logger.exception(
                     "what the store lost of organization %s could not be replayed yet",
@@ -225,6 +228,18 @@ class Guard:
             self._lost.pop(org, None)
         self.adopted(org)
         return True
+
+    def _tell(self, org: str, rev: int) -> None:
+        """Tells of an adoption once, whichever processes come to it and how often; each adoption has a token, which the
+        store loses with it.
+        """
+        name = f"adopted|{rev}"
+        token = self.inner.once(org, name, secrets.token_hex(8), TOLD_MS)
+        if token.endswith(_TOLD):
+            return
+        told = json.dumps({"adopted": org, "rev": rev})
+        self.inner.outbox(org, put=(Event(f"{name}|{token}", self._clock(), told),))
+        self.inner.once(org, name, token + _TOLD, TOLD_MS, expect=token)
 
     def _replay_changes(self, org: str, rev: int) -> None:
         since = time.monotonic() - REPLAY_S

@@ -17,6 +17,7 @@ local used, held, cap, revs = {}, {}, {}, {}      -- figures, and the revision o
 local next_at, raw = {}, {}                       -- `used` at which a threshold fires
 local base, marks, fired, claims = {}, {}, {}, {} -- the parts of `raw`
 local ring = {}                                   -- rolling: youngest, used, held of each part, oldest first
+local spans = {}                                  -- of rolling counters, ms
 local names = {}
 local touched = {}                                -- node → revision of its last change, as far as it was read
 local stops, events = {}, {}
@@ -212,6 +213,12 @@ local function drop(c)
     live[c], dirty[c] = nil, true
 end
 
+-- What tells two armings of a threshold apart.
+local function arming(c)
+    if not spans[c] then return 'r' .. whole(revs[c]) end
+    return 'r' .. whole(revs[c]) .. '.' .. whole(part_of(ring[c][1] or now, spans[c]))
+end
+
 -- Thresholds that were crossed, lowest first; one may stop a node, which is a change of the organization.
 local function fire(c)
     if not next_at[c] or used[c] < next_at[c] then return end
@@ -229,7 +236,7 @@ local function fire(c)
     end)
     for _, m in ipairs(order) do
         gone[#gone + 1] = all[m]
-        events[#events + 1] = { names[c], all[m], whole(cap[c]), whole(used[c]), whole(now) }
+        events[#events + 1] = { names[c], all[m], whole(cap[c]), whole(used[c]), arming(c) }
         if all[m + 2] then
             rev = rev + 1
             stops[all[m + 2]], touched[all[m + 2]] = all[m], rev

@@ -71,7 +71,6 @@ for h = 1, homes do home_fields[h], home_cells[h], home_size[h] = {}, {}, 0 end
 at = at + homes
 
 local cells, placed, cell_of, cell_at = 0, 0, {}, {}
-local spans = {}                                  -- of rolling counters, ms
 local by_digest, digests, blobs, plan_rev, since, till, deps = {}, {}, {}, {}, {}, {}, {}
 local sizes, cells_at, lines_at, special = {}, {}, {}, {}
 

@@ -214,12 +214,12 @@ def is_idle(value: bytes, now: int) -> bool:
 
 
 def pack_event(event: Event) -> bytes:
-    """An event that was put, as text."""
+    """An event as text; the script packs those of thresholds so, too."""
     return encode(f"E{event.at} {event.body}")
 
 
 def unpack_event(id: str, value: bytes) -> Event:
-    """An event that was put, or the threshold that a script saw crossed."""
+    """What `pack_event` or the script packed, or a threshold that the script of an older version saw crossed."""
     if value[:1] == b"F":
         counter, mark, cap, used, at = msgpack.unpack(value[1:])
         return Fired(counter, mark, int(cap), int(used), int(at)).event()

@@ -97,7 +97,11 @@ for _, row in ipairs(rows) do
     call('XADD', KEYS[RECORDS], format('%.0f-%.0f', booked, booked_count), 'r', row)
 end
 for _, event in ipairs(events) do
-    call('HSETNX', KEYS[EVENTS], event[1] .. '|' .. event[2] .. '|' .. event[3], 'F' .. cmsgpack.pack(event))
+    local name, mark, limit, spent, armed = unpack(event)
+    local told = '{"counter":' .. cjson.encode(name) .. ',"mark":' .. cjson.encode(mark)
+        .. ',"cap":' .. limit .. ',"used":' .. spent .. '}'
+    local id = name .. '|' .. mark .. '|' .. limit .. '|' .. armed
+    call('HSETNX', KEYS[EVENTS], id, 'E' .. whole(now) .. ' ' .. told)
 end
 for node, mark in pairs(stops) do
     call('HSET', KEYS[STOPS], node, mark)

@@ -5,9 +5,25 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from ...core.steps import NOTHING, Event, Mark, Peek, Settle, Sum, position_of
 from ...stores.protocol import Store
-from .kit import FOREVER, LEASE, NOON, ORG, OTHER_ORG, FakeClock, NewId, ask, budget, hold, in_threads
+from .kit import (
+    FOREVER,
+    LEASE,
+    NOON,
+    ORG,
+    OTHER_ORG,
+    FakeClock,
+    NewId,
+    ask,
+    budget,
+    hold,
+    in_threads,
+    insist,
+    plan,
+)
 
 
 class Records:
@@ -248,3 +264,36 @@ class Records:
         assert store.outbox(ORG, put=(forecast, most._replace(body="other"))) == [forecast, most]
         assert store.outbox(ORG, done=("forecast", most.id, "nothing")) == []
         assert store.outbox(OTHER_ORG) == []
+
+    @pytest.mark.parametrize("span", [0, 60_000])
+    def test_a_threshold_that_is_armed_again_is_told_again_though_nobody_took_the_first(
+        self, store: Store, clock: FakeClock, new: NewId, span: int
+    ) -> None:
+        """I-28: raised and lowered, in one ms, while no sender is there; what is repeated arms and tells nothing."""
+        lines = [budget(cap, span=span, marks=(Mark("most", cap * 8 // 10),)).lines for cap in (10, 20, 10)]
+        first, raised, lowered = (plan(*line, rev=rev) for rev, line in enumerate(lines, 1))
+        id, forced = new(), new()
+        settled, booked = Settle(id, first, (0, 5, 0), ""), insist(forced, first, (0, 4, 0))
+        assert ask(store, hold(id, first, 9), settled, booked).events == 1
+        assert ask(store, settled, booked).events == 0
+        assert ask(store, Peek(raised), Peek(lowered)).events == 1
+        assert ask(store, settled, booked, Peek(first), Peek(lowered)).events == 0
+        events = store.outbox(ORG)
+        assert [json.loads(each.body)["mark"] for each in events] == ["most", "most"]
+        assert len({each.id for each in events}) == 2
+        clock.advance(1)
+        assert ask(store, settled, booked, Peek(lowered)).events == 0
+        assert store.outbox(ORG) == events
+
+    def test_a_threshold_of_a_window_that_was_empty_is_told_again_though_nobody_took_the_first(
+        self, store: Store, clock: FakeClock, new: NewId
+    ) -> None:
+        """I-28, rolling: whether the store remembers the empty counter or not."""
+        limit = budget(10, span=1000, marks=(Mark("most", 8),))
+        for crossed in (1, 2, 3):
+            id = new()
+            steps = (hold(id, limit, 9), Settle(id, limit, (0, 9, 0), ""))
+            assert ask(store, *steps).events == 1
+            assert ask(store, *steps).events == 0
+            assert len({each.id for each in store.outbox(ORG)}) == len(store.outbox(ORG)) == crossed
+            clock.advance(1000 if crossed == 1 else 5000)
