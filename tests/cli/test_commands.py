@@ -34,8 +34,9 @@ def test_keys_are_made_shown_changed_rotated_and_revoked(shop: Shop) -> None:
     assert (cleared["limits"], cleared["allowed_models"], cleared["expires_at"]) == ([], [], None)
     both = shop.run("keys", "change", "batch", "--limit", "7 requests/minute", "--clear", "limits")
     assert (both.code, "one of the two" in both.screen) == (2, True)
-    none = shop.run("keys", "change", "batch", "--clear", "permissions")
-    assert (none.code, "--clear takes name, limits" in none.screen) == (2, True)
+    none = shop.run("keys", "change", "batch", "--clear", "grace")
+    assert (none.code, "--clear takes name, permissions" in none.screen) == (2, True)
+    assert shop.json("keys", "change", "batch", "--clear", "permissions")["permissions"] == []
     assert "off" in shop.run("keys", "disable", "batch").screen
     assert "on" in shop.run("keys", "enable", "batch").screen
     rotated = shop.json("keys", "rotate", "batch", "--grace", "60")
@@ -73,6 +74,8 @@ def test_members_groups_and_roles(shop: Shop) -> None:
     assert "predefined" in shop.run("roles", "show", "viewer").screen
     shop.run("roles", "change", "buyer", "--permission", "quota:override", "--permission", "quota:read")
     assert shop.json("roles", "show", "buyer")["permissions"] == ["quota:override", "quota:read"]
+    emptied = shop.json("roles", "change", "buyer", "--clear", "permissions", "--clear", "description")
+    assert (emptied["permissions"], emptied["description"]) == ([], None)
     assert "leads" in shop.run("groups", "add", "engineering", "leads", "--role", "developer").screen
     shop.run("groups", "change", "leads", "--role", "viewer")
     assert shop.json("groups", "list")[0]["roles"] == ["viewer"]

@@ -8,11 +8,13 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from quotaware.cli.main import app
+from quotaware.cli.session import PREFIX
 from quotaware.tenancy.access import Actor
 from tests.cli.conftest import Shop, each_place
 
@@ -103,7 +105,8 @@ def leaves(command: object, path: tuple[str, ...] = ()) -> Iterator[str]:
             yield from leaves(each, (*path, name))
 
 
-COMMANDS = frozenset(leaves(typer.main.get_command(app)))
+ROOT = typer.main.get_command(app)
+COMMANDS = frozenset(leaves(ROOT))
 
 
 def name_of(line: str) -> str:
@@ -114,6 +117,21 @@ def name_of(line: str) -> str:
 
 def test_there_is_no_other_command() -> None:
     assert {name_of(line) for line, _ in TRIED} | ELSEWHERE == COMMANDS
+
+
+STAYS = {"name", "target", "secret", "new-secret", "secret-to", "clear"}
+"""Options of a change that set what always is something, or nothing at all."""
+
+
+@pytest.mark.parametrize("name", sorted(name for name in COMMANDS if name.endswith(" change")))
+def test_whatever_a_change_sets_it_empties_too(name: str) -> None:
+    change: Any = ROOT
+    for word in name.split():
+        change = change.commands[word]
+    own = {each.opts[0].removeprefix("--"): each for each in change.params if each.opts[0].startswith("--")}
+    set_ = {name for name, each in own.items() if not each.name.startswith(PREFIX)} - STAYS
+    words = own["clear"].help.partition(":")[0].split(", ") if "clear" in own else []
+    assert [name for name in set_ if not any(word.startswith(name) for word in words)] == []
 
 
 def test_what_is_found_has_its_code_on_the_page() -> None:

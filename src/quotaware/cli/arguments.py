@@ -28,7 +28,9 @@ Period = Annotated[str | None, typer.Option(help="The last days or hours, such a
 Since = Annotated[str | None, typer.Option("--from", help="Instead of a period: a day or a time (UTC).")]
 Until = Annotated[str | None, typer.Option("--to", help="The end, which is not in it; now without it.")]
 
-_NONE: Mapping[str, tuple[str, Any]] = {}
+Empty = Mapping[str, tuple[str, Any]]
+"""The words of a `--clear`: of each the field that it is about, and how that is empty."""
+_NONE: Empty = {}
 Called = Callable[[str], str]
 """Answers the name of a node by its id."""
 _SPAN = re.compile(r"([1-9]\d{0,4})([dh])")
@@ -63,12 +65,13 @@ def pairs(words: Iterable[str], what: str) -> dict[str, str]:
     return found
 
 
-def changes(
-    given: Mapping[str, Any], clear: Iterable[str] = (), empty: Mapping[str, tuple[str, Any]] = _NONE
-) -> dict[str, Any]:
-    """What is to be sent: the fields that something is said of, and those that are to be empty. `empty` has of a word
-    of `--clear` the field, and how it is empty.
-    """
+def clearing(empty: Empty) -> Any:
+    """The option that empties what a change leaves."""
+    return typer.Option("--clear", help=f"{', '.join(empty)}: to be empty; repeat it.")
+
+
+def changes(given: Mapping[str, Any], clear: Iterable[str] = (), empty: Empty = _NONE) -> dict[str, Any]:
+    """What is to be sent: the fields that something is said of, and those that are to be empty."""
     found = {field: value for field, value in given.items() if value}
     for word in clear:
         if word not in empty:

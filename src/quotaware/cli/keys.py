@@ -9,7 +9,7 @@ from urllib.parse import quote
 import typer
 
 from . import completing
-from .arguments import Anywhere, Called, Where, Yes, changes, moment
+from .arguments import Anywhere, Called, Empty, Where, Yes, changes, clearing, moment
 from .printing import Column, money, number, portion
 from .printing import moment as when
 from .secret_files import SecretTo, hand_over, kept
@@ -26,14 +26,15 @@ Addresses = Annotated[list[str], typer.Option("--address", help="An address or C
 Limits = Annotated[list[str], typer.Option("--limit", help="Such as '60 requests/minute'; repeat it.")]
 Expires = Annotated[str | None, typer.Option(help="A day, a time, or a span from now such as 30d.")]
 
-EMPTY: Mapping[str, tuple[str, Any]] = {
+EMPTY: Empty = {
     "name": ("name", None),
+    "permissions": ("permissions", []),
     "limits": ("limits", []),
     "models": ("allowed_models", []),
     "addresses": ("allowed_ips", []),
     "expires": ("expires_at", None),
 }
-Clear = Annotated[list[str], typer.Option("--clear", help=f"{', '.join(EMPTY)}: to be empty; repeat it.")]
+Clear = Annotated[list[str], clearing(EMPTY)]
 
 
 def state(key: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import typer
 
 from . import completing
-from .arguments import Called, Where, Yes, changes
+from .arguments import Called, Empty, Where, Yes, changes, clearing
 from .failures import USAGE, Failure
 from .printing import Column
 from .printing import moment as when
@@ -30,12 +30,12 @@ Role = Annotated[
     str, typer.Argument(help="org_admin, developer, viewer, or a custom role.", show_default=False)
 ]
 
-EMPTY: Mapping[str, tuple[str, Any]] = {
+EMPTY: Empty = {
     "email": ("email", None),
     "roles": ("roles", []),
     "groups": ("groups", []),
 }
-Clear = Annotated[list[str], typer.Option("--clear", help=f"{', '.join(EMPTY)}: to be empty; repeat it.")]
+Clear = Annotated[list[str], clearing(EMPTY)]
 
 
 def held(member: Mapping[str, Any], called: Called) -> list[str]:
@@ -138,8 +138,8 @@ def group_columns(called: Called) -> tuple[Column, ...]:
     )
 
 
-EMPTY_GROUP: Mapping[str, tuple[str, Any]] = {"roles": ("roles", [])}
-ClearOfGroup = Annotated[list[str], typer.Option("--clear", help="roles: to be empty.")]
+EMPTY_GROUP: Empty = {"roles": ("roles", [])}
+ClearOfGroup = Annotated[list[str], clearing(EMPTY_GROUP)]
 GroupRoles = Annotated[list[str], typer.Option("--role", help="What its members may do there; repeat it.")]
 
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import typer
 
-from .arguments import Yes
+from .arguments import Empty, Yes, changes, clearing
 from .printing import Column
 from .session import Session, command
 
@@ -16,6 +16,9 @@ app = typer.Typer(name="roles", help="Roles: what who holds them may do.", no_ar
 Id = Annotated[str, typer.Argument(help="A role, by id or name.", show_default=False)]
 Permissions = Annotated[list[str], typer.Option("--permission", help="Such as quota:manage; repeat it.")]
 Description = Annotated[str | None, typer.Option(help="What it is for.")]
+
+EMPTY: Empty = {"permissions": ("permissions", []), "description": ("description", None)}
+Clear = Annotated[list[str], clearing(EMPTY)]
 
 COLUMNS = (
     Column("id", lambda role: role["id"]),
@@ -57,10 +60,11 @@ def change(
     name: Annotated[str | None, typer.Option(help="A new name.")] = None,
     permission: Permissions = [],  # noqa: B006  # typer copies it
     description: Description = None,
+    clear: Clear = [],  # noqa: B006
 ) -> None:
     """Changes a role for all who hold it: what is said replaces, what is not said stays."""
     given = {"name": name, "permissions": permission, "description": description}
-    to.out.one(to.api.patch(_path(role), {field: value for field, value in given.items() if value}), COLUMNS)
+    to.out.one(to.api.patch(_path(role), changes(given, clear, EMPTY)), COLUMNS)
 
 
 @command(app, "remove")
