@@ -225,23 +225,6 @@ def test_a_fault_of_its_own_is_told_as_such(
         main.run()
 
 
-def test_ctrl_c_ends_it_without_a_traceback(shop: Shop) -> None:
-    shop.quota.alerting.stop(0)
-    running = shop.start("alerts", "test", "--wait", "60")
-    running.until("Waiting for the app")
-    running.waiting()
-    running.type("\x03")
-    ran = running.ended()
-    assert ran.code == 130
-    assert "Traceback" not in ran.screen
-    running = shop.start("keys", "revoke", "ci")
-    running.until("Revoke it?")
-    running.waiting()
-    running.type("\x03")
-    assert running.ended().code == 130
-    assert shop.json("keys", "show", "ci")["revoked"] is False
-
-
 @pytest.mark.parametrize("shop", ["sqlite", "redis"], indirect=True)
 def test_the_audit_log_says_who_did_it(shop: Shop) -> None:
     environ = {**shop.environ, "LOGNAME": "alice"}

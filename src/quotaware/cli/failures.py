@@ -6,7 +6,8 @@
 3    refused: credentials or a permission are missing
 4    not there, or in conflict with what is
 5    the app or the store did not answer
-130  ctrl-c
+70   a fault of quotaware's own
+130  ctrl-c, or not agreed to
 """
 
 from __future__ import annotations
