@@ -363,6 +363,47 @@ def test_a_channel_that_wants_nothing_any_more_is_disabled_and_says_so(
     assert entry["outcome"] == "delivered"
 
 
+@pytest.mark.parametrize("channel", ["webhook", "slack"])
+def test_one_of_the_apps_own_that_answers_410_is_told_nothing_more(
+    make: Make, receiver: Receiver, caplog: pytest.LogCaptureFixture, channel: str
+) -> None:
+    """Until the app starts anew, which it does without a word of the store."""
+    receiver.answer = lambda posted: (410, {})
+    own: dict[str, Any] = (
+        {"slack": receiver.url}
+        if channel == "slack"
+        else {"webhooks": [Webhook(receiver.url, webhook.new_secret())]}
+    )
+    given = Alerts(allow=["127.0.0.1"], **own)
+    quota, anew = (make(alerts=given) for _ in range(2))
+    for each in (quota, anew):
+        each.blocking.tenancy.create_organization("A", id="org_a")
+    alerts = quota.blocking.alerts
+    id = alerts.test("org_a")
+    (entry,) = _waited(lambda: alerts.deliveries("org_a", alert=id), 1)
+    why = "answered 410; it is told nothing until the app starts anew"
+    assert (entry["outcome"], entry["why"]) == ("failed", why)
+    (record,) = [each for each in caplog.records if each.quotaware["event"] == "channel_disabled"]  # type: ignore[attr-defined]
+    target = f"127.0.0.1:{receiver.port}/…"
+    assert record.getMessage() == (
+        f"the app's own {channel} {target} answered 410, and is told nothing until the app starts anew"
+    )
+    assert record.quotaware["channel"] == target  # type: ignore[attr-defined]
+    id = alerts.test("org_a")
+    (entry,) = _waited(lambda: alerts.deliveries("org_a", alert=id), 1)
+    assert (entry["outcome"], entry["channel"], entry["target"]) == ("undeliverable", channel, target)
+    assert entry["why"] == "it answered 410 before, and is told nothing until the app starts anew"
+    routes = quota.alerting.routes
+    (address,) = [each for each in routes.of("org_a", None, "") if each.channel == channel]
+    outcome = routes.send("org_a", address, NOTICE, "msg_1")  # what waited for it already
+    assert (outcome.ok, outcome.again, outcome.why) == (False, False, entry["why"])
+    assert len(receiver.got) == 1
+    receiver.answer = lambda posted: (200, {})
+    id = anew.blocking.alerts.test("org_a")
+    (entry,) = _waited(lambda: anew.blocking.alerts.deliveries("org_a", alert=id), 1)
+    assert entry["outcome"] == "delivered"
+
+
 def test_a_channel_that_was_changed_while_its_old_place_said_it_wants_nothing_stays(
     house: Quota, receiver: Receiver
 ) -> None:

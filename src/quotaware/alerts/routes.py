@@ -27,6 +27,7 @@ from .sending import Outcome
 from .settings import Alerts
 
 NO_SERVER = "no server for e-mail is configured: Quota(alerts=Alerts(smtp=Smtp(…)))"
+CLOSED = "it answered 410 before, and is told nothing until the app starts anew"
 PEOPLE = 100
 """Members that one alert is mailed to at most."""
 PAGE = 1000
@@ -51,6 +52,7 @@ class Routes:
         self._store = store
         self._smtp = alerts.smtp
         self._own: dict[Address, tuple[str, str]] = {}
+        self._closed: set[Address] = set()
         for each in alerts.to:
             checks.email(each, "alerts.to")
             self._own[Address("email", each)] = (each, "")
@@ -131,6 +133,8 @@ class Routes:
             return Outcome(False, "the channel is disabled", again=False)
         if channel is not None:
             url, secret = self.vault.open(channel.target), channel.secret and self.vault.open(channel.secret)
+        elif address in self._closed:
+            return Outcome(False, CLOSED, again=False)
         elif address in self._own:
             url, secret = self._own[address]
         else:
@@ -148,10 +152,18 @@ class Routes:
         _, (doc,) = self._store.read(org, (id,))
         return as_a(Channel, doc) if doc is not None and doc.kind == "channel" else None
 
-    @property
-    def mails(self) -> bool:
-        """Whether e-mail can be sent."""
-        return self._smtp is not None
+    def close(self, address: Address) -> bool:
+        """Nothing goes to one of the host's own any more in this process; whether it is one that was still open."""
+        if address not in self._own or address in self._closed:
+            return False
+        self._closed.add(address)
+        return True
+
+    def deaf(self, address: Address) -> str:
+        """Why nothing can be sent to an address, "" where it can."""
+        if address.channel == "email" and self._smtp is None:
+            return NO_SERVER
+        return CLOSED if address in self._closed else ""
 
     def masked(self, org: str, address: Address) -> str:
         """A target as the log shows it. Raises StoreError."""

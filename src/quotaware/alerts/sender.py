@@ -32,7 +32,7 @@ from .due import Due, notice_of, window_of
 from .log import DeliveryLog, Entry
 from .notices import Notice, to_json
 from .once import Once
-from .routes import NO_SERVER, NOBODY, Address, Routes
+from .routes import NOBODY, Address, Routes
 from .sending import Outcome
 
 logger = logging.getLogger("quotaware")
@@ -201,9 +201,9 @@ class Sender:
         deaf: list[Delivery] = []
         for address in self._routes.of(org, path, due.action):
             delivery = Delivery(_key(notice, address), event.at, due.limit, due.order, address, notice)
-            (deaf if address.channel == "email" and not self._routes.mails else found).append(delivery)
+            (deaf if self._routes.deaf(address) else found).append(delivery)
         for each in deaf:
-            self._tell(org, each, "undeliverable", NO_SERVER)
+            self._tell(org, each, "undeliverable", self._routes.deaf(each.address))
         if not found and not deaf:
             nobody = Delivery(_key(notice, NOBODY), event.at, due.limit, due.order, NOBODY, notice)
             self._tell(org, nobody, "undeliverable", "nobody is there to be told")
@@ -277,7 +277,7 @@ class Sender:
     def _settle(self, org: str, delivery: Delivery, outcome: Outcome) -> Delivery | None:
         """Writes down what became of an attempt; answers the next, if there is one."""
         now = self._clock()
-        if outcome.gone and outcome.rev:
+        if outcome.gone:
             outcome = self._closed(org, delivery, outcome)
         if outcome.ok:
             self._tell(org, delivery, "delivered", "")
@@ -309,7 +309,21 @@ class Sender:
         return None
 
     def _closed(self, org: str, delivery: Delivery, outcome: Outcome) -> Outcome:
-        """The channel wants nothing any more, and gets nothing, unless somebody changed it since."""
+        """The channel wants nothing any more, and gets nothing, unless somebody changed it since. One of the host's
+        own, which is not in the store, gets nothing from this process.
+        """
+        if not outcome.rev:
+            if not self._routes.close(delivery.address):
+                return outcome
+            target = self._routes.masked(org, delivery.address)
+            logger.warning(
+                "the app's own %s %s %s, and is told nothing until the app starts anew",
+                delivery.address.channel,
+                target,
+                outcome.why,
+                extra=logged("channel_disabled", organization=org, channel=target, why=outcome.why),
+            )
+            return outcome._replace(why=f"{outcome.why}; it is told nothing until the app starts anew")
         try:
             self._tenancy.update_channel(
                 org, delivery.address.to, expect=outcome.rev, enabled=False, why=outcome.why
