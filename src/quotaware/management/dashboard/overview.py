@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import spending
+from .blocked import blocked_keys
 from .charts import days
 from .pulse import MOST
 from .standings import Row, rows
@@ -27,19 +28,23 @@ def _live(view: View) -> dict[str, Any]:
     homes = spending.homes(view)
     home = next(iter(homes), None)
     zone = zone_of(view)
-    forecasts = spending.forecasts(view, homes)
-    found = rows(view, forecasts)
-    ends = [row for row in found if row.runs_out is not None]
+    paces = spending.Paces(view, homes)
+    found = rows(view, paces)
+    ends = sorted((row for row in found if row.out is not None), key=lambda row: row.out.at if row.out else 0)
     return {
         "zone": zone,
         "home": home,
         "rows": found,
         "cut": MOST if view.pulse.of(view.org).cut else 0,
         "held": held(found),
-        "forecast": forecasts.get(home.id) if home is not None else None,
+        "now": view.parts.engine.now(),
+        "forecast": paces.month(home.id) if home is not None else None,
         "chief": spending.chief_of_yesterday(view, home, zone) if home is not None else None,
-        "first_out": min(ends, key=lambda row: row.runs_out or 0, default=None),
+        "used_up": [row for row in ends if row.out and row.out.over],
+        "first_out": next((row for row in ends if row.out and not row.out.over), None),
+        "budgeted": any(row.budget is not None for row in found),
         "blocked": [row for row in found if row.blocked or any(bar.state == "full" for bar in row.bars)],
+        "keys": blocked_keys(view, home),
         "denied": spending.denied_of_late(view, home) if home is not None else {},
         "recent": spending.recent(view, home) if home is not None else [],
         "under_way": spending.under_way(view, home) if home is not None else None,

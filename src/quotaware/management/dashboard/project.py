@@ -76,13 +76,14 @@ def _live(view: View) -> dict[str, Any]:
     tenancy = view.ask.tenancy
     seen = tenancy.find(view.org, "project", view.params["id"])
     node, figures = tenancy.figures(view.org, seen.id)
-    forecast = spending.forecasts(view, [node]).get(node.id)
+    paces = spending.Paces(view, [node])
     team = tenancy.those(view.org, [node.parent]).get(node.parent) if node.parent != view.org else None
     return {
         "zone": zone_of(view),
-        "row": row_of(view, node, figures, forecast),
+        "row": row_of(view, node, figures, paces),
+        "now": view.parts.engine.now(),
         "team": team,
-        "forecast": forecast,
+        "forecast": paces.month(node.id),
         "recent": spending.recent(view, node),
         "under_way": spending.under_way(view, node),
         "names": {node.id: node.name},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .overview import zone_of
 from .pulse import MOST
+from .spending import Paces
 from .standings import by_name, row_of
 from .view import Html, Page, View
 
@@ -15,7 +16,8 @@ def projects(view: View) -> Html:
     shown = nodes[:MOST]
     figures = tenancy.figures_of(view.org, [node.id for node in shown])
     teams = tenancy.those(view.org, {node.parent for node in shown} - {view.org})
-    found = [row_of(view, node, figures.get(node.id, ())) for node in by_name(shown)]
+    nowhere = Paces(view, ())
+    found = [row_of(view, node, figures.get(node.id, ()), nowhere) for node in by_name(shown)]
     return Html(
         "projects.html",
         {

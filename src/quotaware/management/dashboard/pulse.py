@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 
 from cachetools import LRUCache
@@ -22,7 +22,11 @@ FRESH_S = 1.0
 """For so long one look serves everybody."""
 MOST = 500
 """Nodes of a kind that are looked at."""
+MOST_KEYS = 200
+"""Keys that are."""
 KINDS: tuple[Kind, ...] = ("organization", "team", "project")
+Looked = tuple[Node, tuple[Figures, ...]]
+"""A node with its limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +34,25 @@ class Standings:
     """One look: nodes with their limits, and a `mark` that is another as soon as any figure is, or another call has
     begun or ended.
 
-    cut   whether there are more nodes than are looked at
+    keys  those that are looked at
+    cut   whether there are more teams or projects than are looked at
     """
 
-    nodes: Mapping[str, tuple[Node, tuple[Figures, ...]]]
+    nodes: Mapping[str, Looked]
+    keys: Mapping[str, Looked]
     mark: str
     cut: bool = False
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The newest look at an organization, as of `at`; its first keys as of the revision that they were read at."""
+
+    lock: Lock = field(default_factory=Lock)
+    at: float = 0.0
+    found: Standings | None = None
+    rev: int = -1
+    keys: list[Node] = field(default_factory=list)
 
 
 class Pulse:
@@ -50,25 +67,40 @@ class Pulse:
         self._store = store
         self._timer = timer
         self._lock = Lock()
-        self._orgs: LRUCache[str, tuple[Lock, list[tuple[float, Standings]]]] = LRUCache(100)
+        self._orgs: LRUCache[str, _Kept] = LRUCache(100)
 
     def of(self, org: str, fresh: float = FRESH_S) -> Standings:
         """Where an organization stands, as of at most `fresh` seconds ago."""
         with self._lock:
-            lock, found = self._orgs.setdefault(org, (Lock(), []))
+            kept = self._orgs.setdefault(org, _Kept())
         asked = self._timer()
-        with lock:
-            if not found or found[0][0] < asked - fresh:
-                began = self._timer()
-                found[:] = [(began, self._look(org))]
-            return found[0][1]
+        with kept.lock:
+            if kept.found is None or kept.at < asked - fresh:
+                kept.at = self._timer()
+                kept.found = self._look(org, kept)
+            return kept.found
 
-    def _look(self, org: str) -> Standings:
+    def _look(self, org: str, kept: _Kept) -> Standings:
         found = [self._tenancy.list(org, kind, limit=MOST + 1) for kind in KINDS]
         nodes = [node for each in found for node in each[:MOST]]
-        figures = self._tenancy.figures_of(org, [node.id for node in nodes])
-        told = {node.id: (node, figures.get(node.id, ())) for node in nodes}
+        keys = self._keys(org, kept)
+        wanted = [*nodes, *(key for key in keys if key.limits)]
+        figures = self._tenancy.figures_of(org, [node.id for node in wanted])
+        told, of_keys = (
+            {node.id: (node, figures.get(node.id, ())) for node in each} for each in (nodes, keys)
+        )
         last = [position for position, _ in self._store.records(org, 0, FOREVER_MS, "", 1, True)]
         calls = sorted(id for id, _ in self._store.under_way(org, OPEN))
-        mark = hashlib.sha256(repr((told, last, calls)).encode()).hexdigest()[:16]
-        return Standings(told, mark, any(len(each) > MOST for each in found))
+        seen = [
+            (node.id, node.rev, node.stopped, figures)
+            for node, figures in (*told.values(), *of_keys.values())
+        ]
+        mark = hashlib.sha256(repr((seen, last, calls)).encode()).hexdigest()[:16]
+        return Standings(told, of_keys, mark, any(len(each) > MOST for each in found))
+
+    def _keys(self, org: str, kept: _Kept) -> list[Node]:
+        rev, _ = self._store.read(org, ())
+        if kept.rev != rev:
+            kept.keys = [node for node in self._tenancy.list(org, "key", limit=MOST_KEYS) if not node.revoked]
+            kept.rev = rev
+        return kept.keys

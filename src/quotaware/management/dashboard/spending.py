@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from ...core.forecasts import Forecast
-from ...core.totals import Total
+from ...core.totals import Total, Unit
+from ...core.windows import Window
 from ...tenancy.nodes import Node
 from ...usage import UsageLog, UsageRecord
 from .. import analytics
@@ -20,6 +21,8 @@ from .view import View
 
 RECENT = timedelta(minutes=15)
 RECENT_MOST = 12
+KEYS_MOST = 100
+"""Keys with denied calls that are looked at."""
 _RUNS: Mapping[str, Callable[..., Analytics]] = {
     "organization": analytics.organization_analytics,
     "team": analytics.team_analytics,
@@ -100,6 +103,16 @@ def denied_of_late(view: View, node: Node) -> dict[str, int]:
     return {str(each.by["code"]): each.calls for each in found}
 
 
+def keys_denied_of_late(view: View, node: Node) -> list[str]:
+    """Ids of the keys of whose calls the most were denied in the last 24 hours."""
+    asked = _asked(view, node)
+    if asked is None:
+        return []
+    since = _moment(view.parts.engine.now()) - timedelta(days=1)
+    found = _log(view).denied(by=("key",), since=since, **asked)
+    return [str(each.by["key"]) for each in found if each.by["key"] is not None][:KEYS_MOST]
+
+
 def day_before(now: int, zone: str) -> tuple[int, int]:
     """[begin, end) in ms of yesterday in a zone."""
     local = datetime.fromtimestamp(now / 1000, UTC).astimezone(ZoneInfo(zone))
@@ -108,15 +121,41 @@ def day_before(now: int, zone: str) -> tuple[int, int]:
     return round(yesterday.timestamp() * 1000), round(today.timestamp() * 1000)
 
 
-def forecasts(view: View, nodes: Iterable[Node]) -> dict[str, Forecast]:
-    """What this month comes to, as far as the viewer sees it, of these nodes and of each team and project below."""
+class Paces:
+    """How fast money goes, as far as the viewer sees it, at these nodes and at each team and project below."""
+
+    def __init__(self, view: View, nodes: Iterable[Node]) -> None:
+        self._view = view
+        self._nodes = tuple(nodes)
+        self._found: dict[Unit, dict[str, Forecast]] = {}
+
+    def month(self, id: str) -> Forecast | None:
+        """What this month comes to at a node; None where the viewer may see nothing there."""
+        return self._of("month").get(id)
+
+    def a_day(self, id: str, window: Window) -> int | None:
+        """The pace that a limit's window goes at there, in nano-dollars a day. All that are a week long or longer go at
+        that of the last week.
+        """
+        found = self._of("hour" if window.unit == "hour" else "day" if window.unit == "day" else "month").get(
+            id
+        )
+        return None if found is None else found.pace
+
+    def _of(self, period: Unit) -> dict[str, Forecast]:
+        if period not in self._found:
+            self._found[period] = _forecasts(self._view, self._nodes, period)
+        return self._found[period]
+
+
+def _forecasts(view: View, nodes: Iterable[Node], period: Unit) -> dict[str, Forecast]:
     found: dict[str, Forecast] = {}
     for node in nodes:
         asked = _asked(view, node)
         if asked is None:
             continue
         levels = [(dimension,) for dimension in _BELOW[node.kind]]
-        (own,), *below = _log(view).forecasts(by=[(), *levels], **asked)
+        (own,), *below = _log(view).forecasts(by=[(), *levels], period=period, **asked)
         told = (
             (each.by[dimension], each)
             for (dimension,), some in zip(levels, below, strict=True)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...core.alerts import Stop
 from ...core.forecasts import Forecast
-from ...core.windows import Window
+from ...core.rollups import DAY_MS
 from ...tenancy.keys import Kind
 from ...tenancy.nodes import Node
 from ...tenancy.standing import Figures
 from .pulse import MOST
+from .spending import Paces
 from .view import View
 
+FAR_MS = 366 * DAY_MS
+"""No budget that has no end is said to run out later than that."""
 NEAR = 80.0
 """From so many hundredths on a limit is shown as nearly used."""
 
@@ -44,9 +48,19 @@ class Bar:
         return max(0, self.amount - (self.used or 0) - self.held)
 
 
+class Out(NamedTuple):
+    """A budget, and the moment (ms) at which it is used up at the pace of late; `over`: it is already."""
+
+    bar: Bar
+    at: int
+    over: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A node in the table of the overview: how deep it stands, its chief budget and all its limits."""
+    """A node in the table of the overview: how deep it stands, its chief budget, all its limits, and which of its
+    budgets runs out first, if any does before it begins anew.
+    """
 
     node: Node
     depth: int
@@ -55,7 +69,7 @@ class Row:
     budget: Bar | None
     stop: Stop | None
     forecast: Forecast | None = None
-    runs_out: int | None = None
+    out: Out | None = None
 
     @property
     def blocked(self) -> bool:
@@ -83,41 +97,56 @@ def hundredths(part: int, whole: int) -> float:
     return min(100.0, round(100 * part / whole, 2)) if whole > 0 else 100.0
 
 
-def rows(view: View, forecasts: Mapping[str, Forecast]) -> list[Row]:
+def rows(view: View, paces: Paces) -> list[Row]:
     """What the viewer may look at: the organization, teams and projects, each below what it stands in."""
     tenancy, org = view.ask.tenancy, view.org
     seen = {kind: tenancy.list(org, kind, limit=MOST) for kind in _KINDS}
     standing = view.pulse.of(org).nodes
-    found = [_row(view, node, 0, standing, forecasts) for node in seen["organization"]]
+    found = [_row(view, node, 0, standing, paces) for node in seen["organization"]]
     teams = {team.id for team in seen["team"]}
     for team in by_name(seen["team"]):
-        found.append(_row(view, team, 1, standing, forecasts))
+        found.append(_row(view, team, 1, standing, paces))
         below = [project for project in seen["project"] if project.parent == team.id]
-        found += [_row(view, project, 2, standing, forecasts) for project in by_name(below)]
+        found += [_row(view, project, 2, standing, paces) for project in by_name(below)]
     others = [project for project in seen["project"] if project.parent not in teams]
-    found += [_row(view, project, 1, standing, forecasts) for project in by_name(others)]
+    found += [_row(view, project, 1, standing, paces) for project in by_name(others)]
     return found
 
 
-def row_of(
-    view: View, node: Node, figures: Sequence[Figures], forecast: Forecast | None = None, depth: int = 0
-) -> Row:
+def row_of(view: View, node: Node, figures: Sequence[Figures], paces: Paces, depth: int = 0) -> Row:
     """One node with its limits."""
     bars = [bar_of(each) for each in figures]
-    stop = Stop.read(node.stopped) if node.stopped is not None else None
-    if stop is not None and stop.over(view.parts.engine.now()):
-        stop = None
+    now = view.parts.engine.now()
     chief = next((each for each in figures if _is_budget(each)), None)
-    runs_out = None
-    if chief is not None and forecast is not None and chief.limit.window == MONTH:
-        moment = forecast.runs_out(chief.amount)
-        runs_out = None if moment is None else round(moment.timestamp() * 1000)
     path = f"/projects/{node.id}" if node.kind == "project" else ""
     budget = None if chief is None else bar_of(chief)
-    return Row(node, depth, path, bars, budget, stop, forecast, runs_out)
+    out = first_out(node.id, figures, paces, now)
+    return Row(node, depth, path, bars, budget, stop_of(node, now), paces.month(node.id), out)
 
 
-MONTH = Window.parse("month")
+def stop_of(node: Node, now: int) -> Stop | None:
+    """The threshold that keeps a node from running, where one still does."""
+    stop = Stop.read(node.stopped) if node.stopped is not None else None
+    return None if stop is None or stop.over(now) else stop
+
+
+def first_out(id: str, figures: Sequence[Figures], paces: Paces, now: int) -> Out | None:
+    """Which budget of a node is used up first. Those for some models or each end user have no pace of their own, and
+    what is left of a rolling window comes back of itself: they are not looked at.
+    """
+    found = []
+    for each in filter(_is_budget, figures):
+        window, left = each.limit.window, each.amount - (each.used or 0)
+        if window is None or window.kind == "rolling":
+            continue
+        pace = paces.a_day(id, window) if left > 0 else None
+        if left <= 0:
+            found.append(Out(bar_of(each), now, over=True))
+        elif pace and (at := now + left * DAY_MS // pace) < (each.until or now + FAR_MS):
+            found.append(Out(bar_of(each), at, over=False))
+    return min(found, key=lambda out: out.at, default=None)
+
+
 _KINDS: tuple[Kind, ...] = ("organization", "team", "project")
 
 
@@ -126,10 +155,10 @@ def _row(
     node: Node,
     depth: int,
     standing: Mapping[str, tuple[Node, tuple[Figures, ...]]],
-    forecasts: Mapping[str, Forecast],
+    paces: Paces,
 ) -> Row:
     _, figures = standing.get(node.id, (node, ()))
-    return row_of(view, node, figures, forecasts.get(node.id), depth)
+    return row_of(view, node, figures, paces, depth)
 
 
 def _is_budget(figures: Figures) -> bool:
