@@ -116,6 +116,42 @@ def test_a_day_at_the_dashboard(house: House, served: str, page: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.bounded
+def test_who_uses_the_keyboard_keeps_the_place_while_numbers_move(
+    house: House, served: str, page: Any
+) -> None:
+    """In the order of the page, first past the menu; and how far a table was scrolled on a phone stays, too."""
+    from playwright.sync_api import expect
+
+    def focused() -> str:
+        return str(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
+
+    who = Identity(project=house.project)
+    spend(house.quota, 100, by=who)
+    assert house.quota.flush()
+    sign_in(page, served, house.admin)
+    page.wait_for_selector(".pulse.on")
+    page.keyboard.press("Tab")
+    assert focused() == "Skip to content"
+    page.keyboard.press("Enter")
+    assert focused() == "main"
+    order = []
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        order.append(focused())
+    assert order == ["s-budgets", f"n-{house.project}", f"n-{house.other}", "s-recent"]
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.focus(f"#n-{house.project}")
+    page.evaluate("document.getElementById('s-budgets').scrollLeft = 60")
+    spend(house.quota, 150, by=who)
+    assert house.quota.flush()
+    expect(page.locator("[data-figure=spent]")).to_have_text("$2.50", timeout=20_000)
+    assert focused() == f"n-{house.project}"
+    assert page.evaluate("document.getElementById('s-budgets').scrollLeft") == 60
+    nothing_else(page.seen)
+
+
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_a_request_is_approved_and_the_call_goes_through(house: House, served: str, page: Any) -> None:
     who = Identity(project=house.project)
     spend(house.quota, 1000, by=who)

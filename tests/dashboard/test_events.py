@@ -105,7 +105,7 @@ def test_many_viewers_cost_one_look(house: House, monkeypatch: pytest.MonkeyPatc
     pulse = Pulse(house.tenancy, house.quota.store, timer=lambda: now[0])
     looks: list[str] = []
     look = pulse._look
-    monkeypatch.setattr(pulse, "_look", lambda org: looks.append(org) or look(org))
+    monkeypatch.setattr(pulse, "_look", lambda org, kept: looks.append(org) or look(org, kept))
     for _ in range(100):
         pulse.of(house.org)
     assert looks == [house.org]

@@ -222,3 +222,32 @@ def test_what_a_key_holds_moves_the_page(house: House) -> None:
     assert before is not None
     assert after is not None
     assert before[1] != after[1]
+
+
+def test_refused_calls_are_told_by_project_and_reason(
+    house: House, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.tenancy.update(house.org, house.other, limits=["1 requests/day"])
+    for project, calls in ((house.project, 3), (house.other, 2)):
+        spent(house, 1, project)
+        house.tenancy.update(house.org, house.project, limits=["$0.01/month"])
+        for _ in range(calls):
+            ask(house.quota, a_call(1), Identity(project=project))
+    no_project = house.key(house.org, "chat:create")
+    ask(house.quota, a_call(1), Identity(key=digest(no_project)))
+    assert house.quota.flush()
+    told = blocked(house)
+    assert (
+        "Calls refused in the last 24 hours: 6 ranker budget exceeded 3 chatbot rate limit exceeded 2" in told
+    )
+    assert "no project project required 1" in told
+    assert "ranker 예산을 초과했습니다 3 chatbot 호출 속도 한도를 초과했습니다 2" in blocked(
+        house, headers=KO
+    )
+    mine = blocked(house, house.key(house.other, *ROLES["developer"]))
+    assert "chatbot rate limit exceeded 2" in mine
+    assert "ranker" not in mine
+    monkeypatch.setattr("quotaware.management.dashboard.spending.DENIED_MOST", 1)
+    assert "ranker budget exceeded 3 …" in blocked(house)
+    clock.advance(2 * DAY)
+    assert "refused" not in blocked(house)

@@ -112,7 +112,7 @@ def test_what_is_used_up_is_blocked_and_why(house: House, admin: Browser) -> Non
     assert house.quota.flush()
     page = text_of(admin.page("/"))
     assert "Used up ranker $10/month" in page
-    assert "1 calls were refused in the last 24 hours: " in page
+    assert "Calls refused in the last 24 hours: 1 ranker budget exceeded 1" in page
 
 
 def test_a_disabled_project_is_told_and_enabled_again(house: House, admin: Browser) -> None:

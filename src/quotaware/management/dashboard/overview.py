@@ -45,7 +45,7 @@ def _live(view: View) -> dict[str, Any]:
         "budgeted": any(row.budget is not None for row in found),
         "blocked": [row for row in found if row.blocked or any(bar.state == "full" for bar in row.bars)],
         "keys": blocked_keys(view, home),
-        "denied": spending.denied_of_late(view, home) if home is not None else {},
+        "denied": spending.denied_of_late(view, home) if home is not None else None,
         "recent": spending.recent(view, home) if home is not None else [],
         "under_way": spending.under_way(view, home) if home is not None else None,
         "names": {row.node.id: row.node.name for row in found},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -21,6 +21,8 @@ from .view import View
 
 RECENT = timedelta(minutes=15)
 RECENT_MOST = 12
+DENIED_MOST = 10
+"""Projects with denied calls that are told of."""
 KEYS_MOST = 100
 """Keys with denied calls that are looked at."""
 _RUNS: Mapping[str, Callable[..., Analytics]] = {
@@ -37,6 +39,16 @@ class Chief(NamedTuple):
     cost: int
     model: str
     model_cost: int
+
+
+class DeniedOfLate(NamedTuple):
+    """Denied calls: how many, and by project (None: nobody that is known; the most first) and the code of their error;
+    `more`: whether there are more projects.
+    """
+
+    calls: int
+    projects: Sequence[tuple[str | None, Mapping[str, int]]]
+    more: bool
 
 
 def homes(view: View) -> list[Node]:
@@ -93,14 +105,21 @@ def chief_of_yesterday(view: View, node: Node, zone: str) -> Chief | None:
     return Chief(name or id, most, str(model.by["model"] or "unknown"), model.cost)
 
 
-def denied_of_late(view: View, node: Node) -> dict[str, int]:
-    """How many calls were denied in the last 24 hours, by the code of their error, the most first."""
+def denied_of_late(view: View, node: Node) -> DeniedOfLate:
+    """What was denied in the last 24 hours below a node."""
     asked = _asked(view, node)
     if asked is None:
-        return {}
+        return DeniedOfLate(0, (), more=False)
     since = _moment(view.parts.engine.now()) - timedelta(days=1)
-    found = _log(view).denied(by=("code",), since=since, **asked)
-    return {str(each.by["code"]): each.calls for each in found}
+    found: dict[str | None, dict[str, int]] = {}
+    for each in _log(view).denied(by=("project", "code"), since=since, **asked):
+        id = each.by["project"]
+        found.setdefault(None if id is None else str(id), {})[str(each.by["code"])] = each.calls
+    most = sorted(found.items(), key=lambda of: -sum(of[1].values()))
+    shown = most[:DENIED_MOST]
+    names = view.ask.tenancy.those(view.org, [id for id, _ in shown if id is not None])
+    told = [(id and (names[id].name if id in names else id), codes) for id, codes in shown]
+    return DeniedOfLate(sum(sum(codes.values()) for codes in found.values()), told, len(most) > len(shown))
 
 
 def keys_denied_of_late(view: View, node: Node) -> list[str]:

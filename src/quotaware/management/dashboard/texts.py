@@ -98,6 +98,14 @@ class Texts:
         """Why an alert did not go, as its log has it (English), in the language; what is not ours as it is."""
         return reason(text) if self._language == "ko" else text
 
+    def code(self, code: str) -> str:
+        """The code of an error in a word or two."""
+        return self.error(code).rstrip(".") or code.replace("_", " ")
+
+    def channel(self, name: str) -> str:
+        """What a way to send alerts is called, itself where it has no name."""
+        return self(f"alerts.type.{name}") if f"alerts.type.{name}" in TEXTS else name
+
     def kind(self, kind: str) -> str:
         """What a kind of thing is called, itself where it has no name."""
         return self(f"kind.{kind}") if f"kind.{kind}" in TEXTS else kind

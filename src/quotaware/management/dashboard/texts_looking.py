@@ -25,6 +25,8 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "alerts.type.email": ("Email", "이메일"),
     "alerts.type.slack": ("Slack", "Slack"),
     "alerts.type.webhook": ("Webhook", "웹훅"),
+    "alerts.type.callback": ("The app itself", "앱 자체"),
+    "alerts.type.none": ("Nobody", "없음"),
     "alerts.target": ("Address or URL", "주소 또는 URL"),
     "alerts.add": ("Add channel", "채널 추가"),
     "alerts.secret": (

@@ -50,6 +50,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "blocked.disabled": ("Disabled", "사용 중지"),
     "blocked.expired": ("Expired", "만료됨"),
     "blocked.since": ("since {when}", "({when}부터)"),
+    "blocked.nobody": ("no project", "프로젝트 없음"),
     "blocked.key": ("key of {place}", "{place}의 키"),
     "blocked.more": ("More keys are blocked.", "차단된 키가 더 있습니다."),
     "blocked.by_threshold": (
@@ -58,7 +59,7 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "blocked.by_hand": ("was disabled and takes no calls", "사용 중지되어 호출을 받지 않습니다"),
     "blocked.until": ("until {when}", "({when}까지)"),
-    "blocked.denied": ("{n} calls were refused in the last 24 hours:", "최근 24시간 동안 거부된 호출 {n}건:"),
+    "blocked.denied": ("Calls refused in the last 24 hours: {n}", "최근 24시간 동안 거부된 호출: {n}건"),
     "budgets.title": ("Spend against budget", "예산 대비 사용"),
     "budgets.none": ("No budget", "예산 없음"),
     "budgets.nothing": ("There is no project that you may look at.", "볼 수 있는 프로젝트가 없습니다."),

@@ -38,6 +38,14 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "did.stop": ("Stop {thing}, a threshold was crossed", "임계값 초과로 {thing} 중지"),
     "did.close": ("Disable {thing}, its budget is used up", "예산 소진으로 {thing} 사용 중지"),
     "why.closed": ("{why}; the channel is disabled", "{why}, 채널 사용 중지됨"),
+    "why.until_anew": (
+        "{why}; it is told nothing until the app starts anew",
+        "{why}, 앱을 다시 시작할 때까지 보내지 않음",
+    ),
+    "why.answered_before": (
+        "it answered 410 before, and is told nothing until the app starts anew",
+        "이전에 410으로 응답하여 앱을 다시 시작할 때까지 보내지 않음",
+    ),
     "why.redirect": (
         "answered {status}; redirects are not followed",
         "응답 {status}, 리디렉션은 따르지 않음",

@@ -32,6 +32,13 @@
     pulse.hidden = true;
   }
 
+  // what moves keeps how far it was scrolled; htmx keeps the focus, by ids
+
+  const scrolled = (box) => [...box.querySelectorAll(".scroll[id]")];
+  const far = new Map();
+  body.addEventListener("htmx:beforeSwap", (event) => scrolled(event.detail.target).forEach((each) => far.set(each.id, each.scrollLeft)));
+  body.addEventListener("htmx:afterSwap", () => scrolled(body).forEach((each) => far.has(each.id) && (each.scrollLeft = far.get(each.id))));
+
   // charts
 
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -58,7 +65,7 @@
           },
         ],
         axes: [
-          { ...axis, values: (u, ticks) => ticks.map((ts) => new Date(ts * 1000).toISOString().slice(5, 10)), incrs: [1, 2, 3, 7, 14].map((d) => d * 86400), space: 60 },
+          { ...axis, size: 30, values: (u, ticks) => ticks.map((ts) => new Date(ts * 1000).toISOString().slice(5, 10)), incrs: [1, 2, 3, 7, 14].map((d) => d * 86400), space: 60 },
           { ...axis, size: 62, values: (u, ticks) => ticks.map((v) => "$" + v.toLocaleString("en-US")) },
         ],
       },
