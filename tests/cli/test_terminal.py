@@ -325,42 +325,6 @@ def test_help_is_there_for_every_command(shell: Shell, tmp_path: Path) -> None:
     assert shell.start(["--version"], cwd=tmp_path, environ=environ).ended().screen.startswith("quotaware ")
 
 
-def completed(kind: str, line: str, environ: dict[str, str]) -> str:
-    """What a shell is offered at the end of a line."""
-    words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_TYPER_COMPLETE_ARGS": line}
-    asked = {"_QUOTAWARE_COMPLETE": f"complete_{kind}", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    script = "import sys; sys.argv[0] = 'quotaware'; from quotaware.__main__ import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, **environ, **words, **asked, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stderr == ""
-    return done.stdout
-
-
-@pytest.mark.parametrize("kind", ["bash", "zsh", "fish"])
-def test_it_completes_commands(kind: str, tmp_path: Path) -> None:
-    assert "keys" in completed(kind, "quotaware ke", {"HOME": str(tmp_path)})
-
-
-@each_place
-def test_it_completes_names(shop: Shop) -> None:
-    assert completed("bash", "quotaware limits list ch", shop.environ).split() == ["chatbot"]
-    assert completed("bash", "quotaware keys show c", shop.environ).split() == ["ci"]
-
-
-@pytest.mark.slow
-@pytest.mark.bounded
-def test_what_cannot_be_looked_up_completes_nothing(shop: Shop) -> None:
-    gone = {"HOME": str(shop.home), "QUOTAWARE_STORE": "sqlite:///gone.db"}
-    assert completed("bash", "quotaware limits list ch", gone).split() == []
-    by_option = f"quotaware limits list --store {shop.environ['QUOTAWARE_STORE']} ch"
-    assert completed("bash", by_option, {"HOME": str(shop.home)}).split() == ["chatbot"]
-
-
 def test_without_its_extra_it_says_what_to_install() -> None:
     script = (
         "import sys; sys.modules['typer'] = None; import importlib.util as u; find = u.find_spec; "

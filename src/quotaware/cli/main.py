@@ -72,7 +72,8 @@ def run() -> int:
         logging.getLogger("quotaware").addHandler(logging.NullHandler())  # what is to be said is said here
     json_wanted = "--json" in sys.argv
     try:
-        return app(standalone_mode=not json_wanted) or 0  # which tells what is wrongly used as a text
+        # one name, also for `python -m`, since a shell completes no other; it alone tells wrong usage as a text
+        return app(prog_name=app.info.name, standalone_mode=not json_wanted) or 0
     except SystemExit as end:
         code = end.code
         return code if isinstance(code, int) else 0 if code is None else 1
