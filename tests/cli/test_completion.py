@@ -92,6 +92,34 @@ def test_a_shell_completes_as_soon_as_it_is_installed(name: str, shop: Shop) -> 
         later.until('"rule": "600 requests/minute"')
 
 
+def completed(kind: str, line: str, environ: dict[str, str]) -> str:
+    """What a shell is offered at the end of a line."""
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_TYPER_COMPLETE_ARGS": line}
+    asked = {
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "_TYPER_COMPLETE_WORD_TO_COMPLETE": line.rsplit(maxsplit=1)[-1],
+    }
+    return answered(f"complete_{kind}", {**environ, **words, **asked})
+
+
+def answered(instruction: str, environ: dict[str, str]) -> str:
+    """What `quotaware` says to a shell's question."""
+    done = subprocess.run(
+        [sys.executable, "-m", "quotaware"],
+        env={
+            **os.environ,
+            **environ,
+            "_QUOTAWARE_COMPLETE": instruction,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
 @pytest.mark.parametrize("kind", ["bash", "zsh", "fish", "powershell"])
 def test_it_completes_commands(kind: str, tmp_path: Path) -> None:
     assert "keys" in completed(kind, "quotaware ke", {"HOME": str(tmp_path)})

@@ -23,8 +23,11 @@ from .simulate import simulate
 from .top import top
 from .usage import usage
 
+NAME = "quotaware"
+"""What it is called, also where `python -m` runs it: a shell completes no other name."""
+
 app = typer.Typer(
-    name="quotaware",
+    name=NAME,
     help="Quotas for LLM calls: look at them and set them, over a running app's API or in its store.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -72,8 +75,7 @@ def run() -> int:
         logging.getLogger("quotaware").addHandler(logging.NullHandler())  # what is to be said is said here
     json_wanted = "--json" in sys.argv
     try:
-        # one name, also for `python -m`, since a shell completes no other; it alone tells wrong usage as a text
-        return app(prog_name=app.info.name, standalone_mode=not json_wanted) or 0
+        return app(prog_name=NAME, standalone_mode=not json_wanted) or 0  # which tells wrong usage as a text
     except SystemExit as end:
         code = end.code
         return code if isinstance(code, int) else 0 if code is None else 1
