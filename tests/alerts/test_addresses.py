@@ -42,6 +42,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
         "https://[64:ff9b::7f00:1]/", "https://[64:ff9b:1::1]/", "https://[2002:7f00:1::]/", "https://[2001:db8::1]/",
         "https://[2001:0:4136:e378:8000:63bf:80ff:fffe]/", "https://[fe80::1%25eth0]/",
         "http://hooks.example.com/", "file:///etc/passwd", "gopher://hooks.example.com/", "ftp://hooks.example.com/",
+        "gopher://hooks.example.com:443/", "ftp://hooks.example.com:8443/", "wss://hooks.example.com:443/",
         "https://hooks.example.com:22/", "https://hooks.example.com:80/", "https://hooks.example.com:6379/",
         "https://hooks.example.com:99999/", "https://hooks.example.com:x/", "https://user@hooks.example.com/",
         "https://user:pass@hooks.example.com/", "https://hooks.example.com@127.0.0.1/", "https://@127.0.0.1/",

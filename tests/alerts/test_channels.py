@@ -106,6 +106,21 @@ def test_a_server_that_cannot_do_what_is_needed(mailbox: Mailbox) -> None:
     assert not mailbox.got
 
 
+def test_a_message_that_was_taken_is_not_sent_again_since_the_server_says_no_farewell(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each attempt would end so, and each would have been taken."""
+
+    async def never(*session: Any) -> str:
+        await asyncio.sleep(30)
+        return "221 bye"
+
+    monkeypatch.setattr(email, "TOTAL_S", 1.5)
+    mailbox.handle_QUIT = never  # type: ignore[attr-defined]
+    assert email.send(smtp(mailbox), "ann@example.com", NOTICE, KEY) == Outcome(True)
+    assert len(mailbox.got) == 1
+
+
 def test_a_server_that_is_not_there() -> None:
     with Mailbox().serve() as mailbox:
         gone = smtp(mailbox)

@@ -134,6 +134,19 @@ def test_an_answer_that_drips_is_cut_off() -> None:
         assert time.monotonic() - began < 3
 
 
+def test_an_answer_whose_rest_drips_was_given_all_the_same() -> None:
+    """It was taken: sent again it would come again and again, since each time it ended so."""
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;")
+        for _ in range(2000):
+            connection.sendall(b"x")  # a line that never ends
+            time.sleep(0.01)
+
+    with talking(drip) as url:
+        assert send(url, total=0.5) == Outcome(True)
+
+
 def test_an_answer_without_end_is_read_no_further() -> None:
     sent = 0
 

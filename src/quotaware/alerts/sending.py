@@ -59,9 +59,10 @@ def post(
 ) -> Outcome:
     """Sends it. Raises nothing."""
     opened: list[socket.socket] = []
+    answered: list[Outcome] = []
 
     def work() -> Outcome:
-        return _post(target, headers, body, allowed, time.monotonic() + total, context, opened)
+        return _post(target, headers, body, allowed, time.monotonic() + total, context, opened, answered)
 
     def abort() -> None:
         for each in opened:
@@ -69,12 +70,19 @@ def post(
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
 
-    return within(total, work, abort)
+    return within(total, work, abort, answered)
 
 
-def within(seconds: float, work: Callable[[], Outcome], abort: Callable[[], None]) -> Outcome:
-    """What a piece of blocking work answers, if it does within so many seconds; else it is aborted and left alone."""
-    found: list[Outcome] = []
+def within(
+    seconds: float,
+    work: Callable[[], Outcome],
+    abort: Callable[[], None],
+    answered: list[Outcome] | None = None,
+) -> Outcome:
+    """What a piece of blocking work answers, if it does within so many seconds; else it is aborted and left alone. Into
+    `answered` it may put its outcome before it is through with all.
+    """
+    found = [] if answered is None else answered
 
     def run() -> None:
         found.append(_careful(work))
@@ -85,10 +93,10 @@ def within(seconds: float, work: Callable[[], Outcome], abort: Callable[[], None
     except RuntimeError:  # no thread can be had, or the interpreter is going
         return Outcome(False, "no thread could be had")
     thread.join(seconds)
-    if found:
-        return found[0]
-    abort()
-    return Outcome(False, f"no answer within {seconds:g} s")
+    outcome = found[0] if found else Outcome(False, f"no answer within {seconds:g} s")
+    if thread.is_alive():
+        abort()
+    return outcome
 
 
 def _careful(work: Callable[[], Outcome]) -> Outcome:
@@ -119,6 +127,7 @@ def _post(
     until: float,
     context: Callable[[], ssl.SSLContext],
     opened: list[socket.socket],
+    answered: list[Outcome],
 ) -> Outcome:
     connection = http.client.HTTPConnection(target.host, target.port)
     plain = _connect(target, resolve(target, allowed), until)
@@ -142,10 +151,10 @@ def _post(
             connection.putheader(name, value)
         connection.endheaders(body)
         response = connection.getresponse()
-        outcome = _judged(response.status, response.getheader("Retry-After"))
+        answered.append(_judged(response.status, response.getheader("Retry-After")))
         with contextlib.suppress(OSError, http.client.HTTPException):  # it has answered; the rest is courtesy
             response.read(MOST)
-        return outcome
+        return answered[0]
     finally:
         plain.close()
         connection.close()

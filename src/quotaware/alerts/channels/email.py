@@ -44,18 +44,24 @@ def _domain(sender: str) -> str:
 def send(smtp: Smtp, to: str, notice: Notice, key: str) -> Outcome:
     """Sends it. Raises nothing."""
     opened: list[smtplib.SMTP] = []
+    taken: list[Outcome] = []
 
     def abort() -> None:
         for each in opened:
             with contextlib.suppress(OSError):
                 each.close()
 
-    return within(TOTAL_S, lambda: _send(smtp, to, message_of(notice, key, smtp.sender, to), opened), abort)
+    def work() -> Outcome:
+        return _send(smtp, to, message_of(notice, key, smtp.sender, to), opened, taken)
+
+    return within(TOTAL_S, work, abort, taken)
 
 
-def _send(smtp: Smtp, to: str, message: EmailMessage, opened: list[smtplib.SMTP]) -> Outcome:
+def _send(
+    smtp: Smtp, to: str, message: EmailMessage, opened: list[smtplib.SMTP], taken: list[Outcome]
+) -> Outcome:
     try:
-        return _talk(smtp, to, message, opened)
+        return _talk(smtp, to, message, opened, taken)
     except smtplib.SMTPRecipientsRefused as error:
         code = next((code for code, _ in error.recipients.values()), 0)
         return Outcome(False, f"the address was refused ({code})", again=not 500 <= code < 600)
@@ -67,7 +73,9 @@ def _send(smtp: Smtp, to: str, message: EmailMessage, opened: list[smtplib.SMTP]
         return Outcome(False, "the server hung up")
 
 
-def _talk(smtp: Smtp, to: str, message: EmailMessage, opened: list[smtplib.SMTP]) -> Outcome:
+def _talk(
+    smtp: Smtp, to: str, message: EmailMessage, opened: list[smtplib.SMTP], taken: list[Outcome]
+) -> Outcome:
     host, port = smtp.where
     context = ssl.create_default_context()
     if smtp.ca_file is not None:
@@ -87,7 +95,8 @@ def _talk(smtp: Smtp, to: str, message: EmailMessage, opened: list[smtplib.SMTP]
         if smtp.user is not None and password is not None:
             client.login(smtp.user, password)
         client.send_message(message, from_addr=_bare(smtp.sender), to_addrs=[to])
-        with contextlib.suppress(smtplib.SMTPException, OSError):  # it is taken
+        taken.append(DONE)
+        with contextlib.suppress(smtplib.SMTPException, OSError):
             client.quit()
         return DONE
     finally:
