@@ -41,7 +41,8 @@ def answers(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
         "https://[ff02::1]/", "https://[::ffff:127.0.0.1]/", "https://[::ffff:7f00:1]/", "https://[::127.0.0.1]/",
         "https://[64:ff9b::7f00:1]/", "https://[64:ff9b:1::1]/", "https://[2002:7f00:1::]/", "https://[2001:db8::1]/",
         "https://[2001:0:4136:e378:8000:63bf:80ff:fffe]/", "https://[fe80::1%25eth0]/",
-        "http://hooks.example.com/", "file:///etc/passwd", "gopher://hooks.example.com/", "ftp://hooks.example.com/",
+        "https://wiki/", "http://hooks.example.com/", "http://hooks.example.com:443/",
+        "file:///etc/passwd", "gopher://hooks.example.com/", "ftp://hooks.example.com/",
         "gopher://hooks.example.com:443/", "ftp://hooks.example.com:8443/", "wss://hooks.example.com:443/",
         "https://hooks.example.com:22/", "https://hooks.example.com:80/", "https://hooks.example.com:6379/",
         "https://hooks.example.com:99999/", "https://hooks.example.com:x/", "https://user@hooks.example.com/",
@@ -93,8 +94,15 @@ def test_the_host_allows_what_is_private(allow: list[str], url: str) -> None:
     assert target_of(url, Allowed(allow))
     with pytest.raises(Refused):
         target_of(url, NOTHING)
-    with pytest.raises(Refused):
-        target_of("https://127.0.0.2/", Allowed(allow))
+    others = [
+        "https://127.0.0.2/",
+        "http://x.hooks.internal/",
+        "http://xhooks.internal/",
+        "https://[::ffff:10.1.2.3]/",
+    ]
+    for other in others:
+        with pytest.raises(Refused):
+            target_of(other, Allowed(allow))
 
 
 @pytest.mark.parametrize("allow", ["hooks.internal", [""], [5], ["not a host"], None])
