@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import dataclasses
+import inspect
 import json
 import threading
 from email.header import decode_header, make_header
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from quotaware.alerts import sending
 from quotaware.alerts.addresses import Allowed
 from quotaware.alerts.channels import callback, email, slack, webhook
 from quotaware.alerts.channels.callback import Caller
@@ -61,6 +63,8 @@ def test_a_mail_goes_encrypted_to_who_is_trusted_only(certificate: Path, securit
         assert mailbox.tls
         distrusted = smtp(mailbox, security=security, **login)
         assert email.send(distrusted, "ann@example.com", NOTICE, KEY).why == "its certificate is not trusted"
+        another = dataclasses.replace(trusted, host="localhost")  # whom the certificate does not name
+        assert email.send(another, "ann@example.com", NOTICE, KEY).why == "its certificate is not trusted"
         assert len(mailbox.got) == 1
 
 
@@ -167,7 +171,13 @@ def test_slack_gets_text_in_which_nothing_is_a_mention(receiver: Receiver) -> No
 
 
 @pytest.mark.parametrize(
-    "url", ["https://slack.example.com/x", "https://hooks.slack.com.evil.example/services/x"]
+    "url",
+    [
+        "https://slack.example.com/x",
+        "https://hooks.slack.com.evil.example/services/x",
+        "https://evilslack.com/services/x",
+        "https://files.slack.com/services/x",
+    ],
 )
 def test_slack_is_at_slacks(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"hooks\.slack\.com"):
@@ -175,6 +185,18 @@ def test_slack_is_at_slacks(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"hooks\.slack\.com"):  # also when it is sent
         slack.send(url, NOTICE, KEY, Allowed())
     assert slack.check("https://hooks.slack.com/services/T/B/x", Allowed())
+
+
+def test_a_post_may_take_five_seconds_and_answer_64_kib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S11, by whichever channel."""
+    posted: list[dict[str, Any]] = []
+    for channel in (slack, webhook):
+        monkeypatch.setattr(channel, "post", lambda *_, **more: posted.append(more) or Outcome(True))
+    slack.send("https://hooks.slack.com/services/T/B/x", NOTICE, KEY, Allowed())
+    webhook.send("https://h.example.com/", webhook.new_secret(), NOTICE, KEY, Allowed())
+    assert posted == [{}, {}]
+    assert inspect.signature(sending.post).parameters["total"].default == 5
+    assert sending.MOST == 65_536
 
 
 # webhooks

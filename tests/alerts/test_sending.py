@@ -91,7 +91,7 @@ def test_a_private_address_is_found_out_when_it_is_sent(monkeypatch: pytest.Monk
     assert not connected
 
 
-def test_tls_is_checked_against_the_name(certificate: Path) -> None:
+def test_tls_is_checked_against_the_name(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Receiver().serve(certificate) as receiver:
         assert send(receiver.url).why == "its certificate is not trusted"
         assert not receiver.got
@@ -100,6 +100,13 @@ def test_tls_is_checked_against_the_name(certificate: Path) -> None:
             return ssl.create_default_context(cafile=str(certificate))
 
         assert send(receiver.url, context=trusting).ok
+        real = socket.getaddrinfo
+        monkeypatch.setattr(
+            socket, "getaddrinfo", lambda host, *more, **named: real("127.0.0.1", *more, **named)
+        )
+        another = f"https://hooks.example.com:{receiver.port}/"  # at the same address
+        assert send(another, context=trusting).why == "its certificate is not trusted"
+        assert len(receiver.got) == 1
         assert send(receiver.url.replace("https", "http")).why.startswith("no answer")
 
 

@@ -523,6 +523,9 @@ def test_without_a_key_secrets_are_named_in_the_environment(
             add("org_a", "org_a", "webhook", **given)
     with pytest.raises(ConfigurationError, match="QUOTAWARE_ALERT_"):
         add("org_a", "org_a", "slack", url="https://hooks.slack.com/services/x")
+    for inside in ("https://169.254.169.254/", "http://h.example.com/", "https://127.0.0.1/"):
+        with pytest.raises(ConfigurationError, match="url"):
+            add("org_a", "org_a", "webhook", url=inside, secret="env:QUOTAWARE_ALERT_HOOK")
     hook, made = add(
         "org_a", "org_a", "webhook", url="https://h.example.com/", secret="env:QUOTAWARE_ALERT_HOOK"
     )
