@@ -9,11 +9,12 @@ import pytest
 
 from quotaware.context import Identity
 from quotaware.management.dashboard import events
+from quotaware.management.dashboard.app import COOKIE, POLICY
 from quotaware.management.dashboard.events import Events
 from quotaware.management.dashboard.pulse import Pulse
 from quotaware.tenancy.access import Actor
 from tests.calls import spend
-from tests.dashboard.conftest import House
+from tests.dashboard.conftest import BASE, House
 
 
 class Listener:
@@ -21,6 +22,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.status = 0
+        self.headers: dict[str, str] = {}
         self.text = ""
         self.gone = anyio.Event()
         self.heard = anyio.Event()
@@ -31,6 +33,7 @@ class Listener:
 
     async def send(self, message: Any) -> None:
         self.status = message.get("status", self.status)
+        self.headers |= {name.decode(): value.decode() for name, value in message.get("headers", ())}
         self.text += message.get("body", b"").decode()
         self.heard.set()
 
@@ -72,6 +75,32 @@ def test_what_moved_since_the_page_was_made_is_told_and_nothing_else(house: Hous
 
     assert f"event: moved\ndata: {after}\n\n" in anyio.run(told, before)
     assert "moved" not in anyio.run(told, after)
+
+
+def test_its_answers_bear_the_headers_of_pages(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S12: also where there are too many."""
+    browser = house.browser(house.admin)
+    cookie = f"{COOKIE}={browser.client.cookies.get(COOKIE, path=BASE)}"
+    scope = {
+        "type": "http", "method": "GET", "path": f"{BASE}/events", "raw_path": f"{BASE}/events".encode(),
+        "root_path": "", "scheme": "http", "query_string": b"", "headers": [(b"cookie", cookie.encode())],
+    }  # fmt: skip
+
+    async def asked() -> Listener:
+        listener = Listener()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(house.app, dict(scope), listener.receive, listener.send)
+            with anyio.fail_after(20):
+                await listener.heard.wait()
+            listener.gone.set()
+        return listener
+
+    for status in (200, 503):
+        heard = anyio.run(asked)
+        assert heard.status == status
+        assert dict(POLICY).items() <= heard.headers.items()
+        assert heard.headers["cache-control"] == "no-store"
+        monkeypatch.setattr(events, "MOST", 0)
 
 
 def test_it_ends_with_the_session(house: House) -> None:

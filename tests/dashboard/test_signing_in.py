@@ -90,6 +90,18 @@ def test_a_session_ends_after_its_time(house: House, clock: FakeClock) -> None:
     assert led_to(browser.get("/")) == "/sign-in"
 
 
+def test_the_store_knows_neither_the_sessions_token_nor_the_key(house: House) -> None:
+    """S21: who reads it can act as nobody."""
+    browser = house.browser(house.admin)
+    browser.page("/")
+    _, _, token = str(browser.client.cookies.get(COOKIE, path=BASE)).rpartition(".")
+    everything = "\n".join(f"{item.key} {item.value}" for item in house.quota.store.dump(house.org))
+    assert "dashboard/" in everything
+    assert token
+    assert token not in everything
+    assert house.admin not in everything
+
+
 def test_signing_out_ends_it_in_the_store(house: House) -> None:
     browser = house.browser(house.admin)
     browser.page("/")

@@ -42,7 +42,12 @@ class Events:
         signed in (`still`).
         """
         if self._open.total() >= MOST or self._open[actor.id] >= MOST_EACH:
-            headers = [*_raw(policy), (b"retry-after", b"30"), (b"content-length", b"0")]
+            headers = [
+                *_raw(policy),
+                (b"cache-control", b"no-store"),
+                (b"retry-after", b"30"),
+                (b"content-length", b"0"),
+            ]
             await send({"type": "http.response.start", "status": 503, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             return
