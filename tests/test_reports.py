@@ -231,6 +231,9 @@ NAMES = [
     "\rx",
     "\n=1",
     "＝1",
+    "＋1",
+    "－1",
+    "＠SUM(A1)",
     "plain",
     'a "b", c\r\nd',
     "☃",
@@ -282,7 +285,7 @@ def test_no_cell_of_a_spreadsheet_is_a_formula(quota: Quota) -> None:
     for row in csv.reader(io.StringIO(text, newline="")):
         for cell in row:
             assert cell[:1] not in tuple("=+-@\t\r\n＝＋－＠") or cell.lstrip("-").replace(".", "").isdigit()
-    assert [plain(name) == f"'{name}" for name in NAMES] == [True] * 8 + [False] * 5
+    assert [plain(name) == f"'{name}" for name in NAMES] == [True] * 11 + [False] * 5
 
 
 def test_a_correction_that_takes_back_is_a_negative_number(log: UsageLog, caller: Caller) -> None:
