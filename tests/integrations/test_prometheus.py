@@ -227,6 +227,19 @@ def test_a_token_that_can_be_guessed_or_not_be_sent_is_named(token: str) -> None
         Prometheus(token)
 
 
+def test_a_scraper_that_takes_gzip_gets_it(quota: Quota) -> None:
+    client, headers = TestClient(quota.management()), {"authorization": f"Bearer {TOKEN}"}
+    plain, packed = (
+        client.get("/metrics", headers={**headers, "accept-encoding": encoding})
+        for encoding in ("identity", "deflate, gzip;q=0.9")
+    )
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert plain.headers["vary"] == packed.headers["vary"] == "accept-encoding"
+    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"])
+    assert packed.text.splitlines()[0] == plain.text.splitlines()[0]
+
+
 def test_other_ways_of_asking(quota: Quota) -> None:
     client, headers = TestClient(quota.management()), {"authorization": f"bearer  {TOKEN}"}
     head = client.head("/metrics", headers=headers)

@@ -7,6 +7,7 @@ work is blocking and runs off the event loop.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import logging
 import re
@@ -172,13 +173,20 @@ class Management:
 
     async def _metrics(self, scope: Any, metrics: Scraped) -> Told:
         """The metrics: of all organizations to who has the host's token, else of the own to who may see all of it."""
-        if metrics.opens(headers_of(scope).get("authorization", "")):
-            page = await anyio.to_thread.run_sync(metrics.page)
-        else:
+        headers, org = headers_of(scope), None
+        if not metrics.opens(headers.get("authorization", "")):
             actor = await self._let_in(scope)
             actor.require("analytics:full", (actor.org,))
-            page = await anyio.to_thread.run_sync(metrics.page, actor.org)
-        return Told(200, page.body, (), page.media)
+            org = actor.org
+
+        def told() -> Told:
+            page = metrics.page(org)
+            if not takes_gzip(headers):
+                return Told(200, page.body, (("vary", "accept-encoding"),), page.media)
+            packed = (("content-encoding", "gzip"), ("vary", "accept-encoding"))
+            return Told(200, gzip.compress(page.body, 1, mtime=0), packed, page.media)
+
+        return await anyio.to_thread.run_sync(told)
 
     async def _let_in(self, scope: Any) -> Actor:
         """Who sends it; nobody, before there is anybody who may manage anything."""
@@ -356,6 +364,11 @@ def _expected(if_match: str | None) -> int | None:
     if found is None:
         raise PreconditionFailed('If-Match is the ETag that was answered, such as "12"')
     return int(found[1])
+
+
+def takes_gzip(headers: Mapping[str, str]) -> bool:
+    """Whether who sent these headers reads an answer that is compressed."""
+    return "gzip" in headers.get("accept-encoding", "").lower()
 
 
 def headers_of(scope: Any) -> dict[str, str]:

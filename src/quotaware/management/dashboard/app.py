@@ -27,7 +27,7 @@ from ...stores.tickets import drive_async
 from ...tenancy import keys
 from ...tenancy.access import Actor
 from .. import bodies
-from ..app import as_api, headers_of, path_of
+from ..app import as_api, headers_of, path_of, takes_gzip
 from ..parts import Door, Parts
 from ..routes import Ask
 from .assets import Asset, asset
@@ -317,7 +317,7 @@ def _static(request: Request) -> Response:
     tag = f'"{found.tag}"'
     if request.headers.get("if-none-match") == tag:
         return Response(304, b"", (("etag", tag),), found.media, cache)
-    if _takes_gzip(request):
+    if takes_gzip(request.headers):
         packed = (("etag", tag), ("content-encoding", "gzip"), ("vary", "accept-encoding"))
         return Response(200, found.packed, packed, found.media, cache)
     return Response(200, found.plain, (("etag", tag), ("vary", "accept-encoding")), found.media, cache)
@@ -327,15 +327,15 @@ def _packed(request: Request, response: Response) -> Response:
     """Compressed, where that is worth it. Another site cannot make the browser ask for a page as the viewer
     (SameSite=Strict), so its length tells nobody anything.
     """
-    if len(response.body) < 1024 or not response.media.startswith("text/html") or not _takes_gzip(request):
+    if (
+        len(response.body) < 1024
+        or not response.media.startswith("text/html")
+        or not takes_gzip(request.headers)
+    ):
         return response
     headers = (*response.headers, ("content-encoding", "gzip"), ("vary", "accept-encoding"))
     body = gzip.compress(response.body, 6, mtime=0)
     return Response(response.status, body, headers, response.media, response.cache)
-
-
-def _takes_gzip(request: Request) -> bool:
-    return "gzip" in request.headers.get("accept-encoding", "").lower()
 
 
 def _to_sign_in(request: Request) -> Response:

@@ -41,7 +41,13 @@
 
   // charts
 
-  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const color = (name) => {
+    const probe = body.appendChild(document.createElement("i"));
+    probe.style.color = `var(${name})`;
+    const found = getComputedStyle(probe).color;
+    probe.remove();
+    return found;
+  };
   const draw = (box) => {
     const [at, cost] = JSON.parse(box.dataset.chart);
     const axis = { stroke: color("--muted"), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false } };
