@@ -122,6 +122,15 @@ def test_a_raised_budget_runs_out_later(org: House, clock: FakeClock) -> None:
     assert "None at this pace" in tile(org)
 
 
+def test_what_is_stopped_runs_out_no_more(org: House, clock: FakeClock) -> None:
+    midnight(clock, 12 * HOUR)
+    org.tenancy.update(org.org, org.project, limits=["$16/day"])
+    spent(org, 800)
+    assert "ranker: $16/day" in tile(org)
+    org.tenancy.update(org.org, org.project, enabled=False)
+    assert "None at this pace" in tile(org)
+
+
 def test_where_nothing_has_a_budget_none_lasts(org: House) -> None:
     spent(org, 100)
     assert "– No budget" in tile(org)
@@ -181,7 +190,7 @@ def test_keys_that_are_disabled_stopped_or_have_expired_are_listed_and_revoked_o
 def test_a_key_that_a_threshold_stopped_says_so(house: House) -> None:
     made = house.tenancy.create_key(house.project, name="app", limits=["$2/day"], alerts=["50% disable"])
     spent(house, 100, key=digest(made.secret))
-    assert "Stopped app key of ranker was stopped when a threshold of cost/day was crossed" in blocked(house)
+    assert "Stopped app key of ranker was stopped when a threshold of $2/day was crossed" in blocked(house)
 
 
 def test_keys_are_listed_for_who_may_look_at_them(house: House) -> None:

@@ -28,13 +28,13 @@ EXPIRED_MS = 7 * DAY_MS
 
 @dataclass(frozen=True, slots=True)
 class BlockedKey:
-    """A key, where it hangs, and what is in the way: its own limits that are used up, a threshold that stopped it, when
-    it expired, or that it was disabled.
+    """A key, where it hangs, its own limits, and what is in the way beside those of them that are used up: a threshold
+    that stopped it, when it expired, or that it was disabled.
     """
 
     node: Node
     place: str
-    full: Sequence[Bar]
+    bars: Sequence[Bar]
     stop: Stop | None
     expired: int | None
 
@@ -59,7 +59,7 @@ def blocked_keys(view: View, home: Node | None) -> BlockedKeys:
     shown = list(islice(found, SHOWN + 1))
     places = view.ask.tenancy.those(view.org, {key.node.parent for key in shown})
     named = [
-        BlockedKey(key.node, place.name or place.id, key.full, key.stop, key.expired)
+        BlockedKey(key.node, place.name or place.id, key.bars, key.stop, key.expired)
         for key in shown[:SHOWN]
         if (place := places.get(key.node.parent)) is not None
     ]
@@ -78,14 +78,16 @@ def _blocked(view: View, known: Mapping[str, Looked]) -> Iterator[BlockedKey]:
     now = view.parts.engine.now()
     replaced = {node.origin for node, _ in known.values() if node.origin and _goes(node, now)}
     for node, figures in known.values():
-        full = [bar for bar in map(bar_of, figures) if bar.state == "full"]
+        bars = [bar_of(each) for each in figures]
         stop, expired = stop_of(node, now), None
         if not _goes(node, now) and node.expires_at is not None:
             expired = node.expires_at
             if now - expired > EXPIRED_MS or (node.origin or node.id) in replaced:
                 continue  # that is long ago, or another has taken its place
-        if not node.revoked and (full or stop or expired is not None or not node.enabled):
-            yield BlockedKey(node, "", full, stop, expired)
+        if not node.revoked and (
+            stop or expired is not None or not node.enabled or any(bar.full for bar in bars)
+        ):
+            yield BlockedKey(node, "", bars, stop, expired)
 
 
 def _goes(node: Node, now: int) -> bool:

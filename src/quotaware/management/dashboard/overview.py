@@ -43,7 +43,7 @@ def _live(view: View) -> dict[str, Any]:
         "used_up": [row for row in ends if row.out and row.out.over],
         "first_out": next((row for row in ends if row.out and not row.out.over), None),
         "budgeted": any(row.budget is not None for row in found),
-        "blocked": [row for row in found if row.blocked or any(bar.state == "full" for bar in row.bars)],
+        "blocked": [row for row in found if row.blocked or any(bar.full for bar in row.bars)],
         "keys": blocked_keys(view, home),
         "denied": spending.denied_of_late(view, home) if home is not None else None,
         "recent": spending.recent(view, home) if home is not None else [],

@@ -43,6 +43,11 @@ class Bar:
     state: str
 
     @property
+    def full(self) -> bool:
+        """Whether nothing fits any more."""
+        return self.state == "full"
+
+    @property
     def left(self) -> int:
         """What nobody used or holds."""
         return max(0, self.amount - (self.used or 0) - self.held)
@@ -120,8 +125,10 @@ def row_of(view: View, node: Node, figures: Sequence[Figures], paces: Paces, dep
     chief = next((each for each in figures if _is_budget(each)), None)
     path = f"/projects/{node.id}" if node.kind == "project" else ""
     budget = None if chief is None else bar_of(chief)
-    out = first_out(node.id, figures, paces, now)
-    return Row(node, depth, path, bars, budget, stop_of(node, now), paces.month(node.id), out)
+    stop, out = stop_of(node, now), first_out(node.id, figures, paces, now)
+    if out is not None and not out.over and (stop is not None or not node.enabled):
+        out = None  # nothing goes there at any pace
+    return Row(node, depth, path, bars, budget, stop, paces.month(node.id), out)
 
 
 def stop_of(node: Node, now: int) -> Stop | None:
