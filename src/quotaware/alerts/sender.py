@@ -227,7 +227,8 @@ class Sender:
         ttl = (window.length_ms if window is not None else 0) or WHOLE_MS
         name = f"alerts.whole|{due.limit}|{due.since}|{due.cap}|{due.action}"
         what, _ = armed_of(event.id)  # one that is armed again is told again
-        return self._store.once(org, name, what, ttl, expect=what) == what
+        first, _ = armed_of(self._store.once(org, name, what, ttl, expect=what))
+        return first == what
 
     def _path(self, org: str, id: str) -> Path | None:
         """The path of a node; of one that is gone the organization's, if that is there."""

@@ -464,8 +464,9 @@ def _fire(view: View, counter: Counter, cell: Cell) -> None:
 
 
 def _arming(counter: Counter, cell: Cell, now: int) -> str:
-    """What tells two armings of a threshold apart, and is the same when a crossing that was lost is replayed: only a
-    newer policy arms it again, and of a rolling window that was empty what begins it.
+    """What tells two armings of a threshold apart: only a newer policy arms it again, and of a rolling window that was
+    empty what begins it. Both are in the counter, so that a crossing that was lost is the same one when it is replayed
+    on what is left of that.
     """
     if not counter.span:
         return f"r{cell.rev}"
