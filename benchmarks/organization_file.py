@@ -1,25 +1,42 @@
-"""Planning and applying an organization of many projects from one file.
+"""Planning and applying an organization of many projects from one file, by the command.
 
-    python benchmarks/organization_file.py [--projects 10000] [--store memory:// | sqlite:///file.db | redis://…]
+    python benchmarks/organization_file.py [--projects 10000] [--places sqlite redis http]
 
-Prints the seconds of each step, as the clock has them and as this process worked: reading the file (100 teams, a budget
-and a rate limit a project), planning it against nothing, applying it, planning it again, planning one change, and
-writing it back.
+The file has a hundred teams, a budget and a rate limit a project. Each command is a process of its own at a terminal,
+with its bar. Prints of each the seconds by the clock, from its start to its end, and those that it worked; over an
+app's API also those that the app worked, whose store is memory.
+
+sqlite  a file that the command opens
+redis   a server that the command opens, started here
+http    the API of an app in this process
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import pty
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
 from quotaware import Quota
 from quotaware.organization.exporting import written
+from quotaware.testing.server import serve
 
 TEAMS = 100
+FOUND = 1
+"""What a plan ends with that would change something."""
+BAR = b"things"
+"""Stands in a bar."""
+PLACES = ("sqlite", "redis", "http")
 
 
 def organization(projects: int) -> dict[str, Any]:
@@ -37,42 +54,81 @@ def organization(projects: int) -> dict[str, Any]:
     }
 
 
-def timed(what: str, work: Callable[[], Any]) -> Any:
-    """Does it, and prints how long it took."""
+def at_a_terminal(words: list[str], environ: Mapping[str, str]) -> tuple[int, bytes, float]:
+    """Runs `quotaware …` at a terminal: its exit code, all that it wrote, and the seconds that it worked."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        command = [sys.executable, "-m", "quotaware", *words]
+        os.execve(sys.executable, command, {**os.environ, "TERM": "xterm-256color", **environ})
+    told = b""
+    while True:
+        try:
+            told += (data := os.read(terminal, 1 << 16))
+        except OSError:  # it has ended
+            break
+        if not data:
+            break
+    _, status, used = os.wait4(pid, 0)
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(status), told, used.ru_utime + used.ru_stime
+
+
+def timed(what: str, code: int, words: list[str], environ: Mapping[str, str]) -> None:
+    """Runs a command that is to end with this code, and prints how long it took."""
     begin, worked = time.perf_counter(), time.process_time()
-    answer = work()
-    took, cpu = time.perf_counter() - begin, time.process_time() - worked
-    print(f"{what:<32} {took:6.2f} s   {cpu:6.2f} s of work")
-    return answer
+    ended, told, cpu = at_a_terminal(words, environ)
+    took, here = time.perf_counter() - begin, time.process_time() - worked
+    assert ended == code, told[-2000:].decode(errors="replace")
+    app = f"   {here:6.2f} s of the app's" if "QUOTAWARE_URL" in environ else ""
+    bar = "a bar" if BAR in told else "no figures"
+    print(f"  {what:<26} {took:6.2f} s   {cpu:6.2f} s of work{app}   {bar}", flush=True)
+
+
+@contextmanager
+def opened(place: str, folder: Path) -> Iterator[dict[str, str]]:
+    """A place with nothing in it but what an app begins with; answers the environment that says where it is."""
+    if place == "sqlite":
+        yield {"QUOTAWARE_STORE": f"sqlite:///{folder}/quota.db"}
+    elif place == "redis":
+        sys.path.insert(0, str(Path(__file__).parents[1]))
+        from tests.servers import Server
+
+        with Server() as server:
+            yield {"QUOTAWARE_STORE": server.url}
+    else:
+        quota = Quota("memory://")
+        key = str(quota.bootstrap("Large").key)
+        with serve(Starlette(routes=[Mount("/v1", quota.management())])) as base:
+            yield {"QUOTAWARE_URL": f"{base}/v1", "QUOTAWARE_KEY": key}
+        quota.close()
+
+
+def measured(place: str, projects: int) -> None:
+    """All commands at one place."""
+    print(place, flush=True)
+    data = organization(projects)
+    with tempfile.TemporaryDirectory() as folder, opened(place, Path(folder)) as where:
+        file = Path(folder) / "organization.yaml"
+        file.write_text(written(data))
+        environ = {**where, "HOME": folder, "QUOTAWARE_TIMEOUT": "600"}
+        timed("plan, nothing is there", FOUND, ["plan", str(file)], environ)
+        timed("apply", 0, ["apply", str(file), "--yes"], environ)
+        timed("plan, nothing differs", 0, ["plan", str(file)], environ)
+        data["teams"]["team 1"]["projects"]["project 1-1"]["budget_usd"] = 120
+        file.write_text(written(data))
+        timed("plan, one budget differs", FOUND, ["plan", str(file)], environ)
+        timed("export", 0, ["export", f"{folder}/back.yaml"], environ)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--projects", type=int, default=10_000)
-    parser.add_argument("--store", default="memory://")
+    parser.add_argument("--places", nargs="+", choices=PLACES, default=PLACES)
     asked = parser.parse_args()
-    data = organization(asked.projects)
-    heard: list[tuple[int, int]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "organization.yaml"
-        file.write_text(written(data))
-        quota = Quota(asked.store, deadline=60)
-        try:
-            face = quota.blocking.organization
-            timed("plan, nothing is there yet", lambda: face.plan(file))
-            timed("apply", lambda: face.apply(file))
-            same = timed(
-                "plan, nothing differs", lambda: face.plan(file, progress=lambda *at: heard.append(at))
-            )
-            data["teams"]["team 1"]["projects"]["project 1-1"]["budget_usd"] = 120
-            file.write_text(written(data))
-            changed = timed("plan, one budget differs", lambda: face.plan(file))
-            timed("export", face.export)
-        finally:
-            quota.close()
-    assert same.empty
-    assert [step.name for step in changed.steps] == ["project 1-1"]
-    print(f"progress was told {len(heard)} times")
+    for place in asked.places:
+        measured(place, asked.projects)
 
 
 if __name__ == "__main__":
