@@ -19,7 +19,8 @@ import re
 import reprlib
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from quotaware.core.models import Model, check_pattern, concerns
@@ -40,6 +41,7 @@ _METRICS: dict[str, Metric] = {
     "concurrent": "concurrency",
 }
 _MODES: tuple[str, ...] = get_args(Mode)
+_KNOWN = {"metric": get_args(Metric), "per": (None, *get_args(Per)), "mode": _MODES}
 _SUFFIXES = ("for", "per", "carryover", *_MODES)
 
 
@@ -54,6 +56,9 @@ class Limit:
     per        `end_user`: each end user has a counter of their own
     mode       hard refuses; soft only alerts; shadow records what it would have refused
     carryover  what was left of a calendar window is added to the next
+    shape      what tells its counter from the others of its node: all but the amount and the mode, such as
+               `cost/month`, `requests/minute/for:gpt-4.1*`, `cost/day/per:end_user`, `concurrency`. The pattern comes
+               last, since it may hold anything
     """
 
     metric: Metric
@@ -63,15 +68,12 @@ class Limit:
     per: Per | None = None
     mode: Mode = "hard"
     carryover: bool = False
+    shape: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for field, value, known in (
-            ("metric", self.metric, get_args(Metric)),
-            ("per", self.per, (None, *get_args(Per))),
-            ("mode", self.mode, _MODES),
-        ):
-            if value not in known:
-                raise ConfigurationError(field, f"{reprlib.repr(value)} is unknown; give one of {known}")
+        for name, known in _KNOWN.items():
+            if (value := getattr(self, name)) not in known:
+                raise ConfigurationError(name, f"{reprlib.repr(value)} is unknown; give one of {known}")
         if not isinstance(self.amount, int):
             raise ConfigurationError("amount", "must be a whole number (nano-dollars for cost)")
         count(self.amount, "amount")
@@ -89,6 +91,8 @@ class Limit:
                     "models", f"{self.models!r} is a word of the limit text; write {self.models + '*'!r}"
                 )
 
+        object.__setattr__(self, "shape", _shape(self))
+
     @classmethod
     def parse(cls, text: str) -> Limit:
         """The limit that a text says; the reverse of `str(limit)`.
@@ -102,7 +106,7 @@ class Limit:
             raise LimitSyntaxError(reprlib.repr(text), "", f"is longer than {_MAX_TEXT} characters")
         if not text.strip():
             raise LimitSyntaxError(text, "", "is empty; write it like '$50/month' or '600 requests/minute'")
-        return _Reader(text).limit()
+        return _read(text)
 
     def __str__(self) -> str:
         return " ".join(
@@ -115,24 +119,6 @@ class Limit:
                 "" if self.mode == "hard" else self.mode,
             )
             if word
-        )
-
-    @property
-    def shape(self) -> str:
-        """What tells its counter from the others of its node: all but the amount and the mode.
-
-        Such as `cost/month`, `requests/minute/for:gpt-4.1*`, `cost/day/per:end_user`, `concurrency`. The
-        pattern comes last, since it may hold anything.
-        """
-        return "/".join(
-            part
-            for part in (
-                self.metric,
-                str(self.window) if self.window else "",
-                f"per:{self.per}" if self.per else "",
-                f"for:{self.models}" if self.models else "",
-            )
-            if part
         )
 
 
@@ -155,6 +141,22 @@ def _what(limit: Limit) -> str:
         return f"{format_usd(limit.amount)}/{limit.window}"
     metric = limit.metric.removesuffix("s") if limit.amount == 1 else limit.metric
     return f"{limit.amount} {metric}/{limit.window}"
+
+
+def _shape(limit: Limit) -> str:
+    parts = (
+        limit.metric,
+        str(limit.window) if limit.window else "",
+        f"per:{limit.per}" if limit.per else "",
+        f"for:{limit.models}" if limit.models else "",
+    )
+    return "/".join(filter(None, parts))
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str) -> Limit:
+    """Many nodes of an organization have the same few limits."""
+    return _Reader(text).limit()
 
 
 class _Reader:

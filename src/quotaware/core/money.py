@@ -66,6 +66,11 @@ def _dollars(nano: int) -> str:
 def _exact(value: str | int | float | Decimal, field: str, places: int, way_out: str) -> int:
     """`value` times 10**places, refused where that is not a whole number within the bound."""
 
+    if type(value) is int:
+        whole: int = value * 10**places
+        if 0 <= whole <= MAX_AMOUNT:  # as most are
+            return whole
+
     def refusal(problem: str) -> ConfigurationError:
         return ConfigurationError(field, f"{problem}; {way_out}")
 

@@ -60,6 +60,7 @@ ENTRIES: Words = (
     | {f"budget_usd_per_{unit}": _Slot("cost", Window.parse(unit)) for unit in _ROLLING}
 )
 """Entries of `model_limits` and `end_user_limits`: every metric in every window, under one name each."""
+_RATES, _ENTRIES = frozenset(RATES.values()), frozenset(ENTRIES.values())
 
 _LIMITS = (
     "limits", "rate_limit", "model_limits", "end_user_limits", "limit", "allocations", "carryover", "amount_usd",
@@ -274,12 +275,12 @@ def _limits(sent: Mapping[str, Any], limits: tuple[Limit, ...]) -> tuple[Limit, 
     """The limits with what is sent in place of what it speaks of."""
     for word, slot in BUDGETS.items():
         if word in sent:
-            limits = _replaced(limits, _own((slot,)), _wanted({word: sent[word]}, BUDGETS))
+            limits = _replaced(limits, _own(frozenset({slot})), _wanted({word: sent[word]}, BUDGETS))
     if "rate_limit" in sent:
-        limits = _replaced(limits, _own(RATES.values()), _wanted(_given(sent["rate_limit"]), RATES))
+        limits = _replaced(limits, _own(_RATES), _wanted(_given(sent["rate_limit"]), RATES))
     if "end_user_limits" in sent:
         wanted = _wanted(_given(sent["end_user_limits"]), ENTRIES, per="end_user")
-        limits = _replaced(limits, _own(ENTRIES.values(), per="end_user"), wanted)
+        limits = _replaced(limits, _own(_ENTRIES, per="end_user"), wanted)
     if "model_limits" in sent:
         wanted = [
             limit
@@ -290,8 +291,7 @@ def _limits(sent: Mapping[str, Any], limits: tuple[Limit, ...]) -> tuple[Limit, 
     return limits
 
 
-def _own(slots: Iterable[_Slot], per: str | None = None) -> Callable[[Limit], bool]:
-    known = frozenset(slots)
+def _own(known: frozenset[_Slot], per: str | None = None) -> Callable[[Limit], bool]:
     return lambda limit: limit.models is None and limit.per == per and (limit.metric, limit.window) in known
 
 

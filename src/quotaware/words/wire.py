@@ -35,9 +35,8 @@ class Body(BaseModel):
 
     def given(self) -> dict[str, Any]:
         """The fields that were sent."""
-        return {
-            name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set
-        }
+        sent = self.model_fields_set
+        return {name: getattr(self, name) for name in type(self).model_fields if name in sent}
 
 
 class Answer(BaseModel):
