@@ -15,7 +15,6 @@ from quotaware import Quota
 from quotaware.errors import StoreError
 from quotaware.management.app import Management
 from quotaware.management.bodies import DEEPEST, ROOM
-from quotaware.management.parts import Parts
 from quotaware.management.routes import Ask, Route
 from quotaware.testing.clocks import FakeClock
 from quotaware.words.wire import Body, Dollars, Listing, Moment, Page, Revised, Time, Usd
@@ -86,18 +85,7 @@ ROUTES = (
 def things(api: Api) -> Api:
     """The same callers before a table of routes made for this."""
     quota = api.quota
-    blocking = quota.blocking
-    parts = Parts(
-        blocking.tenancy,
-        blocking.usage,
-        blocking.alerts,
-        quota.engine,
-        quota.store,
-        blocking.simulate,
-        blocking.organization,
-        lambda: quota.health,
-    )
-    app = Management(parts, quota.edge, ROUTES)
+    app = Management(quota.parts, quota.edge, ROUTES)
     api.client = TestClient(app, raise_server_exceptions=False)
     original = api.client.request
     api.client.request = lambda method, path, **more: original(method, path.removeprefix("/v1"), **more)
@@ -340,19 +328,8 @@ def test_a_post_that_is_under_way_is_not_done_twice(things: Api) -> None:
         return make_thing(ask)
 
     quota = things.quota
-    blocking = quota.blocking
-    parts = Parts(
-        blocking.tenancy,
-        blocking.usage,
-        blocking.alerts,
-        quota.engine,
-        quota.store,
-        blocking.simulate,
-        blocking.organization,
-        lambda: quota.health,
-    )
     route = Route("POST", "/slow", slow, "", "t", body=Thing, answer=Made)
-    client = TestClient(Management(parts, quota.edge, (route,)))
+    client = TestClient(Management(quota.parts, quota.edge, (route,)))
     headers = {"authorization": f"Bearer {things.admin}", "idempotency-key": "k"}
     answers: list[Any] = []
     first = threading.Thread(

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from ..tenancy.channels import ChannelType
 from .arguments import Anywhere, Where, Yes, changes
+from .client import path_of
 from .failures import FOUND
 from .printing import Column
 from .printing import moment as when
@@ -93,30 +93,30 @@ def change(
     secret_to: SecretTo = None,
 ) -> None:
     """Changes a channel: what is said replaces, what is not said stays."""
-    found = to.api.get(_path(channel))
+    found = to.api.get(path_of("alert-channels", channel))
     body = changes({**_given(to, found["type"], target, secret), "new_secret": new_secret})
     with kept(secret_to) as keep:
-        _show(to, to.api.patch(_path(channel), body), keep, secret_to)
+        _show(to, to.api.patch(path_of("alert-channels", channel), body), keep, secret_to)
 
 
 @command(app, "enable")
 def enable(to: Session, channel: Id) -> None:
     """Has alerts go there again."""
-    to.out.one(to.api.patch(_path(channel), {"enabled": True}), CHANNELS)
+    to.out.one(to.api.patch(path_of("alert-channels", channel), {"enabled": True}), CHANNELS)
 
 
 @command(app, "disable")
 def disable(to: Session, channel: Id) -> None:
     """Has nothing go there until enabled."""
-    to.out.one(to.api.patch(_path(channel), {"enabled": False}), CHANNELS)
+    to.out.one(to.api.patch(path_of("alert-channels", channel), {"enabled": False}), CHANNELS)
 
 
 @command(app, "remove")
 def remove(to: Session, channel: Id, yes: Yes = False) -> None:
     """Takes a channel away: what waits to be sent there is sent no more."""
-    found = to.api.get(_path(channel))
+    found = to.api.get(path_of("alert-channels", channel))
     to.confirm(f"Alerts go to {found['target']} no more, nor what waits to be sent there. Remove it?", yes)
-    to.api.delete(_path(channel))
+    to.api.delete(path_of("alert-channels", channel))
     to.out.done(f"Removed {channel}.", {"id": channel, "removed": True})
 
 
@@ -157,10 +157,6 @@ def send_test(
 
 def _settled(found: list[dict[str, Any]]) -> bool:
     return bool(found) and all(each["outcome"] != "waiting" for each in found)
-
-
-def _path(channel: str) -> str:
-    return f"/alert-channels/{quote(channel, safe='')}"
 
 
 def _given(to: Session, kind: str, target: str | None, secret: str | None) -> dict[str, Any]:

@@ -50,6 +50,11 @@ Heard = Callable[[int, int | None], None]
 _PLACED = re.compile(r"(project|team|organization|key)[:/](.+)", re.DOTALL)
 
 
+def path_of(*parts: str) -> str:
+    """Where the API has something: the parts of a path, names and ids among them."""
+    return "".join(f"/{quote(part, safe='')}" for part in parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A node of the tree, as the API answered it."""
@@ -61,7 +66,7 @@ class Place:
     @property
     def path(self) -> str:
         """Where the API has it."""
-        return f"/{KINDS[self.kind]}/{quote(self.id, safe='')}"
+        return path_of(KINDS[self.kind], self.id)
 
     @property
     def name(self) -> str:
@@ -134,7 +139,7 @@ class Client:
         kinds, bare = ((placed[1],), placed[2]) if placed else (tuple(KINDS), name)
         for kind in kinds:
             try:
-                node = self.get(f"/{KINDS[kind]}/{quote(bare, safe='')}")
+                node = self.get(path_of(KINDS[kind], bare))
             except Failure as failure:
                 if failure.error.get("type") != "not_found":
                     raise
@@ -146,7 +151,7 @@ class Client:
     @property
     def organization_path(self) -> str:
         """Where the API has the organization that is meant, which need not be there yet."""
-        return f"/organizations/{quote(self._home, safe='')}" if self._home else self.organization().path
+        return path_of("organizations", self._home) if self._home else self.organization().path
 
     @cached_property
     def _names(self) -> Mapping[str, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from . import completing
 from .arguments import Anywhere, Called, Empty, Where, Yes, changes, clearing, moment
+from .client import path_of
 from .printing import Column, money, number, portion
 from .printing import moment as when
 from .secret_files import SecretTo, hand_over, kept
@@ -73,7 +73,7 @@ def list_keys(to: Session, node: Anywhere = None) -> None:
 @command(app, "show")
 def show(to: Session, key: Id) -> None:
     """One key, without its secret."""
-    _show(to, to.api.get(_path(key)))
+    _show(to, to.api.get(path_of("api-keys", key)))
 
 
 @command(app, "create")
@@ -110,7 +110,7 @@ def change(
 ) -> None:
     """Changes a key: what is said replaces, what is not said stays."""
     given = _said(name, permission, model, address, limit, expires)
-    _show(to, to.api.patch(_path(key), changes(given, clear, EMPTY)))
+    _show(to, to.api.patch(path_of("api-keys", key), changes(given, clear, EMPTY)))
 
 
 @command(app, "rotate")
@@ -125,29 +125,29 @@ def rotate(
     if not grace:
         to.confirm(f"The old key '{key}' stops at once. Rotate it?", yes)
     with kept(secret_to) as keep:
-        made = to.api.post(f"{_path(key)}/rotate", {"grace_seconds": grace})
+        made = to.api.post(path_of("api-keys", key, "rotate"), {"grace_seconds": grace})
         hand_over(to.out, made, "key", made["new_key_id"], keep, secret_to)
 
 
 @command(app, "revoke")
 def revoke(to: Session, key: Id, yes: Yes = False) -> None:
     """Ends a key for ever, at once."""
-    found = to.api.get(_path(key))
+    found = to.api.get(path_of("api-keys", key))
     to.confirm(f"Key '{found['name'] or found['id']}' never works again. Revoke it?", yes)
-    to.api.delete(_path(found["id"]))
+    to.api.delete(path_of("api-keys", found["id"]))
     to.out.done(f"Revoked {found['id']}.", {"id": found["id"], "revoked": True})
 
 
 @command(app, "enable")
 def enable(to: Session, key: Id) -> None:
     """Lets a key work again."""
-    _show(to, to.api.post(f"{_path(key)}/enable"))
+    _show(to, to.api.post(path_of("api-keys", key, "enable")))
 
 
 @command(app, "disable")
 def disable(to: Session, key: Id) -> None:
     """Has a key do nothing until it is enabled."""
-    _show(to, to.api.post(f"{_path(key)}/disable"))
+    _show(to, to.api.post(path_of("api-keys", key, "disable")))
 
 
 @command(app, "usage")
@@ -155,7 +155,7 @@ def usage(
     to: Session, key: Id, days: Annotated[int, typer.Option(min=1, max=400, help="How many days back.")] = 30
 ) -> None:
     """What was used with a key and those in whose place it came, by model."""
-    found = to.api.get(f"{_path(key)}/usage", days=days)
+    found = to.api.get(path_of("api-keys", key, "usage"), days=days)
     if to.out.json:
         to.out.data(found)
         return
@@ -175,10 +175,6 @@ def usage(
         for name, each in models
     ]
     to.out.table(columns, cells)
-
-
-def _path(key: str) -> str:
-    return f"/api-keys/{quote(key, safe='')}"
 
 
 def _said(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from . import completing
 from .arguments import Called, Empty, Where, Yes, changes, clearing
+from .client import path_of
 from .failures import USAGE, Failure
 from .printing import Column
 from .printing import moment as when
@@ -64,7 +64,7 @@ def list_members(to: Session) -> None:
 @command(app, "show")
 def show(to: Session, member: Id) -> None:
     """One person."""
-    _show(to, to.api.get(_path(member)))
+    _show(to, to.api.get(path_of("members", member)))
 
 
 @command(app, "add")
@@ -92,39 +92,39 @@ def change(
 ) -> None:
     """Changes a person: what is said replaces, what is not said stays."""
     given = {"name": name, "email": email, "roles": [_held(each) for each in role], "groups": group}
-    _show(to, to.api.patch(_path(member), changes(given, clear, EMPTY)))
+    _show(to, to.api.patch(path_of("members", member), changes(given, clear, EMPTY)))
 
 
 @command(app, "give")
 def give(to: Session, member: Id, role: Role, node: Where) -> None:
     """Gives a role at a node."""
-    _show(to, to.api.post(f"{_path(member)}/roles", {"role": role, "node": node}))
+    _show(to, to.api.post(path_of("members", member, "roles"), {"role": role, "node": node}))
 
 
 @command(app, "take")
 def take(to: Session, member: Id, role: Role, node: Where) -> None:
     """Takes a role away again."""
-    _show(to, to.api.delete(f"{_path(member)}/roles/{quote(role, safe='')}", node=node))
+    _show(to, to.api.delete(path_of("members", member, "roles", role), node=node))
 
 
 @command(app, "enable")
 def enable(to: Session, member: Id) -> None:
     """Lets a person do again what the roles say."""
-    _show(to, to.api.post(f"{_path(member)}/enable"))
+    _show(to, to.api.post(path_of("members", member, "enable")))
 
 
 @command(app, "disable")
 def disable(to: Session, member: Id) -> None:
     """Has a person do nothing until enabled."""
-    _show(to, to.api.post(f"{_path(member)}/disable"))
+    _show(to, to.api.post(path_of("members", member, "disable")))
 
 
 @command(app, "remove")
 def remove(to: Session, member: Id, yes: Yes = False) -> None:
     """Removes a person, with all roles."""
-    found = to.api.get(_path(member))
+    found = to.api.get(path_of("members", member))
     to.confirm(f"Member '{found['name']}' loses all roles. Remove?", yes)
-    to.api.delete(_path(found["id"]))
+    to.api.delete(path_of("members", found["id"]))
     to.out.done(f"Removed {found['name']}.", {"id": found["id"], "removed": True})
 
 
@@ -166,19 +166,15 @@ def change_group(
 ) -> None:
     """Changes a group: what is said replaces, what is not said stays."""
     body = changes({"name": name, "roles": role}, clear, EMPTY_GROUP)
-    to.out.one(to.api.patch(f"/groups/{quote(group, safe='')}", body), group_columns(to.api.called))
+    to.out.one(to.api.patch(path_of("groups", group), body), group_columns(to.api.called))
 
 
 @command(groups, "remove")
 def remove_group(to: Session, group: Group, yes: Yes = False) -> None:
     """Removes a group: its members lose what it gave them."""
     to.confirm(f"The members of '{group}' lose what it gave them. Remove it?", yes)
-    to.api.delete(f"/groups/{quote(group, safe='')}")
+    to.api.delete(path_of("groups", group))
     to.out.done(f"Removed group {group}.", {"group": group, "removed": True})
-
-
-def _path(member: str) -> str:
-    return f"/members/{quote(member, safe='')}"
 
 
 def _held(text: str) -> dict[str, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
 
 import typer
 
 from .arguments import Called, Where
+from .client import path_of
 from .limits import Shape, figure
 from .printing import Column, money, number
 from .printing import moment as when
@@ -61,7 +61,7 @@ def list_requests(
 @command(app, "show")
 def show(to: Session, request: Id) -> None:
     """One request."""
-    to.out.one(to.api.get(_path(request)), columns(to.api.called))
+    to.out.one(to.api.get(path_of("quota-requests", request)), columns(to.api.called))
 
 
 @command(app, "new")
@@ -86,14 +86,14 @@ def new(
 @command(app, "approve")
 def approve(to: Session, request: Id, note: Note = None) -> None:
     """Grants a request: what was asked for holds at once."""
-    to.out.one(to.api.post(f"{_path(request)}/approve", {"note": note}), columns(to.api.called))
+    to.out.one(
+        to.api.post(path_of("quota-requests", request, "approve"), {"note": note}), columns(to.api.called)
+    )
 
 
 @command(app, "reject")
 def reject(to: Session, request: Id, note: Note = None) -> None:
     """Refuses a request."""
-    to.out.one(to.api.post(f"{_path(request)}/reject", {"note": note}), columns(to.api.called))
-
-
-def _path(request: str) -> str:
-    return f"/quota-requests/{quote(request, safe='')}"
+    to.out.one(
+        to.api.post(path_of("quota-requests", request, "reject"), {"note": note}), columns(to.api.called)
+    )

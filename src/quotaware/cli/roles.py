@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
 from .arguments import Empty, Yes, changes, clearing
+from .client import path_of
 from .printing import Column
 from .session import Session, command
 
@@ -38,7 +38,7 @@ def list_roles(to: Session) -> None:
 @command(app, "show")
 def show(to: Session, role: Id) -> None:
     """One role."""
-    to.out.one(to.api.get(_path(role)), COLUMNS)
+    to.out.one(to.api.get(path_of("roles", role)), COLUMNS)
 
 
 @command(app, "add")
@@ -64,16 +64,12 @@ def change(
 ) -> None:
     """Changes a role for all who hold it: what is said replaces, what is not said stays."""
     given = {"name": name, "permissions": permission, "description": description}
-    to.out.one(to.api.patch(_path(role), changes(given, clear, EMPTY)), COLUMNS)
+    to.out.one(to.api.patch(path_of("roles", role), changes(given, clear, EMPTY)), COLUMNS)
 
 
 @command(app, "remove")
 def remove(to: Session, role: Id, yes: Yes = False) -> None:
     """Removes a role: whoever holds it loses what it gave them."""
     to.confirm(f"Whoever holds '{role}' loses what it gave them. Remove it?", yes)
-    to.api.delete(_path(role))
+    to.api.delete(path_of("roles", role))
     to.out.done(f"Removed role {role}.", {"role": role, "removed": True})
-
-
-def _path(role: str) -> str:
-    return f"/roles/{quote(role, safe='')}"
