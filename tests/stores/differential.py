@@ -195,14 +195,14 @@ class _World:
 
     def outbox(self) -> None:
         org, chance = self.chance.choice(ORGS), self.chance
-        events = self.both(lambda store: _told(store.outbox(org)))
+        events = self.both(lambda store: told(store.outbox(org)))
         done = [event for event in events if chance.random() < 0.3]
         put = [Event(chance.choice("xyz"), self.clock(), "{}")] if chance.random() < 0.5 else []
 
         def tell(store: Any) -> object:
             found = store.outbox(org)
-            ids = [each.id for each, known in zip(found, _told(found), strict=True) if known in done]
-            return _told(store.outbox(org, put, ids))
+            ids = [each.id for each, known in zip(found, told(found), strict=True) if known in done]
+            return told(store.outbox(org, put, ids))
 
         self.both(tell)
 
@@ -261,7 +261,7 @@ def _answered(call: Callable[[Any], object], store: Store) -> object:
         return str(error)
 
 
-def _told(events: Iterable[Event]) -> list[tuple[str, int, object]]:
+def told(events: Iterable[Event]) -> list[tuple[str, int, object]]:
     """Events by what is the same in both."""
     return [(_told_id(id), at, json.loads(body)) for id, at, body in events]
 
