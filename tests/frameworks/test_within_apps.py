@@ -6,9 +6,11 @@ It stands last, when all of them are imported: that takes a loop's thread for lo
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import httpx
@@ -104,6 +106,20 @@ def tenants(quota: Quota, *limits: str) -> list[Tenant]:
     return found
 
 
+@contextmanager
+def nothing_collected() -> Iterator[None]:
+    """An SDK's client that the garbage collector finds closes itself on the loop that runs in that thread, which need
+    not be its own, and loops are not thread-safe: another's connection was then heard no more. So in the block none is
+    found; with or without a quota, it happens once in some thousand calls.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def test_many_callers_at_once_are_never_taken_for_each_other(quota: Quota, served: Served) -> None:
     """Each tenant asks in every way and in a place of his own, many at the same time; each record is of who asked."""
     who, some = tenants(quota), asyncio.Semaphore(AT_ONCE)
@@ -119,7 +135,7 @@ def test_many_callers_at_once_are_never_taken_for_each_other(quota: Quota, serve
             await asyncio.gather(*(visit(client, way, tenant) for way in THERE for tenant in who))
 
     house, before = House(quota, served), served.provider.requests
-    with serve(house.app) as url:
+    with serve(house.app) as url, nothing_collected():
         asyncio.run(visits(url))
         assert [done.result(300) for done in house.background]
     assert quota.flush()
