@@ -109,7 +109,7 @@ class Writes:
                 put=tuple(map(to_doc, edit.after)),
                 drop=tuple(changed.difference(kept)),
                 resume=edit.resume,
-                audit=_audit(edit, actor, self._clock()),
+                audit=self._audit(edit, actor),
             )
             try:
                 rev = self._store.commit(org, change)
@@ -120,6 +120,15 @@ class Writes:
             self._rearm(org, edit)
             return replace(edit, after=tuple(replace(thing, rev=rev) for thing in edit.after))
         raise Conflict(f"organization {org} kept changing; repeat later")
+
+    def _audit(self, edit: Edit, actor: Actor) -> str:
+        """The row of the audit log."""
+        row: dict[str, Any] = {
+            **row_of(edit.what, actor, self._clock()),
+            "before": [shown(thing) for thing in edit.before],
+            "after": [shown(thing) for thing in edit.after],
+        }
+        return json.dumps(row, separators=(",", ":"))
 
     def _actor_now(self) -> tuple[Actor, int | None]:
         """The actor with what it may do now, and the revision at which that was read. Raises AuthenticationError for a
@@ -266,15 +275,6 @@ def row_of(what: str, actor: Actor, at: int) -> dict[str, Any]:
     """How every row begins."""
     who = {"kind": actor.kind, "id": actor.id, "name": actor.name}
     return {"what": what, "at": at, "who": who, "from": actor.address}
-
-
-def _audit(edit: Edit, actor: Actor, at: int) -> str:
-    row: dict[str, Any] = {
-        **row_of(edit.what, actor, at),
-        "before": [shown(thing) for thing in edit.before],
-        "after": [shown(thing) for thing in edit.after],
-    }
-    return json.dumps(row, separators=(",", ":"))
 
 
 def shown(thing: Thing) -> dict[str, Any]:
