@@ -13,10 +13,11 @@ OPTIONS = ("-o", "addopts=-q -ra", "-W", "ignore", "-p", "no:cacheprovider")
 
 
 @pytest.mark.slow
-def test_bounded_frameworks_are_metered_once_and_by_caller(tmp_path: Path) -> None:
-    """All of them are there, and their recipes of the docs run."""
+@pytest.mark.parametrize("chosen", [pytest.param("not many_callers", id="bounded"), "many_callers"])
+def test_frameworks_are_metered_once_and_by_caller(chosen: str, tmp_path: Path) -> None:
+    """All of them are there, and their recipes of the docs run; many callers at once ask by themselves."""
     python = environment(tmp_path, "fastapi", "-r", str(FOLDER / "requirements.txt"))
-    tested = run(python, "-m", "pytest", *OPTIONS, str(FOLDER), timeout=900)
+    tested = run(python, "-m", "pytest", *OPTIONS, "-k", chosen, str(FOLDER), timeout=900)
     assert tested.returncode == 0, tested.stdout[-5000:]
     closing = tested.stdout.splitlines()[-1]
     assert " passed" in closing
