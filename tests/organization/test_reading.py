@@ -401,6 +401,8 @@ def test_an_alias_is_what_it_names() -> None:
 def test_a_path_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="cannot be read: No such file"):
         read(tmp_path / "none.yaml")
+    with pytest.raises(FileError, match=r"^'organization: a+'…: cannot be read: File name too long$"):
+        read("organization: " + "a" * 10_000)
     (tmp_path / "x.yaml").write_bytes(b"organization:\n  name: \xff\n")
     with pytest.raises(FileError, match=r"x.yaml:2: is no text in UTF-8"):
         read(tmp_path / "x.yaml")

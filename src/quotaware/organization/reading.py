@@ -30,6 +30,8 @@ Format = Literal["yaml", "toml", "json"]
 MOST = 64 << 20
 """Characters of a file."""
 DEEPEST = 64
+LONGEST = 1000
+"""Characters of a path that is told whole."""
 _SUFFIXES: Mapping[str, Format] = {".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".json": "json"}
 _TOML_LINE = re.compile(r"\(at (?:line (\d+), column \d+|end of document)\)")
 
@@ -95,7 +97,8 @@ def text_of(source: Source, format: Format | None = None) -> Text:
         raw = path.read_bytes()
         text = raw.decode("utf-8-sig")
     except OSError as error:
-        raise FileError(str(path), [Problem("", f"cannot be read: {error.strerror}")]) from None
+        named = str(path) if len(str(path)) <= LONGEST else f"{str(path)[:40]!r}…"  # a text, most likely
+        raise FileError(named, [Problem("", f"cannot be read: {error.strerror}")]) from None
     except UnicodeDecodeError:
         line = raw[: _bad_byte(raw)].count(b"\n") + 1
         raise FileError(str(path), [Problem("", "is no text in UTF-8", line)]) from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Final, get_args
 
 from ..core.alerts import Alert
@@ -105,12 +106,12 @@ class Node:
             check_id(self.parent, "parent")
         elif self.parent != "":
             raise ConfigurationError("parent", "an organization stands below nothing")
-        for field, kind in _ONLY.items():
-            if self.kind != kind and getattr(self, field) != DEFAULTS[field]:
-                raise ConfigurationError(field, f"is said of a {kind} only, not of a {self.kind}")
-        for field, check in _CHECKS.items():
-            value = getattr(self, field)
-            if value is not DEFAULTS[field]:  # most of a node is as it is without a word, which is well
+        for (field, default, only, check), value in zip(_RULES, _ruled(self), strict=True):
+            if value is default:  # most of a node is as it is without a word, which is well
+                continue
+            if only is not None and only != self.kind and value != default:
+                raise ConfigurationError(field, f"is said of a {only} only, not of a {self.kind}")
+            if check is not None:
                 check(value, field)
         if self.name is None and self.kind != "key":
             raise ConfigurationError("name", f"a {self.kind} has one")
@@ -244,3 +245,7 @@ _CHECKS: Final[dict[str, checks.Check]] = {
     "zone_since": checks.number,
     "rev": checks.number,
 }
+_RULES: Final = tuple(
+    (field, DEFAULTS[field], _ONLY.get(field), _CHECKS.get(field)) for field in {**_ONLY, **_CHECKS}
+)
+_ruled: Final = attrgetter(*(field for field, *_ in _RULES))
