@@ -219,9 +219,11 @@ class Engine(Callers):
                 outcome.watches = self.observers.begun(_begun(outcome, time.monotonic() - began, server))
         return outcome
 
-    def look_up(self, call: Call, binding: Binding, answer: str) -> Steps[LookUp | ApiError]:
-        """A request that makes nothing, `answer` what it asks for; the error for a list of models that its caller may
-        not see. One of nobody that is known passes unrecorded.
+    def look_up(
+        self, call: Call, binding: Binding, answer: str, *, server: Server | None = None
+    ) -> Steps[LookUp | ApiError]:
+        """A request that makes nothing, `answer` what it asks for, `server` where it goes; the error for a list of
+        models that its caller may not see. One of nobody that is known passes unrecorded.
         """
         caller: Caller | ApiError | None = None
         path: Path | ApiError | None = None
@@ -236,7 +238,7 @@ class Engine(Callers):
         if call.operation == "models" and not self.settings.shadow:
             refusal = self.permitted(call, path, caller)
             if refusal is not None:
-                self.refused(refusal, call, binding, path)
+                self.refused(refusal, call, binding, path, server=server)
                 return refusal
         return LookUp(self, call, (caller, path), answer)
 

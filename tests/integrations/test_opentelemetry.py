@@ -261,6 +261,27 @@ def test_whatever_library_sends_it_its_own_spans_are_below(
     assert current_span() == 0
 
 
+@pytest.mark.parametrize("send", [by_httpx, by_aiohttp, by_requests, by_boto3])
+def test_where_nobody_watches_nobody_looks_where_it_goes(
+    provider: FakeProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    send: Callable[[FakeProvider, Current], Awaitable[None]],
+) -> None:
+    """A look costs more than it is worth then."""
+    looked: list[Any] = []
+    for edge in ("aiohttp", "botocore", "httpx", "requests"):
+        monkeypatch.setattr(f"quotaware.outbound.{edge}.server_of", lambda *parts: looked.append(parts))
+    quota = Quota("memory://", limits=["$9/day"], hosts=aws.HOSTS if send is by_boto3 else None)
+    quota.instrument()
+    try:
+        with provider.serve():
+            asyncio.run(send(provider, []))  # type: ignore[arg-type]
+        assert quota.stats["admitted"] == 1
+    finally:
+        quota.close()
+    assert looked == []
+
+
 async def over_httpx(url: str, body: bytes) -> int:
     async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200))) as client:
         return (await client.post(url, content=body)).status_code
@@ -295,6 +316,22 @@ def test_what_cannot_be_judged_is_told_with_where_it_would_have_gone(
     assert 400 <= status < 500
     assert span.attributes["error.type"] == error
     assert (span.attributes["server.address"], span.attributes["server.port"]) == ("llm.invalid", 8443)
+
+
+def test_a_refused_look_up_is_told_with_where_it_would_have_gone(collected: Collected) -> None:
+    quota = Quota("memory://", telemetry=collected.telemetry)
+    tenancy = quota.blocking.tenancy
+    org = tenancy.create_organization("A", id="org_a").id
+    tenancy.create_project(org, "app", org=org, id="proj_a")
+    key = tenancy.create_key("proj_a", org=org, permissions=["chat:create"]).secret
+    client = quota.metered(httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200))))
+    try:
+        with quota.acting_as(key=key):
+            assert client.get("https://api.openai.com/v1/models").status_code == 403
+    finally:
+        quota.close()
+    (span,) = collected.spans
+    assert (span.attributes["server.address"], span.attributes["server.port"]) == ("api.openai.com", 443)
 
 
 def test_a_socket_is_told_with_where_it_leads(collected: Collected) -> None:

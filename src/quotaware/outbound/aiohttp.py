@@ -19,7 +19,7 @@ from ..errors import BodyTooLarge
 from ..providers.base import Route
 from . import passing
 from .aiohttp_streams import tapped
-from .meter import MAX_BODY, Meter, Passage, Refusal, becomes_socket, body_too_large
+from .meter import MAX_BODY, Meter, Passage, Refusal, becomes_socket, body_too_large, server_of
 from .patching import Patch, Serving
 
 ASKED = frozenset({"GET", "POST"})
@@ -78,7 +78,7 @@ async def _send(meter: Meter, request: Any, handler: Handler, decodes: bool) -> 
     route = meter.route(request.method, host, path, socket=socket)
     if route is None or _unreadable(meter, route, request):
         return await handler(request)
-    server = meter.server(request.url.scheme, host, request.url.port)
+    server = server_of(request.url.scheme, host, request.url.port) if meter.watched else None
     try:
         body = await _read(request) if route.reads else b""
     except BodyTooLarge as error:

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from inspect import iscoroutinefunction
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..context import DENIED_HEADER
 from ..errors import BodyTooLarge
-from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large, port
+from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large, port, server_of
 from .patching import Patch, Serving
 from .tap import Tap
 from .urllib3_streams import Raw
@@ -36,21 +36,20 @@ class _Asked(NamedTuple):
     host: str
     path: str
     headers: Mapping[str, str]
-    scheme: str
-    port: int | None
+    url: SplitResult
 
     @classmethod
     def of(cls, method: str, url: str, headers: Mapping[str, Any]) -> _Asked:
-        parts = urlsplit(url)
+        split = urlsplit(url)
         told = {str(name).lower(): _text(value) for name, value in headers.items()}
-        return cls(method, parts.hostname or "", unquote(parts.path), told, parts.scheme, port(parts))
+        return cls(method, split.hostname or "", unquote(split.path), told, split)
 
     def decide(self, meter: Meter, body: Any) -> tuple[Decision, bytes | None]:
         """What becomes of it, and its body where that was read."""
         route = None if meter.passes(self.host, self.path) else meter.route(self.method, self.host, self.path)
         if route is None:
             return None, None
-        server = meter.server(self.scheme, self.host, self.port)
+        server = server_of(self.url.scheme, self.host, port(self.url)) if meter.watched else None
         try:
             read = _read(body) if route.format is not None else b""
         except BodyTooLarge as error:

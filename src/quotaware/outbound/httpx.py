@@ -17,7 +17,7 @@ from ..observing import Server
 from ..providers.base import Route
 from . import passing
 from .httpx_streams import async_stream, sync_stream
-from .meter import MAX_BODY, Meter, Passage, Refusal, becomes_socket, body_too_large
+from .meter import MAX_BODY, Meter, Passage, Refusal, becomes_socket, body_too_large, server_of
 from .patching import Patch, Serving
 from .tap import Tap
 
@@ -48,7 +48,7 @@ class MeteredTransport:
         route = _route(self._meter, request)
         if route is None:
             return self._inner.handle_request(request)
-        server = _server(self._meter, request.url)
+        server = _server(request.url) if self._meter.watched else None
         try:
             body = _read(request) if route.reads else b""
         except BodyTooLarge as error:
@@ -95,7 +95,7 @@ class AsyncMeteredTransport:
         route = _route(self._meter, request)
         if route is None:
             return await self._inner.handle_async_request(request)
-        server = _server(self._meter, request.url)
+        server = _server(request.url) if self._meter.watched else None
         try:
             body = await _aread(request) if route.reads else b""
         except BodyTooLarge as error:
@@ -192,8 +192,8 @@ def _route(meter: Meter, request: Any) -> Route | None:
     return route
 
 
-def _server(meter: Meter, url: Any) -> Server | None:
-    return meter.server(url.scheme, url.host, url.port)
+def _server(url: Any) -> Server:
+    return server_of(url.scheme, url.host, url.port)
 
 
 def _read(request: Any) -> bytes:

@@ -86,6 +86,8 @@ class Meter:
         self, engine: Engine, hosts: Mapping[str, str | None], deployments: Mapping[str, str] | None = None
     ) -> None:
         self.engine = engine
+        self.watched = bool(engine.observers)
+        """Whether anybody is told where requests go."""
         self._deployments = naming.check_deployments(deployments or {})
         self._hosts = registry.check_hosts(hosts)
         self._strangers: set[str] = set()
@@ -103,12 +105,6 @@ class Meter:
     def route(self, method: str, host: str, path: str, *, socket: bool = False) -> Route | None:
         """Where a request goes, if that may be a call; `socket`: whether it is to become a WebSocket."""
         return registry.find(method, host, path, self._hosts, socket=socket)
-
-    def server(self, scheme: str, host: str, port: int | None) -> Server | None:
-        """Where a request goes, as observers are told; None where there are none. `port` None: the scheme's."""
-        if not self.engine.observers:
-            return None
-        return Server(cleaned(host) or "", port or PORTS.get(scheme))
 
     def binding(self) -> Binding:
         """The standing of the running context with this meter."""
@@ -183,7 +179,7 @@ class Meter:
     ) -> Steps[Passage | Refusal | None]:
         binding = self.binding()
         if route.lookup and isinstance(reading, Reading):
-            return (yield from self._look_up(route, reading, binding))
+            return (yield from self._look_up(route, reading, binding, server))
         if isinstance(reading, Unreadable) and not self.engine.settings.shadow:
             return self._unjudged(route, _unreadable(reading), binding, server)
         if not isinstance(reading, Reading):
@@ -197,9 +193,11 @@ class Meter:
             Tap(outcome, None, False).failed(sent=False)
             raise
 
-    def _look_up(self, route: Route, reading: Reading, binding: Binding) -> Steps[Passage | Refusal]:
+    def _look_up(
+        self, route: Route, reading: Reading, binding: Binding, server: Server | None
+    ) -> Steps[Passage | Refusal]:
         """A request that makes nothing passes, unless it lists models and the caller may not."""
-        look_up = yield from self.engine.look_up(reading.call, binding, route.answer)
+        look_up = yield from self.engine.look_up(reading.call, binding, route.answer, server=server)
         if isinstance(look_up, ApiError):
             return self._refusal(route, look_up, binding)
         return Passage(reading, {}, Tap(look_up, route.format, hide=False))
@@ -252,6 +250,13 @@ class Meter:
 def becomes_socket(method: str, headers: Mapping[str, str]) -> bool:
     """Whether a request with these headers asks for a WebSocket."""
     return method == "GET" and headers.get("upgrade", "").lower() == "websocket"
+
+
+def server_of(scheme: str, host: str, port: int | None) -> Server:
+    """Where a request goes, as observers are told; asked for only where a meter is `watched`, since it costs more than
+    a look. `port` None: the scheme's.
+    """
+    return Server(cleaned(host) or "", port or PORTS.get(scheme))
 
 
 def port(url: SplitResult) -> int | None:

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..errors import BodyTooLarge
 from . import passing
-from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large, port
+from .meter import MAX_BODY, Meter, Passage, Refusal, body_too_large, port, server_of
 from .patching import Patch, Serving
 from .tap import Tap
 from .urllib3_streams import Raw
@@ -69,7 +69,7 @@ def _decide(
     strange = (route.provider is None or meter.engine.settings.shadow) and not route.lookup
     if strange and _streamed(request.body) and "content-length" not in headers:
         return None, b""  # it must pass whatever it is: reading it would change how it is sent
-    server = meter.server(url.scheme, host, port(url))
+    server = server_of(url.scheme, host, port(url)) if meter.watched else None
     try:
         body = _read(request, headers) if route.reads else b""
     except BodyTooLarge as error:

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from ..observing import Server
 from ..providers.base import Route
-from .meter import Meter, Passage, Refusal
+from .meter import Meter, Passage, Refusal, server_of
 from .patching import Patch, Serving
 from .tap import Tap
 
@@ -64,8 +64,8 @@ def _to(meter: Meter, connection: Any) -> tuple[Route | None, Server | None]:
     protocol = connection.protocol
     uri = protocol.uri if hasattr(protocol, "uri") else protocol.wsuri  # as it was called before 14
     path = unquote(uri.resource_name.partition("?")[0])
-    scheme = "wss" if uri.secure else "ws"
-    return meter.route("GET", uri.host, path, socket=True), meter.server(scheme, uri.host, uri.port)
+    server = server_of("wss" if uri.secure else "ws", uri.host, uri.port) if meter.watched else None
+    return meter.route("GET", uri.host, path, socket=True), server
 
 
 def _let_go(decision: Passage | Refusal | None) -> Tap | None:
