@@ -372,6 +372,20 @@ def test_a_threshold_that_an_older_version_saw_crossed_is_told(house: House) -> 
     assert house.store.outbox(ORG) == []
 
 
+def test_all_of_a_budget_that_an_older_version_told_is_told_again_where_it_is_armed_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It noted the whole id of the event: both versions may send, while one takes the place of the other."""
+    with monkeypatch.context() as older:
+        older.setattr(sending, "armed_of", lambda event: (event, ""))
+        house.cross("email:1000000", used=100, armed="r2")
+        assert house.sender().turn(ORG) is None
+    house.clock.advance(1)
+    house.cross("email:1000000", used=100, armed="r4")
+    assert house.sender().turn(ORG) is None
+    assert house.told == ["100 %"] * 2
+
+
 def test_an_alert_that_nobody_is_told_of_is_kept_as_undeliverable(here: House) -> None:
     here.cross("slack:500000", "email:800000")
     assert here.sender(Alerts(to=["ann@example.com"])).turn(ORG) is None

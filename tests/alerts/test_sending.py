@@ -154,6 +154,16 @@ def test_an_answer_whose_rest_drips_was_given_all_the_same() -> None:
         assert send(url, total=0.5) == Outcome(True)
 
 
+def test_what_fails_after_the_answer_does_not_take_it_back() -> None:
+    answered: list[Outcome] = []
+
+    def work() -> Outcome:
+        answered.append(Outcome(True))
+        raise OSError("the farewell")
+
+    assert within(5, work, lambda: None, answered) == Outcome(True)
+
+
 def test_an_answer_without_end_is_read_no_further() -> None:
     sent = 0
 

@@ -56,9 +56,9 @@ class Limit:
     per        `end_user`: each end user has a counter of their own
     mode       hard refuses; soft only alerts; shadow records what it would have refused
     carryover  what was left of a calendar window is added to the next
-    shape      what tells its counter from the others of its node: all but the amount and the mode, such as
-               `cost/month`, `requests/minute/for:gpt-4.1*`, `cost/day/per:end_user`, `concurrency`. The pattern comes
-               last, since it may hold anything
+    shape      follows from the others: what tells its counter from those of its node's other limits, all but the
+               amount and the mode, such as `cost/month`, `requests/minute/for:gpt-4.1*`, `cost/day/per:end_user`,
+               `concurrency`. The pattern comes last, since it may hold anything
     """
 
     metric: Metric
@@ -90,7 +90,6 @@ class Limit:
                 raise ConfigurationError(
                     "models", f"{self.models!r} is a word of the limit text; write {self.models + '*'!r}"
                 )
-
         object.__setattr__(self, "shape", _shape(self))
 
     @classmethod

@@ -106,7 +106,7 @@ class Node:
             check_id(self.parent, "parent")
         elif self.parent != "":
             raise ConfigurationError("parent", "an organization stands below nothing")
-        for (field, default, only, check), value in zip(_RULES, _ruled(self), strict=True):
+        for (field, default, only, check), value in zip(_RULES, _values_of(self), strict=True):
             if value is default:  # most of a node is as it is without a word, which is well
                 continue
             if only is not None and only != self.kind and value != default:
@@ -245,7 +245,8 @@ _CHECKS: Final[dict[str, checks.Check]] = {
     "zone_since": checks.number,
     "rev": checks.number,
 }
+# of each field that is looked at: its name, what it is without a word, the kind that it is said of only, and its check
 _RULES: Final = tuple(
     (field, DEFAULTS[field], _ONLY.get(field), _CHECKS.get(field)) for field in {**_ONLY, **_CHECKS}
 )
-_ruled: Final = attrgetter(*(field for field, *_ in _RULES))
+_values_of: Final = attrgetter(*(field for field, *_ in _RULES))
