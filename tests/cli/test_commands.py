@@ -37,6 +37,8 @@ def test_keys_are_made_shown_changed_rotated_and_revoked(shop: Shop) -> None:
     none = shop.run("keys", "change", "batch", "--clear", "grace")
     assert (none.code, "--clear takes name, permissions" in none.screen) == (2, True)
     assert shop.json("keys", "change", "batch", "--clear", "permissions")["permissions"] == []
+    nothing = shop.run("keys", "change", "batch")
+    assert (nothing.code, "Say what is to change" in nothing.screen) == (2, True)
     assert "off" in shop.run("keys", "disable", "batch").screen
     assert "on" in shop.run("keys", "enable", "batch").screen
     rotated = shop.json("keys", "rotate", "batch", "--grace", "60")

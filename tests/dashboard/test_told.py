@@ -1,4 +1,4 @@
-"""What logs keep in English, on pages in Korean: actions of the audit log, and why alerts did not go."""
+"""What logs keep in English, on pages in Korean: actions of the audit log, what alerts said, why they did not go."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from quotaware.alerts import due
+from quotaware.core.denials import ADJECTIVE
 from quotaware.management.dashboard.texts import Texts
 from quotaware.management.dashboard.texts_told import TEXTS
 from tests.dashboard.conftest import Browser, House, text_of
@@ -127,6 +129,40 @@ def test_every_reason_of_ours_has_its_words() -> None:
 def test_a_reason_is_said_in_korean_where_it_is_ours(english: str, korean: str) -> None:
     assert Texts("ko").why(english) == korean
     assert Texts("en").why(english) == english
+
+
+SHAPES = (
+    ("cost/month", "월별 예산"),
+    ("cost/hour/per:end_user", "최종 사용자별 시간별 예산"),
+    ("cost/day/for:gpt-4.1*", "gpt-4.1* 일별 예산"),
+    ("cost", "전체 예산"),
+    ("requests/minute", "분당 호출 한도"),
+    ("tokens", "전체 토큰 한도"),
+    ("concurrency", "동시 호출 한도"),
+)
+
+
+@pytest.mark.parametrize(("shape", "korean"), SHAPES)
+@pytest.mark.parametrize(("kind", "called"), [("project", "프로젝트"), ("team", "팀"), ("API key", "키")])
+def test_what_an_alert_said_is_told_in_korean(shape: str, korean: str, kind: str, called: str) -> None:
+    whose = f"{kind} 'all of it'"
+    for known, words in due.WORDS.items():
+        event = due.Due(known, "email", "n", shape, "8000", 10, 8, until=1)
+        english, _ = words(event, whose, due.limit_name(shape))
+        told = Texts("ko").title(english)
+        assert Texts("en").title(english) == english
+        left = told.replace("'all of it'", "").replace("gpt-4.1*", "")
+        assert not re.search(r"[a-z]{2,}", left), (english, told)
+        assert ("'all of it'" in told) == (known != "store")
+        assert (f"{called} 'all of it'" in told) == (known != "store")
+        assert (korean in told) == (known in {"used", "stopped", "forecast", "denied"}), told
+
+
+def test_every_period_of_a_budget_has_its_words() -> None:
+    for unit, adjective in ADJECTIVE.items():
+        assert TEXTS[f"every.{unit}"][0] == adjective.lower()
+    assert Texts("ko").title("80 % of the moon of project 'x' is used") == "프로젝트 'x': moon의 80 % 사용"
+    assert Texts("ko").title("It rains") == "It rains"
 
 
 def test_an_action_that_nobody_knows_stays_as_it_is() -> None:

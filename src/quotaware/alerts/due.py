@@ -145,7 +145,7 @@ def notice_of(event: Event, due: Due, org: str, path: Path | None, zone: str) ->
     name = without_keys(name)
     whose = f"{'API key' if kind == 'key' else kind} '{name}'"
     ends = _ends(due, zone)
-    title, text = _WORDS[due.kind](due, whose, limit_name(due.shape))
+    title, text = WORDS[due.kind](due, whose, limit_name(due.shape))
     lines = [text, f"The period ends at {iso(ends)}." if ends and due.shape else "", due.more]
     return Notice(
         id=alert_id(event, due, org, path),
@@ -249,7 +249,7 @@ def _test(due: Due, whose: str, limit: str) -> tuple[str, str]:
     return f"Test: alerts of {whose} arrive here", "Somebody sent this message to try it."
 
 
-_WORDS = {
+WORDS = {
     "used": _used,
     "stopped": _stopped,
     "forecast": _forecast,
@@ -258,3 +258,4 @@ _WORDS = {
     "store": _store,
     "test": _test,
 }
+"""Of each kind of alert its title and text."""

@@ -70,9 +70,16 @@ def clearing(empty: Empty) -> Any:
     return typer.Option("--clear", help=f"{', '.join(empty)}: to be empty; repeat it.")
 
 
+def said(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that something is said of."""
+    return {field: value for field, value in given.items() if value}
+
+
 def changes(given: Mapping[str, Any], clear: Iterable[str] = (), empty: Empty = _NONE) -> dict[str, Any]:
-    """What is to be sent: the fields that something is said of, and those that are to be empty."""
-    found = {field: value for field, value in given.items() if value}
+    """What a change sends: the fields that something is said of, and those that are to be empty. Raises Failure where
+    there are none.
+    """
+    found = said(given)
     for word in clear:
         if word not in empty:
             raise Failure(f"--clear takes {', '.join(empty)}, and not '{word}'", USAGE)
@@ -80,6 +87,8 @@ def changes(given: Mapping[str, Any], clear: Iterable[str] = (), empty: Empty = 
         if field in found:
             raise Failure(f"{word} is said, and cleared: one of the two", USAGE)
         found[field] = nothing
+    if not found:
+        raise Failure("Say what is to change; --help lists what can be", USAGE)
     return found
 
 

@@ -272,7 +272,7 @@ def opened(settings: Settings, *, make: bool = False, dry: bool = False) -> Iter
     store = settings.store
     if missing := missing_file(store):
         if not make:
-            raise Failure(f"There is no file {missing}", CONFLICT)
+            raise Failure(f"There is no file {missing}; the app makes it, or `quotaware apply`", CONFLICT)
         store = "memory://" if dry else store
     held = patient(store)
     records = held if settings.records == store else settings.records and patient(settings.records)

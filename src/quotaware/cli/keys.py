@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from . import completing
-from .arguments import Anywhere, Called, Empty, Where, Yes, changes, clearing, moment
+from .arguments import Anywhere, Called, Empty, Where, Yes, changes, clearing, moment, said
 from .client import path_of
 from .printing import Column, money, number, portion
 from .printing import moment as when
@@ -90,7 +90,7 @@ def create(
 ) -> None:
     """Makes a key on a node and prints its secret, this once."""
     at = to.api.place(node)
-    body = changes(_said(name, permission, model, address, limit, expires)) | {f"{at.kind}_id": at.id}
+    body = said(_given(name, permission, model, address, limit, expires)) | {f"{at.kind}_id": at.id}
     with kept(secret_to) as keep:
         key = to.api.post("/api-keys/service", body)
         hand_over(to.out, key, "key", key["id"], keep, secret_to)
@@ -109,7 +109,7 @@ def change(
     clear: Clear = [],  # noqa: B006
 ) -> None:
     """Changes a key: what is said replaces, what is not said stays."""
-    given = _said(name, permission, model, address, limit, expires)
+    given = _given(name, permission, model, address, limit, expires)
     _show(to, to.api.patch(path_of("api-keys", key), changes(given, clear, EMPTY)))
 
 
@@ -177,7 +177,7 @@ def usage(
     to.out.table(columns, cells)
 
 
-def _said(
+def _given(
     name: str | None,
     permissions: list[str],
     models: list[str],

@@ -93,9 +93,8 @@ def company(told: Callable[[Notice], None], seed: int = 7) -> Company:
 
 
 def _tree(quota: Quota) -> Company:
-    first = quota.bootstrap("StartupAI")
-    org, tenancy = first.organization_id, quota.blocking.tenancy
-    tenancy.update(org, org, limits=["$1000/month"], alerts=["80% email"])
+    tenancy = quota.blocking.tenancy
+    org = tenancy.create_organization("StartupAI", limits=["$1000/month"], alerts=["80% email"]).id
     made = Company(quota, org, tenancy.create_key(org, name="demo", permissions=["org:manage"]).secret)
     teams = {
         name: tenancy.create_team(org, name, limits=[budget], alerts=["90% slack"]).id

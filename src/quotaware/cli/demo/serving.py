@@ -86,7 +86,7 @@ class Demo:
         say(f"  The dashboard  {told['dashboard']}")
         say(f"  Sign in with   {told['admin_key']}\n")
         say(
-            "The budget of ticket-triage is gone in a minute; its lead asks for more, and you decide on the dashboard:"
+            "The budget of ticket-triage is gone within a minute; its lead asks for more, on the dashboard you decide:"
         )
         say(
             f"  curl -i -H 'Authorization: Bearer {told['project_key']}' '{told['app']}?question=Is+this+urgent'\n"

@@ -13,7 +13,7 @@ from .texts_looking import TEXTS as _LOOKING
 from .texts_pages import TEXTS as _PAGES
 from .texts_people import TEXTS as _PEOPLE
 from .texts_told import TEXTS as _TOLD
-from .texts_told import reason
+from .texts_told import reason, title
 
 Language = Literal["en", "ko"]
 LANGUAGES: Final[Mapping[Language, str]] = {"en": "English", "ko": "한국어"}
@@ -97,6 +97,10 @@ class Texts:
     def why(self, text: str) -> str:
         """Why an alert did not go, as its log has it (English), in the language; what is not ours as it is."""
         return reason(text) if self._language == "ko" else text
+
+    def title(self, text: str) -> str:
+        """What an alert said in one line, as its log has it (English), in the language; what is not ours as it is."""
+        return title(text) if self._language == "ko" else text
 
     def code(self, code: str) -> str:
         """The code of an error in a word or two."""

@@ -1,6 +1,7 @@
-"""Texts of what the audit log and the log of alerts keep as they were written: actions, and why an alert did not go.
+"""Texts of what the audit log and the log of alerts keep as they were written: actions, what an alert said, and why it
+did not go.
 
-An action is a thing and what was done with it (`project.update`). A reason is found by its English text.
+An action is a thing and what was done with it (`project.update`). The others are found by their English text.
 """
 
 from __future__ import annotations
@@ -116,9 +117,53 @@ TEXTS: Final[Mapping[str, tuple[str, str]]] = {
         "names a host with an address that is not public",
         "주소가 공개되지 않은 호스트",
     ),
+    "said.stopped": (
+        "{whose} is stopped: {level} of its {limit} is used",
+        "{whose} 중지: {limit}의 {level} 사용",
+    ),
+    "said.used": ("{level} of the {limit} of {whose} is used", "{whose}: {limit}의 {level} 사용"),
+    "said.forecast": (
+        "{whose} is going to use {level} of its {limit}",
+        "{whose}: {limit}의 {level} 사용 예상",
+    ),
+    "said.denied": ("The {limit} of {whose} keeps calls out", "{whose}: {limit} 초과로 호출 차단"),
+    "said.expires": ("{whose} expires at {when}", "{whose} 만료: {when}"),
+    "said.store": (
+        "The store of the quotas was away, or lost something",
+        "할당량 저장소에 연결되지 않았거나 데이터가 유실됨",
+    ),
+    "said.test": ("Test: alerts of {whose} arrive here", "시험 메시지: {whose}의 알림이 도착하는 곳"),
+    "limit.of_user": ("{limit} of an end user", "최종 사용자별 {limit}"),
+    "limit.of_models": ("{limit} for {models}", "{models} {limit}"),
+    "limit.of_cost": ("{every} budget", "{every} 예산"),
+    "limit.of_concurrency": ("limit on concurrent calls", "동시 호출 한도"),
+    "limit.of_all": ("limit on {metric} in all", "전체 {metric} 한도"),
+    "limit.of_rate": ("limit on {metric} per {unit}", "{unit}당 {metric} 한도"),
+    "metric.requests": ("requests", "호출"),
+    "metric.tokens": ("tokens", "토큰"),
+    "every.second": ("per-second", "초당"),
+    "every.minute": ("per-minute", "분당"),
+    "every.hour": ("hourly", "시간별"),
+    "every.day": ("daily", "일별"),
+    "every.week": ("weekly", "주별"),
+    "every.month": ("monthly", "월별"),
+    "every.quarter": ("quarterly", "분기별"),
+    "every.year": ("yearly", "연별"),
+    "every.life": ("total", "전체"),
+    "unit.second": ("second", "초"),
+    "unit.minute": ("minute", "분"),
+    "unit.hour": ("hour", "시간"),
+    "unit.day": ("day", "일"),
+    "unit.week": ("week", "주"),
+    "unit.month": ("month", "월"),
+    "unit.quarter": ("quarter", "분기"),
+    "unit.year": ("year", "년"),
 }
-"""Of the reasons one that begins as another one does stands before it."""
+"""Of the texts of one group one that begins as another one does stands before it."""
 
+_GROUPS = ("why", "limit", "metric", "every", "unit")
+"""What stands within a text under such a name is told in Korean itself."""
+_WHOSE = r"(?P<whose>(?:API key|[Oo]rganization|[Tt]eam|[Pp]roject) '.*')"
 _FIELD = re.compile(r"(?:smtp\.)?[a-z_]+: ")
 
 
@@ -127,18 +172,36 @@ def reason(text: str) -> str:
     field = _FIELD.match(text)
     if field is not None and (told := reason(text[field.end() :])) != text[field.end() :]:
         return field[0] + told
-    for pattern, korean in _reasons():
+    return _korean("why", text)
+
+
+def title(text: str) -> str:
+    """What an alert said in one line, in Korean; what is none of our own titles stays as it is."""
+    return _korean("said", text)
+
+
+def _korean(group: str, text: str) -> str:
+    for pattern, korean in _patterns(group):
         if (found := pattern.fullmatch(text)) is not None:
             values = found.groupdict()
-            return korean.format_map(values | {"why": reason(values.get("why", ""))})
+            told = {name: _korean(name, value) for name, value in values.items() if name in _GROUPS}
+            if "whose" in values:
+                told["whose"] = _whose(values["whose"])
+            return korean.format_map(values | told)
     return text
 
 
+def _whose(text: str) -> str:
+    kind, named, name = text.removeprefix("API ").partition(" '")
+    return TEXTS[f"kind.{kind.lower()}"][1] + named + name
+
+
 @cache
-def _reasons() -> tuple[tuple[re.Pattern[str], str], ...]:
+def _patterns(group: str) -> tuple[tuple[re.Pattern[str], str], ...]:
     found = []
     for key, (english, korean) in TEXTS.items():
-        if key.startswith("why."):
-            text = re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(english))
+        if key.startswith(f"{group}."):
+            text = re.escape(english).replace(re.escape("{whose}"), _WHOSE)
+            text = re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+?)", text)
             found.append((re.compile(text), korean))
     return tuple(found)
