@@ -12,7 +12,7 @@ import pytest
 
 from quotaware import Quota
 from quotaware.cli.client import Client, local, organization_of
-from quotaware.cli.failures import FAULT, Failure
+from quotaware.cli.failures import FAULT, Failure, refused
 from quotaware.cli.settings import Settings
 from quotaware.errors import StoreError
 from quotaware.tenancy.service import Tenancy
@@ -34,6 +34,14 @@ def client(tmp_path: Path) -> Client:
             call.used(input=1, output=1)
     quota.close(10)
     return local(Settings(store=url))
+
+
+def test_what_an_error_says_already_is_not_said_again() -> None:
+    one, other = {"field": "by", "message": "is wrong"}, {"field": "at", "message": "is missing"}
+    error = {"message": "by: is wrong", "errors": [one]}
+    assert str(refused(422, {"error": error})) == "by: is wrong"
+    more = {"message": "by: is wrong", "errors": [one, other]}
+    assert str(refused(422, {"error": more})) == "by: is wrong\n  at: is missing"
 
 
 def test_a_list_is_read_to_its_end_or_as_far_as_is_asked(

@@ -198,5 +198,7 @@ def test_an_alert_is_tried(shop: Shop) -> None:
     assert ran.code == 1
     told = "undeliverable" if shop.place == "http" else "No process of the app has sent it"
     assert told in ran.screen
-    assert "There is no channel on project 'chatbot'." in shop.run("alerts", "channels", "chatbot").screen
+    assert (
+        "There is no channel on project 'chatbot' itself." in shop.run("alerts", "channels", "chatbot").screen
+    )
     assert len(shop.json("alerts", "deliveries", "chatbot")) == (shop.place == "http")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Shop, each_place
+from tests.cli.conftest import ALSO, Shop, each_place
 
 WITHIN_S = 60.0
 SHELLS = ("bash", "zsh", "fish")
@@ -120,7 +120,9 @@ def answered(instruction: str, environ: dict[str, str]) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("kind", ["bash", "zsh", "fish", "powershell"])
+@pytest.mark.parametrize(
+    "kind", ["bash", *(pytest.param(kind, marks=ALSO) for kind in ("zsh", "fish", "powershell"))]
+)
 def test_it_completes_commands(kind: str, tmp_path: Path) -> None:
     assert "keys" in completed(kind, "quotaware ke", {"HOME": str(tmp_path)})
 
@@ -128,18 +130,20 @@ def test_it_completes_commands(kind: str, tmp_path: Path) -> None:
 @each_place
 def test_it_completes_names(shop: Shop) -> None:
     assert completed("bash", "quotaware limits list ch", shop.environ).split() == ["chatbot"]
-    assert completed("bash", "quotaware keys show c", shop.environ).split() == ["ci"]
 
 
 @pytest.mark.slow
 @pytest.mark.bounded
-def test_what_cannot_be_looked_up_completes_nothing(shop: Shop) -> None:
+def test_keys_are_completed_and_nothing_that_cannot_be_looked_up(shop: Shop) -> None:
+    assert completed("bash", "quotaware keys show c", shop.environ).split() == ["ci"]
     gone = {"HOME": str(shop.home), "QUOTAWARE_STORE": "sqlite:///gone.db"}
     assert completed("bash", "quotaware limits list ch", gone).split() == []
     by_option = f"quotaware limits list --store {shop.environ['QUOTAWARE_STORE']} ch"
     assert completed("bash", by_option, {"HOME": str(shop.home)}).split() == ["chatbot"]
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_the_script_for_powershell_asks_what_is_answered(tmp_path: Path) -> None:
     """There is none here to run it."""
     environ = {"HOME": str(tmp_path)}

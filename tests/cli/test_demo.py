@@ -195,6 +195,8 @@ def test_a_person_is_told_what_to_look_at(shell: Shell, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+@pytest.mark.bounded
 def test_a_browser_is_opened_where_one_asks_for_it(shell: Shell, tmp_path: Path) -> None:
     browser = tmp_path / "browser"
     browser.write_text('#!/bin/sh\necho "$1" > "$(dirname "$0")/opened"\n')

@@ -417,7 +417,16 @@ def test_every_text_is_used_and_every_one_that_is_used_is_there() -> None:
     ]
     sources += [each for each in home.joinpath("templates").iterdir() if each.name.endswith(".html")]
     told = "\n".join(each.read_text() for each in sources)
-    made = ("why.", "did.", *re.findall(r"""["']([a-z_.]+\.)["'] ~""", told))
+    logged = (
+        "why.",
+        "did.",
+        "said.",
+        "limit.of_",
+        "metric.",
+        "every.",
+        "unit.",
+    )  # test_told.py looks at these
+    made = (*logged, *re.findall(r"""["']([a-z_.]+\.)["'] ~""", told))
     names = set(re.findall(r"""["']([a-z_]+(?:\.[a-z0-9_]+)+)["']""", told))
     assert [key for key in TEXTS if key not in names and not key.startswith(made)] == []
     called = set(re.findall(r"""\bt\(["']([a-z0-9_.]+)["'][,)]""", told))

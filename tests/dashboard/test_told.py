@@ -161,6 +161,7 @@ def test_what_an_alert_said_is_told_in_korean(shape: str, korean: str, kind: str
 def test_every_period_of_a_budget_has_its_words() -> None:
     for unit, adjective in ADJECTIVE.items():
         assert TEXTS[f"every.{unit}"][0] == adjective.lower()
+        assert unit == "life" or TEXTS[f"unit.{unit}"][0] == unit
     assert Texts("ko").title("80 % of the moon of project 'x' is used") == "프로젝트 'x': moon의 80 % 사용"
     assert Texts("ko").title("It rains") == "It rains"
 

@@ -51,10 +51,10 @@ DELIVERIES = (
 
 @command(app, "channels")
 def channels(to: Session, node: Anywhere = None) -> None:
-    """Where alerts of a node and of all below it go, besides its members."""
+    """The channels on a node, to which alerts of it and of all below it go."""
     place = to.api.place(node)
     found = to.api.get(f"{place.path}/alert-channels")["data"]
-    to.out.rows(found, CHANNELS, f"There is no channel on {place.kind} '{place.name}'.")
+    to.out.rows(found, CHANNELS, f"There is no channel on {place.kind} '{place.name}' itself.")
 
 
 @command(app, "add")

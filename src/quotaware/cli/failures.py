@@ -40,7 +40,8 @@ def refused(status: int, body: Any) -> Failure:
         return Failure(f"It answered {status}, and not as quotaware's API does: is that its URL?", AWAY)
     details = error.get("errors")
     found = [each for each in details if isinstance(each, Mapping)] if isinstance(details, list) else []
-    lines = [f"  {each.get('field', '?')}: {each.get('message', '')}" for each in found]
+    told = [f"{each.get('field', '?')}: {each.get('message', '')}" for each in found]
+    lines = [f"  {each}" for each in told if each != error["message"]]
     return Failure("\n".join((error["message"], *lines)), _BY_STATUS.get(status, AWAY), error)
 
 

@@ -139,7 +139,7 @@ class Looking(Writes):
     def _only(self, org: str, kinds: Sequence[str], name: str) -> Doc:
         """The only document of these kinds with this name in the organization."""
         named = [doc for kind in kinds for doc in islice(self._all(org, kind, "", name=name), 2)]
-        what = " or ".join(kinds)
+        what = " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
         if len(named) > 1:
             raise AlreadyExists(
                 f"There is more than one {what} named '{shortened(name)}'; give its id", code="ambiguous_name"

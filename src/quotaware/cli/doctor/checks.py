@@ -26,7 +26,7 @@ CHECKS = (
     Check("store", "the store answers and is set up well", stores.set_up),
     Check("clock", "clocks agree", stores.clocks),
     Check("prices", "models in use have a price", organizations.unpriced),
-    Check("alerts", "budgets have alerts that reach somebody", organizations.unheard),
+    Check("alerts", "budgets have alerts, and those that were sent reached somebody", organizations.unheard),
     Check("keys", "no key is about to end", organizations.ending),
 )
 

@@ -71,7 +71,7 @@ def unheard(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"alerts of the last 7 days, {len(unheard):,} of them, reached nobody: {some(titles, 3)}",
-            "add channels (POST …/alert-channels), give members an address, and see …/alerts/deliveries for why",
+            "add channels (quotaware alerts add), give members an address; quotaware alerts deliveries says why",
         )
 
 
