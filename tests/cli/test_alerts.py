@@ -68,14 +68,14 @@ def test_channels_are_added_changed_and_taken_away(shop: Shop) -> None:
 def test_what_is_wrong_with_a_channel_is_said(shop: Shop) -> None:
     for code, words, told in (
         (2, ("add", "chatbot", "pager", "x"), "is not one of 'email', 'slack', 'webhook'"),
-        (2, ("add", "chatbot", "email", "nobody"), "email"),
+        (2, ("add", "chatbot", "email", "nobody"), "is an e-mail address"),
         (
             2,
             ("add", "chatbot", "email", "a@example.com", "--secret", "env:QUOTAWARE_ALERT_A"),
             "nothing that",
         ),
         (2, ("add", "chatbot", "slack", "env:HOME"), "begins with QUOTAWARE_ALERT_"),
-        (2, ("add", "chatbot", "webhook", "http://example.com"), "https"),
+        (2, ("add", "chatbot", "webhook", "http://example.com"), "is an https URL"),
         (4, ("add", "nowhere", "email", "a@example.com"), "There is no"),
         (4, ("change", "chan_none", "--target", "a@example.com"), "chan_none"),
         (4, ("remove", "chan_none", "--yes"), "chan_none"),
