@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -104,7 +106,10 @@ class Client:
         if not state.docs and not empty:
             return None
         epoch, seq = self.server.epochs.get(org, ("", 0))
-        if epoch == self.seen.of(org)[0] or not epoch:
+        known, newest = self.seen.of(org)[:2]
+        if known and known == epoch and seq >= newest:
+            return rev  # there is nothing to adopt
+        if epoch == known or not epoch:
             epoch, seq = new_epoch(), 0
             self.server.base = rev
             state.view.closed = self.server.clock() + CLOSED_MS
@@ -463,6 +468,53 @@ class TestLoss:
         ask(process)
         assert len(server.store.outbox(ORG)) == 1
         assert process.health()["store"] == "ok"
+
+    def test_an_adoption_whose_replay_failed_is_told_of_as_the_same(self, server, monkeypatch, clock):
+        """Though there is nothing to adopt any more when it is replayed at last."""
+        now = [0.0]
+        monkeypatch.setattr(guards.time, "monotonic", lambda: now[0])
+        first, second = (Guard(Client(server), clock) for _ in range(2))
+        commit(first, doc("project"))
+        ask(second)
+        snapshot = server.snapshot()
+        for process in (first, second):
+            ask(process)
+        server.restore(snapshot)
+        with monkeypatch.context() as broken:
+            broken.setattr(
+                Client, "outbox", lambda *_, **__: (_ for _ in ()).throw(StoreError("away")), raising=False
+            )
+            assert isinstance(first.apply({ORG: []}, 1.0)[ORG], Lost)
+        ask(second)
+        now[0] = 1.0
+        ask(first)
+        assert [json.loads(each.body) for each in server.store.outbox(ORG)] == [{"adopted": ORG, "rev": 1}]
+
+    def test_a_loss_that_two_threads_notice_is_mended_once(self, process, server, caplog, monkeypatch):
+        """One in its own step, one since it may do none meanwhile."""
+        commit(process, doc("project"))
+        snapshot = server.snapshot()
+        ask(process)
+        server.restore(snapshot)
+        adopt, threads = process.inner.adopt, []
+
+        def slowly(org: str) -> int | None:
+            noticed = Event()
+            monkeypatch.setattr(process.inner, "adopt", adopt)
+            monkeypatch.setattr(process, "_mend_once", lambda *more: noticed.set() or mend_once(*more))
+            threads.append(Thread(target=ask, args=(process,)))
+            threads[0].start()
+            assert noticed.wait(10)
+            return adopt(org)
+
+        mend_once = process._mend_once
+        monkeypatch.setattr(process.inner, "adopt", slowly)
+        ask(process)
+        threads[0].join(10)
+        assert [each.getMessage() for each in caplog.records] == [
+            f"the store went on without what it knew of organization {ORG}; replaying"
+        ]
+        assert len(server.store.outbox(ORG)) == 1
 
     @pytest.mark.parametrize("span", [0, 3_600_000])
     def test_a_threshold_that_was_crossed_in_what_is_lost_is_the_same_event_when_it_is_replayed(

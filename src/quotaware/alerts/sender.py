@@ -226,9 +226,7 @@ class Sender:
         window = window_of(due.shape)
         ttl = (window.length_ms if window is not None else 0) or WHOLE_MS
         name = f"alerts.whole|{due.limit}|{due.since}|{due.cap}|{due.action}"
-        what, _ = armed_of(
-            event.id
-        )  # one that is armed again is told again; an older version notes its arming, too
+        what, _ = armed_of(event.id)  # armed again it is told again; an older version notes the arming, too
         first, _ = armed_of(self._store.once(org, name, what, ttl, expect=what))
         return first == what
 

@@ -98,6 +98,10 @@ class Guard:
         self._steps = 0
         self._changed: deque[_Changed] = deque(maxlen=REPLAY_STEPS)
         self._lost: dict[str, float] = {}
+        self._bases: dict[
+            str, int
+        ] = {}  # while an organization is mended: its revision from before the adoption
+        self._mended: dict[str, int] = {}  # how often it was
         forks.begin(self)
 
     def begin_again(self) -> None:
@@ -128,16 +132,19 @@ class Guard:
         lane = self.lane(first)
         if lane in self._failing and not self._may_try(lane):
             raise StoreError(f"the store failed {FAILURES} times and is tried once a second")
-        held_back = {org: _unmended(org) for org in work.keys() & self._lost.keys() if not self._mend(org)}
-        if held_back:
+        mended, held_back = self._mended.copy(), {}
+        if lost := work.keys() & self._lost.keys():
+            held_back = {org: _unmended(org) for org in lost if not self._mend_once(org, mended.get(org, 0))}
             work = {org: ops for org, ops in work.items() if org not in held_back}
+            mended = self._mended.copy()
         try:
             answers = dict(self.inner.apply(work, deadline)) if work else {}
         except StoreError as error:  # any other is a fault in the store's own code, and it is not away
             self._failed(lane, first, error)
             raise
-        for org in [org for org, answer in answers.items() if isinstance(answer, Lost) and self._mend(org)]:
-            answers |= self.inner.apply({org: work[org]}, deadline)
+        for org in [org for org, answer in answers.items() if isinstance(answer, Lost)]:
+            if self._mend_once(org, mended.get(org, 0)):
+                answers |= self.inner.apply({org: work[org]}, deadline)
         failed: StoreError | None = None
         for org, answer in answers.items():
             if isinstance(answer, Answer):
@@ -192,6 +199,11 @@ class Guard:
 
     # after a loss
 
+    def _mend_once(self, org: str, mended: int) -> bool:
+        """The same as `_mend`, if it was not done by another thread since it had been done `mended` times."""
+        with self._mending:
+            return self._mended.get(org, 0) != mended or self._mend(org)
+
     def _mend(self, org: str) -> bool:
         """Adopts what is there and replays; whether the organization can be worked with again. Until it can, no step of
         this process passes what is to be replayed: the end of a call would be taken for its first.
@@ -214,6 +226,8 @@ class Guard:
                     org,
                     extra=logged("store_went_back", organization=org),
                 )
+                # after a replay that failed there is nothing to adopt any more, and the answer is what is there now
+                rev = self._bases[org] = min(rev, self._bases.get(org, rev))
                 self.adopted(org)
                 self._replay_changes(org, rev)
                 self._replay_steps(org)
@@ -226,12 +240,15 @@ class Guard:
                 )
                 return False
             self._lost.pop(org, None)
+            self._bases.pop(org, None)
+            self._mended[org] = self._mended.get(org, 0) + 1
         self.adopted(org)
         return True
 
     def _tell(self, org: str, rev: int) -> None:
         """Tells of an adoption once, whichever processes come to it and how often; each adoption has a token, which the
-        store loses with it.
+        store loses with it. Where a sender takes it between two that come at the same moment, it is told under the same
+        key twice.
         """
         name = f"adopted|{rev}"
         token = self.inner.once(org, name, secrets.token_hex(8), TOLD_MS)
@@ -328,10 +345,11 @@ class Guard:
 
     def _do(self, org: str, call: Callable[[], T]) -> T:
         """A call that is made once more where a loss was mended."""
+        mended = self._mended.get(org, 0)
         try:
             return call()
         except Lost:
-            if not self._mend(org):
+            if not self._mend_once(org, mended):
                 raise
             return call()
 
@@ -366,6 +384,7 @@ class Guard:
         """As the store's own; said by an operator."""
         rev = self.inner.adopt(org, empty=empty)
         self._lost.pop(org, None)
+        self._bases.pop(org, None)
         return rev
 
     def __getattr__(self, name: str) -> Any:
