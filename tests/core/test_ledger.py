@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quotaware.core.cells import CLAIM_MS, part_ms
-from quotaware.core.ledger import View, decide, totals
+from quotaware.core.ledger import Fired, View, armed_of, decide, totals
 from quotaware.core.money import MAX_AMOUNT
 from quotaware.core.steps import (
     CONCURRENCY,
@@ -1179,3 +1179,12 @@ def test_totals_are_of_reserves_settles_and_looks():
     decide(view, ops)
     assert totals(view, ops) == {"a": (0, 1), "c": (0, 0)}
     assert totals(view, [Settle(first, a, NOTHING, "")]) == {"a": (0, 1)}
+
+
+@pytest.mark.parametrize(
+    "counter", ["p/cost/month@1781136000000", "p/requests/minute/for:a\nb|r7", "|r1|r2.3"]
+)
+@pytest.mark.parametrize("armed", ["", "r0", "r12", "r2.59371"])
+def test_the_arming_is_read_back_from_a_crossings_id_whatever_its_counter_is_called(counter, armed):
+    id = Fired(counter, "email:800000", 9, 8, NOON, armed).event().id
+    assert armed_of(id) == (f"{counter}|email:800000|9", armed)

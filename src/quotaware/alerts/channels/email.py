@@ -96,7 +96,7 @@ def _talk(
             client.login(smtp.user, password)
         client.send_message(message, from_addr=_bare(smtp.sender), to_addrs=[to])
         taken.append(DONE)
-        with contextlib.suppress(smtplib.SMTPException, OSError):
+        with contextlib.suppress(OSError):  # smtplib's own are such
             client.quit()
         return DONE
     finally:
