@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Route
 
 from quotaware.cli import main
+from quotaware.cli.printing import money
 from quotaware.testing.server import serve
 from tests.cli.conftest import Shop, each_place
 from tests.cli.terminal import Shell
@@ -27,6 +28,21 @@ ROOT = Path(__file__).parents[2]
 def at(shop: Shop, url: str) -> dict[str, str]:
     """An environment that names an API."""
     return {"HOME": str(shop.home), "QUOTAWARE_URL": url, "QUOTAWARE_KEY": shop.admin}
+
+
+@pytest.mark.parametrize(
+    ("usd", "told"),
+    [
+        (None, "–"),
+        (0, "$0.00"),
+        (0.2, "$0.20"),
+        (0.01433, "$0.01433"),
+        (1e-9, "$0.00"),
+        (1234.5, "$1,234.50"),
+    ],
+)
+def test_money_has_its_cents_and_what_matters_below(usd: float | None, told: str) -> None:
+    assert money(usd) == told
 
 
 @each_place

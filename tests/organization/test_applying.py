@@ -99,6 +99,13 @@ def test_applied_again_it_changes_nothing_and_written_back_it_is_what_it_was(
         assert files.plan(path).empty
 
 
+def test_a_budget_that_goes_away_is_told_with_its_period(quota: Quota, startup: dict[str, Any]) -> None:
+    files = quota.blocking.organization
+    files.apply(startup)
+    del startup["teams"]["operations"]
+    assert "    operations: $50 a month -> none" in str(files.plan(startup)).splitlines()
+
+
 def test_a_change_is_planned_as_people_read_it_and_then_done(quota: Quota, startup: dict[str, Any]) -> None:
     files = quota.blocking.organization
     files.apply(startup)

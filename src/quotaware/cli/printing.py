@@ -262,7 +262,7 @@ def money(usd: float | None) -> str:
     if usd is None:
         return "–"
     if usd and abs(usd) < 1:
-        return f"${usd:.6f}".rstrip("0").ljust(4, "0")
+        return f"${usd:.6f}".rstrip("0").ljust(5, "0")
     return f"${usd:,.2f}"
 
 

@@ -220,12 +220,13 @@ def _line(field: str, before: Any, after: Any) -> str:
 
 def _moved(each: Mapping[str, Any]) -> str:
     before, after = each["before_usd"], each["after_usd"]
-    said = [f"{each['where']}: "]
-    said.append("none" if before is None else _usd(before))
-    said.append(f" -> {'none' if after is None else _usd(after)} a {each['window']}")
-    if before is not None and after is not None:
-        said.append(f" ({'+' if after > before else '-'}{_usd(abs(after - before))})")
-    return "".join(said)
+    was = "none" if before is None else _usd(before)
+    if after is None:
+        return f"{each['where']}: {was} a {each['window']} -> none"
+    said = f"{each['where']}: {was} -> {_usd(after)} a {each['window']}"
+    if before is None:
+        return said
+    return f"{said} ({'+' if after > before else '-'}{_usd(abs(after - before))})"
 
 
 def _usd(dollars: float) -> str:

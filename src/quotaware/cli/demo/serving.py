@@ -86,7 +86,7 @@ class Demo:
         say(f"  The dashboard  {told['dashboard']}")
         say(f"  Sign in with   {told['admin_key']}\n")
         say(
-            "The budget of ticket-triage is gone within a minute; its lead asks for more, on the dashboard you decide:"
+            "The budget of ticket-triage is gone within a minute; its lead asks for more. Decide on the dashboard:"
         )
         say(
             f"  curl -i -H 'Authorization: Bearer {told['project_key']}' '{told['app']}?question=Is+this+urgent'\n"
