@@ -4,6 +4,7 @@ never read as nothing spent, and gone on with only when that was decided.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import pytest
 
 from quotaware.core.steps import REV_STEP, Event, Extend, Peek, Settle
 from quotaware.errors import Lost, StoreError
+from quotaware.stores import guard
 from quotaware.stores.protocol import CLOSED_MS, Change, Store
 from quotaware.testing.store_suite.kit import ORG, commit, doc, verdicts
 from tests.faults import Proxy, proxy
@@ -142,6 +144,25 @@ class TestOlder:
         assert verdicts(asked(store, hold(late, plan))) == ["done"]
         assert totals(store) == (3, 10)
         check_books(store, ORG, dict.fromkeys([*earlier.values(), late], LIMIT))
+
+    def test_it_is_told_of_once_though_one_process_could_not_replay_at_first(
+        self, server, opens, clock, new, monkeypatch
+    ):
+        """There is nothing to adopt any more then, and the store answers the revision that it is at."""
+        monkeypatch.setattr(guard, "PROBE_S", 0.0)
+        first, second = (guard.Guard(opens(server.url), clock) for _ in range(2))
+        commit(first, doc("a"))
+        snapshot = server.snapshot()
+        for process in (first, second):
+            asked(process, hold(new()))
+        server.restart(snapshot)
+        with monkeypatch.context() as broken:
+            broken.setattr(first, "_replay_steps", lambda org: (_ for _ in ()).throw(StoreError("away")))
+            assert isinstance(tried(first, [Peek(LIMIT)]), Lost)
+        for process in (second, first):
+            asked(process, Peek(LIMIT))
+        (told,) = second.outbox(ORG)
+        assert json.loads(told.body) == {"adopted": ORG, "rev": 1}
 
     def test_what_was_read_in_the_time_that_is_lost_lets_nobody_in(self, store, clock, earlier, new):
         """Its revision is younger than all the documents that are there, and its policy is not among them."""
