@@ -7,12 +7,14 @@ import signal
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from quotaware import Quota
 from quotaware.cli.client import Client, local, organization_of
-from quotaware.cli.failures import FAULT, Failure, refused
+from quotaware.cli.failures import AWAY, FAULT, REFUSED, Failure, refused
+from quotaware.cli.requests import columns
 from quotaware.cli.settings import Settings
 from quotaware.errors import StoreError
 from quotaware.tenancy.service import Tenancy
@@ -42,6 +44,19 @@ def test_what_an_error_says_already_is_not_said_again() -> None:
     assert str(refused(422, {"error": error})) == "by: is wrong"
     more = {"message": "by: is wrong", "errors": [one, other]}
     assert str(refused(422, {"error": more})) == "by: is wrong\n  at: is missing"
+
+
+def test_members_are_called_by_their_names_where_they_are_seen(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = client.post("/members", {"name": "kim"})["id"]
+    by = next(column for column in columns(client) if column.title == "by")
+    assert [by.of({"requested_by": each}) for each in (id, "key_x", "")] == ["kim", "key_x", "the host"]
+    del client._people  # which is asked for once
+    monkeypatch.setattr(client, "pages", Mock(side_effect=[Failure("no", AWAY), Failure("no", REFUSED)]))
+    with pytest.raises(Failure, match="no"):
+        client.person(id)
+    assert client.person(id) == id
 
 
 def test_a_list_is_read_to_its_end_or_as_far_as_is_asked(

@@ -162,6 +162,19 @@ class Client:
         """The name of an organization, team or project; its id where the caller does not see it."""
         return self._names.get(id, id)
 
+    @cached_property
+    def _people(self) -> Mapping[str, str]:
+        try:
+            return {member["id"]: member["name"] for member in self.pages("/members")}
+        except Failure as failure:
+            if failure.code != REFUSED:
+                raise
+            return {}
+
+    def person(self, id: str) -> str:
+        """The name of a member; the id of a key, or where the caller does not see members."""
+        return self._people.get(id, id)
+
     def organization(self) -> Place:
         """The caller's."""
         me = self.get("/me")["organization"]

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .arguments import Called, Where
-from .client import path_of
+from .arguments import Where
+from .client import Client, path_of
 from .limits import Shape, figure
 from .printing import Column, money, number
 from .printing import moment as when
@@ -28,16 +28,19 @@ def amount(request: dict[str, Any]) -> str:
     return number(request["amount"]) if request["amount_usd"] is None else money(request["amount_usd"])
 
 
-def columns(called: Called) -> tuple[Column, ...]:
+def columns(api: Client) -> tuple[Column, ...]:
     """Of a list of requests."""
     return (
         Column("id", lambda request: request["id"]),
-        Column("on", lambda request: called(request["node"])),
+        Column("on", lambda request: api.called(request["node"])),
         Column("limit", lambda request: request["limit"]),
         Column("amount", amount, True),
         Column("for", lambda request: f"{request['periods']} periods" if request["periods"] else "good"),
         Column("state", lambda request: request["state"]),
-        Column("by", lambda request: request["requested_by"] or "the host"),
+        Column(
+            "by",
+            lambda request: api.person(request["requested_by"]) if request["requested_by"] else "the host",
+        ),
         Column("made", lambda request: when(request["created_at"])),
         Column("reason", lambda request: request["reason"] or ""),
     )
@@ -53,7 +56,7 @@ def list_requests(
     at = None if node is None else to.api.place(node).id
     to.out.rows(
         to.api.pages("/quota-requests", state=state, node=at),
-        columns(to.api.called),
+        columns(to.api),
         "There are no requests.",
     )
 
@@ -61,7 +64,7 @@ def list_requests(
 @command(app, "show")
 def show(to: Session, request: Id) -> None:
     """One request."""
-    to.out.one(to.api.get(path_of("quota-requests", request)), columns(to.api.called))
+    to.out.one(to.api.get(path_of("quota-requests", request)), columns(to.api))
 
 
 @command(app, "new")
@@ -78,22 +81,16 @@ def new(
     """Asks for more of a limit of a node; whoever may set it has it at once."""
     place = to.api.place(node)
     more = {"limit": shape, **figure(shape, amount), "periods": periods, "reason": reason}
-    to.out.one(
-        to.api.post("/quota-requests", {_FIELDS[place.kind]: place.id, **more}), columns(to.api.called)
-    )
+    to.out.one(to.api.post("/quota-requests", {_FIELDS[place.kind]: place.id, **more}), columns(to.api))
 
 
 @command(app, "approve")
 def approve(to: Session, request: Id, note: Note = None) -> None:
     """Grants a request: what was asked for holds at once."""
-    to.out.one(
-        to.api.post(path_of("quota-requests", request, "approve"), {"note": note}), columns(to.api.called)
-    )
+    to.out.one(to.api.post(path_of("quota-requests", request, "approve"), {"note": note}), columns(to.api))
 
 
 @command(app, "reject")
 def reject(to: Session, request: Id, note: Note = None) -> None:
     """Refuses a request."""
-    to.out.one(
-        to.api.post(path_of("quota-requests", request, "reject"), {"note": note}), columns(to.api.called)
-    )
+    to.out.one(to.api.post(path_of("quota-requests", request, "reject"), {"note": note}), columns(to.api))
