@@ -84,6 +84,13 @@ def test_a_value_that_no_node_can_have_is_refused_naming_the_field(node, field, 
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize("node", [TEAM, PROJECT, KEY])
+def test_what_holds_without_a_word_may_be_said_of_a_node_of_another_kind(node):
+    zone = bytes.decode(b"UTC")  # as it is read: another text than the default's
+    assert zone is not DEFAULTS["zone"]
+    assert replace(node, zone=zone) == node
+
+
 def test_limits_of_one_shape_stand_together_where_their_modes_differ():
     limits = tuple(map(limit, ("$50/month", "$40/month soft", "$30/month shadow", "$5/month for gpt-4.1*")))
     assert replace(PROJECT, limits=limits).limits == limits
