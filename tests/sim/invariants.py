@@ -226,10 +226,11 @@ class Witness:
         docs = self.world.server.organization(org).docs
         for of, id in self.policy:
             decree = self._decree(org, id) if of == org else None
-            if decree is None or decree.by is not process or docs[id].body == decree.said:
+            doc = docs.get(id)  # None where all was lost again before it was through
+            if decree is None or decree.by is not process or (doc is not None and doc.body == decree.said):
                 continue
             if self._mended(process, org, decree.told or 0):
-                self.fail("I-18", f"{process.name} has mended {docs[id]}, acknowledged was {decree.said}")
+                self.fail("I-18", f"{process.name} has mended {doc}, acknowledged was {decree.said}")
 
     def adopted(self, org: str) -> None:
         """Somebody who had noticed has seen to it that all others do."""
