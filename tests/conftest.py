@@ -41,8 +41,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What makes a virtual environment takes minutes, and begins first, beside all else."""
-    items.sort(key=lambda item: not hasattr(getattr(item, "module", None), "environment"))
+    """An environment with all SDKs takes minutes to make, and begins first, beside all else."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/sdks/"))
 
 
 def pytest_collection_finish() -> None:

@@ -13,7 +13,7 @@ OPTIONS = ("-o", "addopts=-q -ra", "-W", "ignore", "-p", "no:cacheprovider")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chosen", [pytest.param("not many_callers", id="bounded"), "many_callers"])
+@pytest.mark.parametrize("chosen", ["not many_callers", "many_callers"])
 def test_frameworks_are_metered_once_and_by_caller(chosen: str, tmp_path: Path) -> None:
     """All of them are there, and their recipes of the docs run; many callers at once ask by themselves."""
     python = environment(tmp_path, "fastapi", "-r", str(FOLDER / "requirements.txt"))

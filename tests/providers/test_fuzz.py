@@ -264,12 +264,12 @@ STREAMS = st.lists(
 
 
 def fuzzed(few: int, many: int, **drawn: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Tries a test on few examples each time, and on many as a bounded slow proof."""
+    """Tries a test on few examples each time, and on many as a slow proof."""
 
     def tried(test: Callable[..., None]) -> Callable[..., None]:
         @pytest.mark.parametrize(
             "examples",
-            [few, pytest.param(many, marks=pytest.mark.slow, id=f"bounded-{many}")],
+            [few, pytest.param(many, marks=pytest.mark.slow, id=f"many-{many}")],
         )
         @functools.wraps(test)
         def run(form: Format, examples: int) -> None:
