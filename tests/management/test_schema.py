@@ -171,6 +171,7 @@ def test_the_document_is_openapi() -> None:
     "examples",
     [
         5,
+        pytest.param(8, marks=pytest.mark.slow, id="bounded-8"),
         pytest.param(25, marks=pytest.mark.slow),
         pytest.param(200, marks=pytest.mark.slow),
     ],
