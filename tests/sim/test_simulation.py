@@ -40,14 +40,16 @@ def test_nothing_is_broken_in_many_worlds():
     _much_happened(outcomes, 1 / 4)
 
 
-def _much_happened(outcomes: list[Outcome], least: float) -> None:
-    """A simulation in which nothing happens proves nothing: each fault in this part of the worlds, at least."""
+def _much_happened(outcomes: list[Outcome], least: float, calls: int = 30) -> None:
+    """A simulation in which nothing happens proves nothing: each fault in this part of the worlds, at least, and more
+    than so many calls a world.
+    """
     faults = Tally[str]()
     for outcome in outcomes:
         faults.update(outcome.faults)
     assert faults.keys() == {"policy", "crash", "outage", "loss", "jump"}
     assert min(faults.values()) > least * len(outcomes)
-    assert sum(outcome.admitted for outcome in outcomes) > 20 * len(outcomes)
+    assert sum(outcome.admitted for outcome in outcomes) > calls * len(outcomes)
     assert sum(outcome.records for outcome in outcomes) > 20 * len(outcomes)
 
 
@@ -60,7 +62,8 @@ def test_nothing_is_broken_in_more_worlds_bounded(begin: int):
 @pytest.mark.slow
 @pytest.mark.parametrize("begin", range(0, 10_000, BLOCK))
 def test_nothing_is_broken_in_ten_thousand_worlds(begin: int):
-    _much_happened([run(seed, STEPS) for seed in range(begin, begin + BLOCK)], 1 / 8)
+    """Of a hundred hundreds some have fewer calls by chance: 27 to 36 a world where it was counted."""
+    _much_happened([run(seed, STEPS) for seed in range(begin, begin + BLOCK)], 1 / 8, calls=20)
 
 
 @pytest.mark.parametrize("name", PLANTED)
